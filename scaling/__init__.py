@@ -1,0 +1,1 @@
+"""Does a bigger transformer predict the market better? The library behind the workflow."""

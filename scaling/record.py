@@ -1,0 +1,149 @@
+"""Artefacts that say what made them: atomic writes, digests of code and data, one JSON schema."""
+
+import ast
+import functools
+import hashlib
+import importlib.metadata
+import json
+import os
+import platform
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+PACKAGE = Path(__file__).parent
+RECORD_VERSION = 1
+REPORTED_PACKAGES = ("torch", "transformers", "numpy", "pandas", "TA-Lib", "scikit-learn", "arch")
+
+
+@contextmanager
+def atomic_file(path: str | Path) -> Iterator[IO[bytes]]:
+    """A binary file that appears under `path` whole, or not at all: temporary, fsync, rename."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(descriptor, "wb") as stream:
+            yield stream
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.chmod(temporary, 0o666 & ~_umask())
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+    directory = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
+
+
+@functools.cache
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def write_json(path: str | Path, content: Any) -> None:
+    """Write JSON atomically; NaN is refused, for other readers would choke on it."""
+    text = json.dumps(content, indent=2, default=str, allow_nan=False) + "\n"
+    with atomic_file(path) as stream:
+        stream.write(text.encode())
+
+
+def read_json(path: str | Path) -> Any:
+    """Read one JSON file."""
+    return json.loads(Path(path).read_text())
+
+
+def write_parquet(path: str | Path, frame: Any) -> None:
+    """Write a pandas frame atomically; equal frames give equal bytes, so the MD5 is stable."""
+    with atomic_file(path) as stream:
+        frame.to_parquet(stream)
+
+
+def file_md5(path: str | Path) -> str:
+    """The MD5 of a file's bytes, as 32 hex digits."""
+    with open(path, "rb") as stream:
+        return hashlib.file_digest(stream, "md5").hexdigest()
+
+
+def fingerprint(content: Any) -> str:
+    """16 hex digits that change when any value in a JSON-ready structure does."""
+    text = json.dumps(content, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _without_docstrings(tree: ast.Module) -> ast.Module:
+    documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+    for node in ast.walk(tree):
+        if isinstance(node, documented) and ast.get_docstring(node) is not None:
+            node.body = node.body[1:]
+    return tree
+
+
+def _imports_of_ours(tree: ast.Module) -> set[str]:
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            if node.module == "scaling":
+                found |= {alias.name for alias in node.names}
+            elif node.module.startswith("scaling."):
+                found.add(node.module.removeprefix("scaling."))
+        elif isinstance(node, ast.Import):
+            found |= {a.name.removeprefix("scaling.") for a in node.names if "scaling." in a.name}
+    return found
+
+
+# They watch, report and draw; no number that a model computes passes through them.
+NOT_COMPUTING = frozenset({"tracking", "thermal", "plots", "errors", "record", "config"})
+
+
+def code_digest(module: str, package: Path = PACKAGE) -> str:
+    """Digest of `scaling/<module>.py` and all it imports of ours, comments and docstrings dropped.
+
+    Snakemake does not see edits in a library; a rule that carries this in its `params` does.
+    `config` is left out because the values that count stand in the params themselves.
+    """
+    seen: dict[str, str] = {}
+    waiting = [module]
+    while waiting:
+        name = waiting.pop()
+        path = package / f"{name}.py"
+        if name in seen or name in NOT_COMPUTING or not path.is_file():
+            continue
+        tree = ast.parse(path.read_text())
+        waiting += _imports_of_ours(tree)
+        seen[name] = ast.dump(_without_docstrings(tree))
+    return fingerprint(seen)
+
+
+def provenance() -> dict[str, Any]:
+    """What code and machine an artefact comes from: git commit, versions, platform."""
+    versions = {"python": platform.python_version()}
+    for package in REPORTED_PACKAGES:
+        try:
+            versions[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            versions[package] = "not installed"
+    return {
+        "record_version": RECORD_VERSION,
+        "git_commit": _git("rev-parse", "HEAD"),
+        "git_dirty": bool(_git("status", "--porcelain", "--untracked-files=no")),
+        "versions": versions,
+        "platform": platform.platform(),
+    }
+
+
+def _git(*arguments: str) -> str | None:
+    command = ["git", "-C", str(PACKAGE), *arguments]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()
