@@ -1,0 +1,242 @@
+"""Prices, checked on entry, and the 20 indicators of tier a20 in scale-free form.
+
+Every feature of day t is made from days up to t alone: cutting the future off changes no bit of
+it. All are relative to a price, a volume or a fixed range, for price levels drift (an average in
+dollars grows sixfold from train to test) and models trained on levels fail out of sample.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import talib
+
+from scaling.errors import UserError
+from scaling.record import code_digest, file_md5, read_json
+
+Frame = pd.DataFrame
+PRICE_COLUMNS = ("open", "high", "low", "close", "volume")
+DEMA_DAYS = (9, 10, 20, 25, 90)
+SMA_DAYS = (12, 50, 100, 200)
+FEATURE_NAMES: tuple[str, ...] = (
+    *(f"dema_{days}" for days in DEMA_DAYS),
+    *(f"sma_{days}" for days in SMA_DAYS),
+    "rsi_14",
+    "stochrsi_14_5_3",
+    "weekly_rsi_14",
+    "weekly_stochrsi_14_5_3",
+    "macd_12_26",
+    "obv_change_20",
+    "adosc_3_10",
+    "log_atr_14",
+    "adx_14",
+    "bollinger_b_20_2",
+    "vwap_20",
+)
+# The longest memory: SMA 200 is defined from the 200th day on, the weekly StochRSI from the 21st
+# week on, everything else sooner.
+ROWS_DROPPED = max(SMA_DAYS) - 1
+
+
+def _rows(dates: pd.Index, wrong: Any) -> str:
+    """The first few offending dates, and how many there are."""
+    found = dates[np.asarray(wrong, dtype=bool)]
+    shown = ", ".join(str(d)[:10] if str(d).endswith("00:00:00") else str(d) for d in found[:5])
+    return f"{len(found)} row(s): {shown}{', …' if len(found) > 5 else ''}"
+
+
+def check_prices(prices: Frame, where: str | Path) -> Frame:
+    """The same frame if it is sound daily OHLCV; a `UserError` naming `where` and the rows if not.
+
+    Sound: a DatetimeIndex named `date`, without time of day or zone, sorted, unique, no weekend
+    (a shifted time zone shows as Sundays); columns open, high, low, close (float, positive, finite,
+    low <= open, close <= high) and volume (integer, not negative).
+    """
+    if tuple(prices.columns) != PRICE_COLUMNS:
+        raise UserError(
+            f"{where}: columns are {', '.join(map(str, prices.columns))}; "
+            f"allowed: {', '.join(PRICE_COLUMNS)}"
+        )
+    dates = prices.index
+    if not isinstance(dates, pd.DatetimeIndex) or dates.tz is not None or dates.name != "date":
+        raise UserError(
+            f"{where}: rows are labelled by {dates.name!r} of type {dates.dtype}; allowed: dates "
+            "without a time zone, named 'date'; make such a file with: "
+            "python -m scaling.fetch SYMBOL --source file PATH"
+        )
+    if prices.empty:
+        raise UserError(f"{where}: holds no rows; allowed: at least {ROWS_DROPPED + 1} days")
+    o, h, low, c = (prices[name] for name in PRICE_COLUMNS[:4])
+    faults = [
+        ("date missing", dates.isna()),
+        ("date with a time of day", dates != dates.normalize()),
+        ("date twice", dates.duplicated()),
+        ("date not after the one before", np.r_[False, np.diff(dates.asi8) < 0]),
+        ("date on a weekend", dates.dayofweek >= 5),
+        *((f"{n} missing or infinite", ~np.isfinite(prices[n])) for n in PRICE_COLUMNS),
+        *((f"{n} not above zero", prices[n] <= 0) for n in PRICE_COLUMNS[:4]),
+        ("volume below zero", prices["volume"] < 0),
+        ("high below open, close or low", h < np.maximum(np.maximum(o, c), low)),
+        ("low above open or close", low > np.minimum(o, c)),
+    ]
+    found = [f"{fault} in {_rows(dates, wrong)}" for fault, wrong in faults if np.any(wrong)]
+    if found:
+        raise UserError(f"{where}: {'; '.join(found)}; mend those rows in the source and fetch it")
+    if not all(prices[n].dtype == np.float64 for n in PRICE_COLUMNS[:4]):
+        raise UserError(f"{where}: open, high, low, close must be float64: {dict(prices.dtypes)}")
+    if prices["volume"].dtype != np.int64:
+        raise UserError(f"{where}: volume is {prices['volume'].dtype}, must be int64")
+    return prices
+
+
+def _read_parquet(path: Path) -> Frame:
+    try:
+        return pd.read_parquet(path)
+    except FileNotFoundError:
+        raise
+    except (OSError, ValueError) as error:  # pyarrow's ArrowInvalid is a ValueError
+        first = str(error).splitlines()[0]
+        raise UserError(f"{path}: not a readable parquet file: {first}") from None
+
+
+def load_prices(path: str | Path) -> Frame:
+    """Daily prices as `check_prices` wants them, read from a registered parquet file."""
+    return check_prices(_read_parquet(Path(path)), path)
+
+
+def _relative(close: np.ndarray, average: np.ndarray) -> np.ndarray:
+    return close / average - 1
+
+
+def _weekly(close: pd.Series) -> Frame:
+    """RSI and StochRSI of completed weeks, as known at each day's close.
+
+    A week is complete at its Friday's close. If that Friday is a holiday, its last trading day
+    cannot know it (without a calendar of closures, some of them unforeseen), so the week counts
+    from the next trading day on. Both cases are one as-of merge on the date of the Friday.
+    """
+    dates = pd.DatetimeIndex(close.index)
+    fridays = dates + pd.to_timedelta(4 - dates.dayofweek, unit="D")
+    closes = close.groupby(fridays).last()
+    values = closes.to_numpy()
+    weekly = pd.DataFrame(
+        {
+            "weekly_rsi_14": talib.RSI(values, 14),
+            "weekly_stochrsi_14_5_3": talib.STOCHRSI(values, 14, 5, 3)[1],
+        },
+        index=closes.index,
+    )
+    return weekly.reindex(dates, method="ffill")
+
+
+def build_features(prices: Frame) -> Frame:
+    """The 20 indicators, float64 [len(prices) - 199, 20], indexed by date.
+
+    `prices` as from `load_prices`. The first 199 rows, where SMA 200 is not yet defined, are
+    dropped. Raises `UserError` when there are too few rows, or when an indicator is undefined
+    later on (a flat price or no volume for 20 days), naming it and the rows.
+    """
+    if len(prices) <= ROWS_DROPPED:
+        raise UserError(
+            f"prices: {len(prices)} rows; allowed: at least {ROWS_DROPPED + 1}, for the first "
+            f"{ROWS_DROPPED} only fill the 200-day average"
+        )
+    high, low, close = (prices[n].to_numpy(np.float64) for n in ("high", "low", "close"))
+    volume = prices["volume"].to_numpy(np.float64)
+    upper, _, lower = talib.BBANDS(close, 20, 2.0, 2.0)
+    typical = (high + low + close) / 3
+    weekly = _weekly(prices["close"])
+    with np.errstate(divide="ignore", invalid="ignore"):  # checked by name below
+        volume_20 = talib.SUM(volume, 20)
+        columns = {
+            **{f"dema_{n}": _relative(close, talib.DEMA(close, n)) for n in DEMA_DAYS},
+            **{f"sma_{n}": _relative(close, talib.SMA(close, n)) for n in SMA_DAYS},
+            "rsi_14": talib.RSI(close, 14),
+            # The slow line (%D): %K alone would leave the smoothing over 3 unused.
+            "stochrsi_14_5_3": talib.STOCHRSI(close, 14, 5, 3)[1],
+            **{name: weekly[name].to_numpy() for name in weekly},
+            "macd_12_26": talib.MACD(close, 12, 26, 9)[0] / close,
+            "obv_change_20": talib.MOM(talib.OBV(close, volume), 20) / volume_20,
+            "adosc_3_10": talib.ADOSC(high, low, close, volume, 3, 10) / (volume_20 / 20),
+            "log_atr_14": np.log(talib.ATR(high, low, close, 14) / close),
+            "adx_14": talib.ADX(high, low, close, 14),
+            "bollinger_b_20_2": (close - lower) / (upper - lower),
+            # TA-Lib has no rolling VWAP, and a cumulative one never forgets.
+            "vwap_20": _relative(close, talib.SUM(typical * volume, 20) / volume_20),
+        }
+    features = pd.DataFrame(columns, index=prices.index)[list(FEATURE_NAMES)]
+    features = features.iloc[ROWS_DROPPED:]
+    undefined = ~np.isfinite(features.to_numpy())
+    if undefined.any():
+        names = [n for n, bad in zip(FEATURE_NAMES, undefined.any(axis=0), strict=True) if bad]
+        raise UserError(
+            f"prices: {', '.join(names)} undefined in "
+            f"{_rows(features.index, undefined.any(axis=1))}; look there for a flat price or "
+            "days without volume"
+        )
+    return features
+
+
+def features_record(path: str | Path) -> Path:
+    """Where the record of a features file stands: beside it, `.json`."""
+    return Path(path).with_suffix(".json")
+
+
+def load_features(path: str | Path) -> Frame:
+    """The feature table, float64 [rows, 20], indexed by date; a `UserError` if it is another's."""
+    features = _read_parquet(Path(path))
+    if tuple(features.columns) != FEATURE_NAMES:
+        raise UserError(
+            f"{path}: columns are {', '.join(map(str, features.columns))}; "
+            f"allowed: {', '.join(FEATURE_NAMES)}; {_rebuild(path)}"
+        )
+    return features
+
+
+def _rebuild(path: str | Path) -> str:
+    return f"build it again with: snakemake --force {path}"
+
+
+def verify_features(path: str | Path, prices_md5: str) -> str:
+    """The MD5 of a features file, which must be as it was built, from these prices, by this code.
+
+    Raises `UserError` saying which of the three does not hold, and how to build it again.
+    """
+    record_path = features_record(path)
+    for file in (Path(path), record_path):
+        if not file.is_file():
+            raise UserError(f"{file}: no such file; {_rebuild(path)}")
+    try:
+        record = read_json(record_path)
+        built = {k: record[k] for k in ("features_md5", "prices_md5", "code_digest")}
+    except (ValueError, KeyError, TypeError):
+        raise UserError(f"{record_path}: not a record of features; {_rebuild(path)}") from None
+    found = {
+        "features_md5": file_md5(path),
+        "prices_md5": prices_md5,
+        "code_digest": code_digest("features"),
+    }
+    reasons = {
+        "features_md5": "altered since it was built: MD5 is",
+        "prices_md5": "built from other prices: the prices now have MD5",
+        "code_digest": "built by other code: scaling/features.py now has digest",
+    }
+    for key, reason in reasons.items():
+        if found[key] != built[key]:
+            raise UserError(
+                f"{path}: {reason} {found[key]}, its record says {built[key]}; {_rebuild(path)}"
+            )
+    return found["features_md5"]
+
+
+def check_dates(prices: Frame, features: Frame, where: str | Path) -> None:
+    """Feature rows must be the price rows after the first 199, day by day; else a `UserError`."""
+    expected = prices.index[ROWS_DROPPED:]
+    if not features.index.equals(expected):
+        missing, extra = expected.difference(features.index), features.index.difference(expected)
+        raise UserError(
+            f"{where}: {len(features)} rows, the prices ask for {len(expected)}; missing "
+            f"{_rows(missing, [True] * len(missing))}; too many "
+            f"{_rows(extra, [True] * len(extra))}; {_rebuild(where)}"
+        )

@@ -1,0 +1,142 @@
+"""The registered data files and their MD5s: nothing trains on numbers that nobody registered.
+
+The manifest is a Frictionless Data Package (https://datapackage.org), a descriptor that other
+tools read too; `rows`, `first_date` and `last_date` are our additions, which it allows.
+No pandas here: the Snakefile may import this module.
+"""
+
+import hashlib
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from scaling.errors import UserError
+from scaling.record import file_md5, write_json
+
+PROFILE = "https://datapackage.org/profiles/2.0/datapackage.json"
+NUMBER_FIELDS = ("open", "high", "low", "close")
+SCHEMA = {
+    "fields": [
+        {"name": "date", "type": "datetime"},
+        *({"name": name, "type": "number"} for name in NUMBER_FIELDS),
+        {"name": "volume", "type": "integer"},
+    ],
+    "primaryKey": ["date"],
+}
+
+
+def read_manifest(manifest: str | Path) -> dict[str, Any]:
+    """The descriptor as a dict; a missing or malformed one is a `UserError`."""
+    manifest = Path(manifest)
+    if not manifest.is_file():
+        raise UserError(
+            f"{manifest}: no such manifest; restore it with: git checkout -- {manifest}, or start "
+            "one with: python -m scaling.fetch SPY --source file PATH"
+        )
+    try:
+        content = json.loads(manifest.read_text())
+        resources = content["resources"]
+        if not all(isinstance(r["path"], str) and isinstance(r["hash"], str) for r in resources):
+            raise TypeError
+    except (ValueError, KeyError, TypeError):
+        raise UserError(
+            f"{manifest}: not a Data Package with resources[].path and resources[].hash; "
+            f"restore it with: git checkout -- {manifest}"
+        ) from None
+    return dict(content)
+
+
+def registered_md5(path: str | Path, manifest: str | Path) -> str | None:
+    """The MD5 that the manifest holds for `path`, None if the file is not registered."""
+    path, manifest = Path(path), Path(manifest)
+    for resource in read_manifest(manifest)["resources"]:
+        if (manifest.parent / resource["path"]).resolve() == path.resolve():
+            match = re.fullmatch(r"md5:([0-9a-f]{32})", resource["hash"])
+            if match is None:
+                raise UserError(
+                    f"{manifest}: hash of {resource['path']} is {resource['hash']!r}; allowed: "
+                    f"md5: and 32 hex digits; restore it with: git checkout -- {manifest}"
+                )
+            return match[1]
+    return None
+
+
+def verify(path: str | Path, manifest: str | Path) -> str:
+    """The MD5 of a data file, which must be the one registered in `manifest`.
+
+    Raises `UserError` when the file is missing, not registered, or differs: an altered price
+    would retrain everything on numbers that no record names.
+    """
+    path, manifest = Path(path), Path(manifest)
+    expected = registered_md5(path, manifest)
+    command = f"python -m scaling.fetch {path.stem} --source file"
+    if expected is None:
+        raise UserError(
+            f"{path}: not registered in {manifest}; register it with: {command} {path}"
+            f" --output {path} --manifest {manifest}"
+        )
+    if not path.is_file():
+        raise UserError(
+            f"{path}: no such file, {manifest} expects MD5 {expected}; "
+            f"restore it with: git checkout -- {path}"
+        )
+    found = file_md5(path)
+    if found != expected:
+        raise UserError(
+            f"{path}: MD5 is {found}, {manifest} registers {expected}; restore the file with: "
+            f"git checkout -- {path} | or, if the change is meant, register it with: "
+            f"{command} {path} --output {path} --manifest {manifest} --replace"
+        )
+    return found
+
+
+def register(
+    path: str | Path,
+    manifest: str | Path,
+    *,
+    rows: int,
+    first_date: str,
+    last_date: str,
+    origin: str,
+    licence: str | None = None,
+) -> str:
+    """Enter a price file as it now is on disk, in place of its former entry; returns the MD5.
+
+    `origin` says where the numbers come from, `licence` is an SPDX identifier. Raises `UserError`
+    for a file outside the manifest's directory, which a Data Package cannot describe.
+    """
+    path, manifest = Path(path), Path(manifest)
+    try:
+        relative = path.resolve().relative_to(manifest.parent.resolve()).as_posix()
+    except ValueError:
+        raise UserError(
+            f"{path}: lies outside {manifest.parent}; a Data Package holds only files beside or "
+            f"below its manifest: give --output below {manifest.parent}"
+        ) from None
+    content = (
+        read_manifest(manifest)
+        if manifest.exists()
+        else {"$schema": PROFILE, "name": "market-prices", "resources": []}
+    )
+    contents = path.read_bytes()
+    md5 = hashlib.md5(contents, usedforsecurity=False).hexdigest()
+    entry: dict[str, Any] = {
+        "name": re.sub(r"[^a-z0-9._-]", "-", path.stem.lower()),
+        "path": relative,
+        "format": "parquet",
+        "mediatype": "application/vnd.apache.parquet",
+        "bytes": len(contents),
+        "hash": f"md5:{md5}",
+        "rows": rows,
+        "first_date": first_date,
+        "last_date": last_date,
+        "schema": SCHEMA,
+        "sources": [{"title": origin}],
+    }
+    if licence is not None:
+        entry["licenses"] = [{"name": licence}]
+    others = [r for r in content["resources"] if r["path"] != relative]
+    content["resources"] = sorted([*others, entry], key=lambda r: str(r["path"]))
+    write_json(manifest, content)
+    return md5

@@ -1,0 +1,31 @@
+"""Small data that several test files share."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+
+def random_prices(rows: int = 700, seed: int = 0) -> pd.DataFrame:
+    """A random walk as daily OHLCV, as `load_prices` gives it; some Fridays are holidays."""
+    random = np.random.default_rng(seed)
+    days = pd.bdate_range("2000-01-03", periods=rows + rows // 20, name="date", unit="us")
+    days = days.delete(random.choice(len(days), rows // 20, replace=False))
+    close = 100 * np.exp(np.cumsum(random.normal(0, 0.012, rows)))
+    open_ = close * np.exp(random.normal(0, 0.004, rows))
+    spread = np.abs(random.normal(0, 0.006, rows))
+    return pd.DataFrame(
+        {
+            "open": open_,
+            "high": np.maximum(open_, close) * (1 + spread),
+            "low": np.minimum(open_, close) * (1 - spread),
+            "close": close,
+            "volume": random.integers(10**6, 10**8, rows),
+        },
+        index=days,
+    )
+
+
+@pytest.fixture
+def prices() -> pd.DataFrame:
+    """700 days of random prices."""
+    return random_prices()
