@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import talib
 
@@ -16,6 +17,7 @@ from scaling.errors import UserError
 from scaling.record import code_digest, file_md5, read_json
 
 Frame = pd.DataFrame
+Array = npt.NDArray[np.float64]
 PRICE_COLUMNS = ("open", "high", "low", "close", "volume")
 DEMA_DAYS = (9, 10, 20, 25, 90)
 SMA_DAYS = (12, 50, 100, 200)
@@ -73,7 +75,7 @@ def check_prices(prices: Frame, where: str | Path) -> Frame:
         ("date with a time of day", dates != dates.normalize()),
         ("date twice", dates.duplicated()),
         ("date not after the one before", np.r_[False, np.diff(dates.asi8) < 0]),
-        ("date on a weekend", dates.dayofweek >= 5),
+        ("date on a weekend", dates.day_of_week >= 5),
         *((f"{n} missing or infinite", ~np.isfinite(prices[n])) for n in PRICE_COLUMNS),
         *((f"{n} not above zero", prices[n] <= 0) for n in PRICE_COLUMNS[:4]),
         ("volume below zero", prices["volume"] < 0),
@@ -105,8 +107,9 @@ def load_prices(path: str | Path) -> Frame:
     return check_prices(_read_parquet(Path(path)), path)
 
 
-def _relative(close: np.ndarray, average: np.ndarray) -> np.ndarray:
-    return close / average - 1
+def _relative(close: Array, average: Array) -> Array:
+    relative: Array = close / average - 1
+    return relative
 
 
 def _weekly(close: pd.Series) -> Frame:
@@ -117,7 +120,7 @@ def _weekly(close: pd.Series) -> Frame:
     from the next trading day on. Both cases are one as-of merge on the date of the Friday.
     """
     dates = pd.DatetimeIndex(close.index)
-    fridays = dates + pd.to_timedelta(4 - dates.dayofweek, unit="D")
+    fridays = dates + pd.to_timedelta(4 - dates.day_of_week, unit="D")
     closes = close.groupby(fridays).last()
     values = closes.to_numpy()
     weekly = pd.DataFrame(
@@ -149,13 +152,13 @@ def build_features(prices: Frame) -> Frame:
     weekly = _weekly(prices["close"])
     with np.errstate(divide="ignore", invalid="ignore"):  # checked by name below
         volume_20 = talib.SUM(volume, 20)
-        columns = {
+        columns: dict[str, Array] = {
             **{f"dema_{n}": _relative(close, talib.DEMA(close, n)) for n in DEMA_DAYS},
             **{f"sma_{n}": _relative(close, talib.SMA(close, n)) for n in SMA_DAYS},
             "rsi_14": talib.RSI(close, 14),
             # The slow line (%D): %K alone would leave the smoothing over 3 unused.
             "stochrsi_14_5_3": talib.STOCHRSI(close, 14, 5, 3)[1],
-            **{name: weekly[name].to_numpy() for name in weekly},
+            **{str(name): weekly[name].to_numpy() for name in weekly},
             "macd_12_26": talib.MACD(close, 12, 26, 9)[0] / close,
             "obv_change_20": talib.MOM(talib.OBV(close, volume), 20) / volume_20,
             "adosc_3_10": talib.ADOSC(high, low, close, volume, 3, 10) / (volume_20 / 20),

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 SPY_INCEPTION = "1993-01-29"
 EXCHANGE_ZONE = ZoneInfo("America/New_York")
+DEFAULT_PRICES = Path("data/raw/SPY.parquet")
 SHOWN = 5
 
 
@@ -35,8 +36,10 @@ def normalise(raw: "pd.DataFrame", where: str) -> "pd.DataFrame":
 
     from scaling.features import PRICE_COLUMNS, check_prices
 
-    table = raw.reset_index() if raw.index.name is not None else raw
-    table = table.rename(columns=lambda name: str(name).strip().lower())
+    table = raw.rename(columns=lambda name: str(name).strip().lower())
+    dated = isinstance(raw.index, pd.DatetimeIndex) or str(raw.index.name).lower() == "date"
+    if dated and "date" not in table.columns:
+        table = table.rename_axis(index="date").reset_index()
     twice = table.columns[table.columns.duplicated()]
     missing = [name for name in ("date", *PRICE_COLUMNS) if name not in table.columns]
     if missing or len(twice):
@@ -44,13 +47,15 @@ def normalise(raw: "pd.DataFrame", where: str) -> "pd.DataFrame":
             f"{where}: columns are {', '.join(map(str, raw.columns))}; needed once each, in any "
             f"case and order: date, {', '.join(PRICE_COLUMNS)}"
         )
-    if pd.api.types.is_numeric_dtype(table["date"]):
-        raise UserError(f"{where}: date holds numbers; allowed: dates such as 1993-01-29")
-    try:
-        dates = pd.DatetimeIndex(pd.to_datetime(table["date"]), name="date")
-    except (ValueError, TypeError) as error:
-        raise UserError(f"{where}: date: {error}; allowed: dates such as 1993-01-29") from None
-    dates = dates.tz_localize(None).normalize().as_unit("us")
+    column = table["date"]
+    if not pd.api.types.is_datetime64_any_dtype(column):
+        # The day as written: offsets that change with summer time would not parse as one type.
+        try:
+            column = pd.to_datetime(column.astype("str").str[:10], format="%Y-%m-%d")
+        except ValueError as error:
+            first = str(error).splitlines()[0]
+            raise UserError(f"{where}: date: {first}; allowed: days such as 1993-01-29") from None
+    dates = pd.DatetimeIndex(column, name="date").tz_localize(None).normalize().as_unit("us")
     try:
         numbers = table[list(PRICE_COLUMNS)].astype("float64").set_axis(dates)
     except ValueError as error:
@@ -87,20 +92,25 @@ def read_yahoo(symbol: str, start: str) -> "pd.DataFrame":
         import yfinance
     except ImportError:
         raise UserError(
-            "yfinance is not installed; install it with: pip install 'scaling[yahoo]' in this "
-            "directory, that is: pip install -e '.[yahoo]', or give --source file PATH"
+            "yfinance is not installed; install it with: pip install -e '.[yahoo]', "
+            "or give --source file PATH"
         ) from None
     today = datetime.datetime.now(EXCHANGE_ZONE).date()
-    raw = yfinance.download(
-        symbol,
-        start=start,
-        end=today.isoformat(),
-        auto_adjust=False,
-        multi_level_index=False,
-        progress=False,
-        threads=False,
-    )
     where = f"Yahoo Finance, {symbol}"
+    try:
+        raw = yfinance.download(
+            symbol,
+            start=start,
+            end=today.isoformat(),
+            auto_adjust=False,
+            multi_level_index=False,
+            progress=False,
+            threads=False,
+        )
+    except Exception as error:  # whatever the network and Yahoo do, it is not this code's fault
+        raise UserError(
+            f"{where}: {type(error).__name__}: {error}; try again later, or give --source file PATH"
+        ) from error
     if raw is None or raw.empty:
         raise UserError(
             f"{where}: no rows from {start} on; check the symbol and the network, or give "
@@ -112,7 +122,7 @@ def read_yahoo(symbol: str, start: str) -> "pd.DataFrame":
 def describe_change(old: "pd.DataFrame", new: "pd.DataFrame") -> str:
     """Which days are added, removed and changed, the first few by date."""
     both = old.index.intersection(new.index)
-    differs = (old.loc[both] != new.loc[both]).any(axis=1).to_numpy()
+    differs = old.loc[both].ne(new.loc[both]).any(axis=1).to_numpy()
     groups: list[tuple[str, Any]] = [
         ("added", new.index.difference(old.index)),
         ("removed", old.index.difference(new.index)),
@@ -125,9 +135,9 @@ def describe_change(old: "pd.DataFrame", new: "pd.DataFrame") -> str:
         lines.append(f"  {name:8}{len(dates):6,} rows{': ' if days else ''}{days}{more}")
     for day in both[differs][:SHOWN]:
         cells = [
-            f"{column} {old.at[day, column]!s} -> {new.at[day, column]!s}"
-            for column in old.columns
-            if old.at[day, column] != new.at[day, column]
+            f"{name} {was} -> {now}"
+            for name, was, now in zip(old.columns, old.loc[day], new.loc[day], strict=True)
+            if was != now
         ]
         lines.append(f"    {day.date()}: {', '.join(cells)}")
     return "\n".join(lines)
@@ -187,12 +197,13 @@ def main(argv: list[str] | None = None) -> None:
 
     print(f"{args.symbol}: {len(prices):,} rows, {first} to {last}, MD5 {new}")
     print(f"{output}: registered MD5 {registered or 'none'}, on disk {on_disk or 'none'}")
-    if new == registered == on_disk:
-        print(f"nothing changes; next: python -m scaling.check_data --help, or snakemake {_NEXT}")
-        return
     current = _current(output)
     if current is not None:
         print(describe_change(current, prices))
+        # Values and not bytes: another pyarrow may write the same numbers as other bytes.
+        if registered == on_disk and current.equals(prices):
+            print(f"nothing changes; {_next(output)}")
+            return
     if not args.replace and ({registered, on_disk} - {None, new}):
         raise UserError(
             f"{output}: holds or registers other prices (above), and results were made from them; "
@@ -208,10 +219,13 @@ def main(argv: list[str] | None = None) -> None:
         origin=args.origin or origin,
         licence=args.licence,
     )
-    print(f"wrote {output}, registered in {args.manifest}; next: snakemake {_NEXT}")
+    print(f"wrote {output}, registered in {args.manifest}; {_next(output)}")
 
 
-_NEXT = "results/daily/threshold_1pct/2m.ckpt"
+def _next(output: Path) -> str:
+    if output == DEFAULT_PRICES:
+        return "next: snakemake results/daily/threshold_1pct/2m.ckpt"
+    return f"next: name it in a config, data: {{prices: {output}}}, and train that"
 
 
 def _day(text: str) -> str:

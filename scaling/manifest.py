@@ -114,11 +114,9 @@ def register(
             f"{path}: lies outside {manifest.parent}; a Data Package holds only files beside or "
             f"below its manifest: give --output below {manifest.parent}"
         ) from None
-    content = (
-        read_manifest(manifest)
-        if manifest.exists()
-        else {"$schema": PROFILE, "name": "market-prices", "resources": []}
-    )
+    content: dict[str, Any] = {"$schema": PROFILE, "name": "market-prices", "resources": []}
+    if manifest.exists():
+        content = read_manifest(manifest)
     contents = path.read_bytes()
     md5 = hashlib.md5(contents, usedforsecurity=False).hexdigest()
     entry: dict[str, Any] = {

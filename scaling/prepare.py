@@ -1,0 +1,62 @@
+"""Build the feature table from registered prices, and record what it was built from.
+
+    python -m scaling.prepare --prices data/raw/SPY.parquet --manifest data/manifest.json \\
+        --output data/processed/v1/SPY_features_a20.parquet
+"""
+
+import argparse
+from pathlib import Path
+
+from scaling.errors import UserError, run_command
+from scaling.manifest import verify
+from scaling.record import code_digest, file_md5, provenance, write_json, write_parquet
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m scaling.prepare", description="Build the feature table from prices."
+    )
+    parser.add_argument("--prices", type=Path, required=True)
+    parser.add_argument("--manifest", type=Path, required=True)
+    parser.add_argument(
+        "--output", type=Path, required=True, help="a .parquet; its record, .json, goes beside it"
+    )
+    return parser
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Verify the prices, build the features, write them and their record."""
+    args = _parser().parse_args(argv)
+    if args.output.suffix != ".parquet":
+        raise UserError(f"--output {args.output}: allowed: a name that ends in .parquet")
+    from scaling import features as f
+
+    prices_md5 = verify(args.prices, args.manifest)
+    prices = f.load_prices(args.prices)
+    features = f.build_features(prices)
+    f.check_dates(prices, features, args.output)
+    write_parquet(args.output, features)
+    first, last = (str(day)[:10] for day in (features.index[0], features.index[-1]))
+    record = {
+        "kind": "features",
+        "features_md5": file_md5(args.output),
+        "prices": str(args.prices),
+        "prices_md5": prices_md5,
+        "rows": len(features),
+        "rows_dropped": f.ROWS_DROPPED,
+        "first_date": first,
+        "last_date": last,
+        "names": list(f.FEATURE_NAMES),
+        "code_digest": code_digest("features"),
+        **provenance(),
+    }
+    write_json(f.features_record(args.output), record)
+    print(
+        f"wrote {args.output}: {len(features):,} days, {first} to {last}, {features.shape[1]} "
+        f"features (the first {f.ROWS_DROPPED} of {len(prices):,} days only fill the averages); "
+        "next: python -m scaling.check_data --config CONFIG --output STAMP"
+    )
+
+
+if __name__ == "__main__":
+    run_command(main)
