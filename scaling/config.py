@@ -365,6 +365,12 @@ def load_grid(content: dict[str, Any], path: str | Path = "configs/grid.yaml") -
     return grid
 
 
+def known_experiments(root: Path = CONFIG_ROOT) -> list[str]:
+    """Every shipped experiment: the YAML files in folders of `configs/`, the models' apart."""
+    found = [p for p in root.glob("*/**/*.yaml") if MODEL_ROOT not in p.parents]
+    return sorted(experiment_name(p) for p in found)
+
+
 def experiment_path(experiment: str) -> Path:
     """`'daily/threshold_1pct'` -> `configs/daily/threshold_1pct.yaml`."""
     return CONFIG_ROOT / f"{experiment}.yaml"
@@ -391,6 +397,16 @@ def split_run_name(run: str, own_seed: int) -> tuple[str, int]:
     if seed and int(seed) == own_seed:
         raise UserError(f"{run}: seed {seed} is the config's own; its run is named `{budget}`")
     return budget, int(seed) if seed else own_seed
+
+
+def artefact(experiment: str, run: str, suffix: str) -> Path:
+    """`('daily/threshold_1pct', '2m', 'ckpt')` -> `results/daily/threshold_1pct/2m.ckpt`."""
+    return RESULTS_ROOT / experiment / f"{run}.{suffix}"
+
+
+def resume_directory(experiment: str, run: str) -> Path:
+    """Where a run keeps what it needs to go on after a kill; unknown to Snakemake on purpose."""
+    return RESULTS_ROOT / ".resume" / experiment / run
 
 
 def as_dict(config: Any) -> dict[str, Any]:

@@ -1,0 +1,306 @@
+"""Train one model: `python -m scaling.train --config configs/daily/threshold_1pct.yaml`."""
+
+import argparse
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from scaling import config as configs
+from scaling.errors import EXIT_STOPPED, UserError, run_command
+from scaling.record import code_digest, fingerprint, provenance, read_json, write_json
+
+SMALLEST_MICRO_BATCH = 8
+LOCK_WAIT_SECONDS = 120  # an orphan whose snakemake was killed needs this long to save and leave
+
+
+def parse(argv: list[str] | None) -> argparse.Namespace:
+    """The command line; what is not given is the path that the workflow would use."""
+    parser = argparse.ArgumentParser(prog="python -m scaling.train", description=__doc__)
+    add = parser.add_argument
+    add("--config", type=Path, required=True, help="one experiment, configs/daily/*.yaml")
+    add("--param-budget", help="2m, 20m, ...: a file in configs/model (default: the config's)")
+    add("--seed", type=int, help="default: the config's")
+    add("--data-md5", type=Path, help="the stamp of check_data, to be matched")
+    add("--batch-size", type=Path, help="JSON of find_batch_size (default: beside the output)")
+    add("--output", type=Path, help="checkpoint (default: results/<experiment>/<run>.ckpt)")
+    add("--record", type=Path, help="run record (default: the output, with .json)")
+    add("--log", type=Path, help="a file that also gets every message, appended")
+    add("--threads", type=int, help="CPU threads (default: all)")
+    add("--overwrite", action="store_true", help="replace a checkpoint of other settings")
+    add("--stop-with-parent", action="store_true", help="save and stop if the caller is killed")
+    return parser.parse_args(argv)
+
+
+def make_say(log: Path | None) -> Callable[[str], None]:
+    """Messages go past the progress bar to the terminal, and to the log of all tries."""
+    from tqdm import tqdm
+
+    def say(message: str) -> None:
+        tqdm.write(message, file=sys.stderr)
+        if log:
+            with log.open("a") as stream:
+                stream.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {message}\n")
+
+    if log:
+        log.parent.mkdir(parents=True, exist_ok=True)
+    return say
+
+
+def catch_signals(stop_with_parent: bool) -> Callable[[], str | None]:
+    """Signals set a flag that the loop looks at between steps, so a step is never torn."""
+    received: list[str] = []
+    for name in ("SIGTERM", "SIGINT", "SIGUSR1"):
+        signal.signal(getattr(signal, name), lambda *_, name=name: received.append(name))
+    parent = os.getppid()
+
+    def stop_requested() -> str | None:
+        if stop_with_parent and os.getppid() != parent:
+            return "the process that started it has ended"
+        return received[0] if received else None
+
+    return stop_requested
+
+
+def verified_data(config: configs.TrainingConfig, stamp: Path | None) -> tuple[str, str]:
+    """MD5 of prices and features, each checked against what registered it, whoever calls."""
+    from scaling.features import verify_features
+    from scaling.manifest import verify
+
+    prices_md5 = verify(config.data.prices, config.data.manifest)
+    features_md5 = verify_features(config.data.features, prices_md5)
+    if stamp and not {prices_md5, features_md5} <= set(stamp.read_text().split()):
+        raise UserError(
+            f"{stamp}: is not the stamp of {config.data.prices} (MD5 {prices_md5}) and "
+            f"{config.data.features} (MD5 {features_md5}); make it again: snakemake {stamp}"
+        )
+    return prices_md5, features_md5
+
+
+def chosen_micro_batch(path: Path, batch_size: int, say: Callable[[str], None]) -> int:
+    """What the search found for this device, never more than one optimiser batch."""
+    if not path.is_file():
+        micro_batch = min(SMALLEST_MICRO_BATCH, batch_size)
+        say(f"no batch-size search at {path}: micro-batch {micro_batch}; snakemake {path} finds it")
+        return micro_batch
+    return min(int(read_json(path)["micro_batch"]), batch_size)
+
+
+def refuse_overwriting(output: Path, record_path: Path, wanted: str) -> bool:
+    """True if the very same run is there already; another run's file is a `UserError`."""
+    if not output.exists():
+        return False
+    found = read_json(record_path).get("fingerprint") if record_path.is_file() else None
+    if found == wanted:
+        return True
+    raise UserError(
+        f"{output} exists and was made with other settings, data or code (fingerprint {found}, "
+        f"now {wanted}); keep it under another name, or type --overwrite"
+    )
+
+
+def main(argv: list[str] | None = None) -> int | None:
+    """Train one budget and seed, and write its checkpoint and run record."""
+    arguments = parse(argv)
+    say = make_say(arguments.log)
+    try:
+        return train_one(arguments, say)
+    except UserError as error:
+        if arguments.log:
+            say(f"stopped by an error: {error}")
+        raise
+
+
+def train_one(arguments: argparse.Namespace, say: Callable[[str], None]) -> int:
+    """Build, train and write; returns the exit code."""
+    config = configs.load_config(arguments.config, arguments.param_budget, arguments.seed)
+    own_seed = configs.load_config(arguments.config).seed
+    model_config = configs.load_model_config(config.param_budget)
+    experiment = configs.experiment_name(arguments.config)
+    run = configs.run_name(config.param_budget, config.seed, own_seed)
+    output = arguments.output or configs.artefact(experiment, run, "ckpt")
+    record_path = arguments.record or output.with_suffix(".json")
+    search = arguments.batch_size or configs.artefact(
+        experiment, config.param_budget, "batch_size.json"
+    )
+    prices_md5, features_md5 = verified_data(config, arguments.data_md5)
+    micro_batch = chosen_micro_batch(search, config.optimiser.batch_size, say)
+    stop_requested = catch_signals(arguments.stop_with_parent)
+
+    import torch
+    from filelock import FileLock, Timeout
+
+    from scaling import checkpoint, trainer
+    from scaling import model as models
+    from scaling.dataset import load_study
+    from scaling.device import choose_device, choose_precision, device_name, tune
+    from scaling.metrics import log_loss_skill
+    from scaling.thermal import ThermalGuard
+    from scaling.tracking import RunInfo, open_trackers
+
+    device = choose_device(config.device)
+    precision = choose_precision(config.precision, device)
+    if arguments.threads:
+        torch.set_num_threads(arguments.threads)
+    tune(device)
+    study = load_study(config)
+    digest = code_digest("train")
+    identity = {
+        **configs.training_identity(config, model_config),
+        "prices_md5": prices_md5,
+        "features_md5": features_md5,
+        "label_hash": study.label_hash,
+        "micro_batch": micro_batch,
+        "device": device.type,
+        "precision": precision,
+        "code_digest": digest,
+    }
+    identity_print = fingerprint(identity)
+    if not arguments.overwrite and refuse_overwriting(output, record_path, identity_print):
+        say(f"{output} is up to date (fingerprint {identity_print}): nothing to train")
+        return 0
+    output.parent.mkdir(parents=True, exist_ok=True)
+    for block, days in study.samples.items():
+        say(f"{block}: {len(days):,} samples, {study.labels(block).sum():,} positive")
+
+    trainer.seed_everything(config.seed)
+    model = models.build_model(model_config, config.window, len(study.feature_names))
+    parameters = models.count_parameters(model)
+    models.check_budget(config.param_budget, parameters)
+    resume = configs.resume_directory(experiment, run)
+    resume.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(resume / "lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        say(f"another training of {output} holds {lock.lock_file}: waiting {LOCK_WAIT_SECONDS} s")
+        try:
+            lock.acquire(timeout=LOCK_WAIT_SECONDS)
+        except Timeout:
+            raise UserError(
+                f"{output} is being trained by another process; let it finish, or end it: "
+                f"pkill -TERM -f 'scaling.train.*{arguments.config}' (it saves its state first)"
+            ) from None
+    store = checkpoint.ResumeStore(resume / identity_print)
+    state, problems = store.load()
+    for problem in problems:
+        say(f"{problem}; the state before it is used")
+    progress = state["progress"] if state else {}
+
+    info = RunInfo(
+        experiment=experiment,
+        run=run,
+        params={**configs.as_dict(config.optimiser), **configs.as_dict(model_config)},
+        tags={
+            "budget": config.param_budget,
+            "seed": str(config.seed),
+            "parameters": str(parameters),
+            "data_md5": prices_md5,
+            "git_commit": str(provenance()["git_commit"]),
+            "device": device.type,
+        },
+        directory=output.parent,
+        datasets=[("prices", str(config.data.prices), prices_md5)],
+    )
+    trackers = open_trackers(
+        config.tracking,
+        info,
+        resume_ids=progress.get("tracker_ids"),
+        resume_step=progress.get("step", 0),
+        on_problem=say,
+    )
+    trackers.artifact(arguments.config)
+    say(
+        f"training {run} of {experiment}: {parameters:,} parameters on {device} in {precision}, "
+        f"micro-batch {micro_batch}"
+    )
+    finished = ("failed", "an error; see the log")
+    summary: dict[str, Any] = {}
+    try:
+        with ThermalGuard(config.thermal, device.type) as guard:
+            outcome = trainer.train(
+                model,
+                study,
+                config.optimiser,
+                peak_learning_rate=config.optimiser.learning_rate
+                * model_config.learning_rate_multiplier,
+                seed=config.seed,
+                micro_batch=micro_batch,
+                device=device,
+                precision=precision,
+                guard=guard,
+                tracker=trackers,
+                store=store,
+                state=state,
+                checkpoint_minutes=config.checkpoint_minutes,
+                stop_requested=stop_requested,
+                say=say,
+            )
+        best = outcome.progress.epochs[outcome.progress.best_epoch - 1]
+        windows = outcome.progress.step * config.optimiser.batch_size
+        record = {
+            "kind": "train",
+            "experiment": experiment,
+            "run": run,
+            "budget": config.param_budget,
+            "parameters": parameters,
+            "seed": config.seed,
+            "config": configs.as_dict(config),
+            "model": configs.as_dict(model_config),
+            "data_md5": prices_md5,
+            "features_md5": features_md5,
+            "feature_names": study.feature_names,
+            "label_hash": study.label_hash,
+            "fingerprint": identity_print,
+            "code_digest": digest,
+            "micro_batch": micro_batch,
+            "device": device.type,
+            "device_name": device_name(device),
+            "threads": torch.get_num_threads(),
+            "precision": precision,
+            "flops": windows
+            * models.training_flops(model_config, config.window, len(study.feature_names)),
+            "seconds": outcome.progress.seconds,
+            "windows_per_second": windows / outcome.progress.seconds,
+            "thermal": guard.summary(),
+            "best_epoch": outcome.progress.best_epoch,
+            "epochs": outcome.progress.epochs,
+            "train_base_rate": study.train_base_rate,
+            "validation": {"log_loss": best["val_log_loss"], "skill": best["val_skill"]},
+            "stop_reason": outcome.stop_reason,
+            **provenance(),
+        }
+        content = {
+            "weights": outcome.best_weights,
+            "last_weights": outcome.last_weights,
+            "normaliser": {"mean": study.normaliser.mean, "std": study.normaliser.std},
+            "record": json.dumps(record, default=str),
+        }
+        checkpoint.save(output, content)
+        write_json(record_path, {**record, "tracking": trackers.ids})
+        trackers.artifact(output)
+        finished = ("finished", outcome.stop_reason)
+        summary = {"parameters": parameters, **record["validation"]}
+        store.clear()
+    except trainer.Stopped as stop:
+        finished = ("stopped", str(stop))
+        say(f"stopped: {stop}; the same command resumes at step {stop.step:,}")
+        return EXIT_STOPPED
+    finally:
+        trackers.finish(*finished, summary)
+        lock.release()
+    say(
+        f"made {output}: {parameters:,} parameters, best epoch {best['epoch']} of "
+        f"{len(outcome.progress.epochs)}, validation log-loss {best['val_log_loss']:.4f}, skill "
+        f"{100 * best['val_skill']:.1f} % over the base rate, {outcome.progress.seconds:.0f} s\n"
+        f"next: snakemake results/{experiment}/{run}.eval.json"
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -1,0 +1,54 @@
+"""What several rules ask: identities for `params`, the runs of a grid, the machine's share."""
+
+import importlib.util
+import shutil
+
+
+def configured(path_of):
+    """The experiment's own path, read from its config: `configured(lambda data: data.prices)`."""
+    return lambda wildcards: str(path_of(EXPERIMENTS[wildcards.experiment].data))
+
+
+def identity(module, **parts):
+    """One JSON string for `params`: Snakemake takes two params that swap values for equal."""
+    return json.dumps({"code": code_digest(module), **parts}, sort_keys=True)
+
+
+def run_identity(wildcards):
+    """All that a trained weight depends on, besides its input files."""
+    own = EXPERIMENTS[wildcards.experiment]
+    budget, seed = configs.split_run_name(wildcards.run, own.seed)
+    asked = configs.training_identity(own, MODELS[budget])
+    asked["training"] |= {"param_budget": budget, "seed": seed}
+    return identity("train", **asked)
+
+
+def budget_of(wildcards):
+    return configs.split_run_name(wildcards.run, EXPERIMENTS[wildcards.experiment].seed)[0]
+
+
+def seed_of(wildcards):
+    return configs.split_run_name(wildcards.run, EXPERIMENTS[wildcards.experiment].seed)[1]
+
+
+def runs_of(experiment):
+    """The grid's budgets and seeds as run names: 2m, 2m.seed43, ..."""
+    own = EXPERIMENTS[experiment].seed
+    return [configs.run_name(b, s, own) for b in GRID.budgets for s in GRID.seeds]
+
+
+def has_gpu():
+    """CUDA or Apple; asked without torch, whose import costs seconds."""
+    return shutil.which("nvidia-smi") is not None or (
+        sys.platform == "darwin" and os.uname().machine == "arm64"
+    )
+
+
+def training_threads(wildcards):
+    """All cores when the only target is this checkpoint, else one: the grid's fill the cores.
+
+    Two one-thread trainings beat one two-thread training by 1.17 to 1.22 on two cores.
+    """
+    targets = workflow.dag_settings.targets
+    alone = len(targets) == 1 and str(next(iter(targets))).endswith(".ckpt")
+    return (workflow.cores or 1) if alone else 1

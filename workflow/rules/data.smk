@@ -1,0 +1,41 @@
+"""Features from the registered prices, and the stamp that everything costly depends on."""
+
+
+rule features:
+    input:
+        prices="data/raw/{asset}.parquet",
+        manifest="data/manifest.json",
+    output:
+        features="data/processed/v1/{asset}_features_a20.parquet",
+        record="data/processed/v1/{asset}_features_a20.json",
+    params:
+        identity=identity("prepare"),
+    log:
+        "logs/features/{asset}.log",
+    benchmark:
+        "logs/benchmarks/features/{asset}.tsv"
+    shell:
+        "exec python -m scaling.prepare --prices {input.prices} --manifest {input.manifest}"
+        " --output {output.features} > {log} 2>&1"
+
+
+# A `checkpoint`, so that the graph is looked at again once the stamp is written: a touched file
+# re-runs this check, and nothing that depends on a stamp that came out the same.
+checkpoint check_manifest:
+    input:
+        prices=configured(lambda data: data.prices),
+        manifest=configured(lambda data: data.manifest),
+        features=configured(lambda data: data.features),
+    output:
+        "results/{experiment}/data.md5",
+    params:
+        identity=lambda wildcards: identity(
+            "check_data", data=configs.as_dict(EXPERIMENTS[wildcards.experiment].data)
+        ),
+    log:
+        "logs/{experiment}/check_manifest.log",
+    benchmark:
+        "logs/benchmarks/{experiment}/check_manifest.tsv"
+    shell:
+        "exec python -m scaling.check_data --config configs/{wildcards.experiment}.yaml"
+        " --output {output} > {log} 2>&1"

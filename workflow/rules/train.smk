@@ -1,0 +1,58 @@
+"""The micro-batch that the device holds, then the training itself."""
+
+
+rule find_batch_size:
+    input:
+        stamp="results/{experiment}/data.md5",
+    output:
+        "results/{experiment}/{budget}.batch_size.json",
+    params:
+        identity=lambda wildcards: identity(
+            "find_batch_size",
+            model=configs.as_dict(MODELS[wildcards.budget]),
+            window=configs.as_dict(EXPERIMENTS[wildcards.experiment].window),
+            batch_size=EXPERIMENTS[wildcards.experiment].optimiser.batch_size,
+            device=EXPERIMENTS[wildcards.experiment].device,
+            precision=EXPERIMENTS[wildcards.experiment].precision,
+        ),
+    threads: workflow.cores or 1
+    resources:
+        gpu=int(has_gpu()),
+    log:
+        "logs/{experiment}/{budget}.batch_size.log",
+    benchmark:
+        "logs/benchmarks/{experiment}/{budget}.batch_size.tsv"
+    shell:
+        "exec python -m scaling.find_batch_size --config configs/{wildcards.experiment}.yaml"
+        " --param-budget {wildcards.budget} --output {output} > {log} 2>&1"
+
+
+# The progress bar goes to the terminal, every message also to the log, which is appended to:
+# a training that was stopped and retried keeps the story of its earlier tries.
+rule train:
+    input:
+        prices=configured(lambda data: data.prices),
+        features=configured(lambda data: data.features),
+        stamp="results/{experiment}/data.md5",
+        batch_size=lambda wildcards: f"results/{wildcards.experiment}/{budget_of(wildcards)}"
+        ".batch_size.json",
+    output:
+        checkpoint="results/{experiment}/{run}.ckpt",
+        record="results/{experiment}/{run}.json",
+    params:
+        identity=run_identity,
+        budget=budget_of,
+        seed=seed_of,
+    threads: training_threads
+    resources:
+        gpu=int(has_gpu()),
+    retries: 2
+    log:
+        "logs/{experiment}/{run}.train.log",
+    benchmark:
+        "logs/benchmarks/{experiment}/{run}.train.tsv"
+    shell:
+        "exec python -m scaling.train --config configs/{wildcards.experiment}.yaml"
+        " --param-budget {params.budget} --seed {params.seed} --data-md5 {input.stamp}"
+        " --batch-size {input.batch_size} --output {output.checkpoint} --record {output.record}"
+        " --threads {threads} --log {log} --stop-with-parent"
