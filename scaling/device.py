@@ -1,7 +1,9 @@
 """The machine that trains: which device, which precision, and its process-wide settings."""
 
 import os
+import platform
 from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
 from typing import Literal
 
 import torch
@@ -27,6 +29,18 @@ def choose_device(asked: str = "auto") -> torch.device:
             "type --device auto, or set `device: auto` in the config"
         )
     return torch.device(asked)
+
+
+def device_name(device: torch.device) -> str:
+    """What the hardware calls itself: the GPU's name, or the CPU's from the kernel."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    cpus = Path("/proc/cpuinfo")
+    if device.type == "cpu" and cpus.is_file():
+        for line in cpus.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
 
 
 def choose_precision(asked: str, device: torch.device) -> Precision:

@@ -101,7 +101,9 @@ def _imports_of_ours(tree: ast.Module) -> set[str]:
 
 
 # They watch, report and draw; no number that a model computes passes through them.
-NOT_COMPUTING = frozenset({"tracking", "thermal", "plots", "errors", "record", "config"})
+NOT_COMPUTING = frozenset(
+    {"backends", "tracking", "thermal", "plots", "errors", "record", "config"}
+)
 
 
 def code_digest(module: str, package: Path = PACKAGE) -> str:
