@@ -23,6 +23,7 @@ ENVIRONMENT = {
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "5",
     "MLFLOW_HTTP_REQUEST_BACKOFF_JITTER": "0",
     "WANDB_ERROR_REPORTING": "false",
+    "WANDB_SILENT": "true",
 }
 
 Status = Literal["finished", "failed", "stopped"]
@@ -71,7 +72,7 @@ class Backend(Protocol):
 
     name: str
 
-    def open(self, run: RunInfo, key: str) -> str: ...
+    def open(self, run: RunInfo, key: str, started: float) -> str: ...
     def log(self, rows: list[Row]) -> int: ...
     def artifact(self, path: Path) -> None: ...
     def close(self, ending: Ending) -> None: ...
@@ -90,23 +91,30 @@ class MlflowBackend:
     def __init__(self, uri: str, root: Path) -> None:
         self.uri, self._root = uri, root
 
-    def open(self, run: RunInfo, key: str) -> str:
-        from filelock import FileLock
-
-        # Jobs that start together would each create the tables, the experiment and the parent.
-        self._root.mkdir(parents=True, exist_ok=True)
-        with FileLock(self._root / ".mlflow.lock", timeout=30):
-            self._client = self.connect()
+    def open(self, run: RunInfo, key: str, started: float) -> str:
+        with self._lock():
+            self._client = self._connect()
             experiment = self._experiment(run.experiment)
-            parent = self._run(experiment, "study", run.experiment, {"experiment": run.experiment})
+            parent = self._run(experiment, "study", run.experiment, "study", {}, started)
             tags = {**run.tags, "mlflow.parentRunId": parent}
-            self._id = self._run(experiment, "key", key, tags, run.run)
+            self._id = self._run(experiment, "key", key, run.run, tags, started)
         self._seen: dict[str, set[int]] = {}
         self._describe(run)
         return self._id
 
-    def connect(self) -> Any:
-        """A client of the store; a local database that does not exist is made."""
+    def make_store(self) -> None:
+        """Make a local store that does not exist yet."""
+        with self._lock():
+            self._connect()
+
+    def _lock(self) -> Any:
+        """Jobs that start together would each make the tables, the experiment and the parent."""
+        from filelock import FileLock
+
+        self._root.mkdir(parents=True, exist_ok=True)
+        return FileLock(self._root / ".mlflow.lock", timeout=30)
+
+    def _connect(self) -> Any:
         from mlflow.tracking import MlflowClient
 
         for name in ("mlflow", "alembic"):
@@ -126,14 +134,16 @@ class MlflowBackend:
         return str(found.experiment_id)
 
     def _run(
-        self, experiment: str, kind: str, value: str, tags: dict[str, str], name: str = ""
+        self, experiment: str, kind: str, value: str, name: str, tags: dict[str, str], start: float
     ) -> str:
         """The run whose tag `scaling_<kind>` is `value`, made if there is none."""
         tag = f"scaling_{kind}"
         found = self._client.search_runs([experiment], f"tags.{tag} = '{value}'", max_results=1)
         if found:
             return str(found[0].info.run_id)
-        made = self._client.create_run(experiment, tags={**tags, tag: value}, run_name=name or kind)
+        made = self._client.create_run(
+            experiment, start_time=int(start * 1000), tags={**tags, tag: value}, run_name=name
+        )
         if kind == "study":  # a folder is never running
             self._client.set_terminated(made.info.run_id)
         return str(made.info.run_id)
@@ -192,7 +202,7 @@ class MlflowBackend:
             self._client.set_tag(self._id, f"summary.{name}", ending.summary[name])
         self._client.set_tag(self._id, "stop_reason", ending.reason)
         status = {"finished": "FINISHED", "failed": "FAILED", "stopped": "KILLED"}[ending.status]
-        self._client.set_terminated(self._id, status)
+        self._client.set_terminated(self._id, status, end_time=int(ending.time * 1000))
 
 
 class WandbBackend:
@@ -203,7 +213,7 @@ class WandbBackend:
     def __init__(self, project: str) -> None:
         self._project = project
 
-    def open(self, run: RunInfo, key: str) -> str:
+    def open(self, run: RunInfo, key: str, started: float) -> str:
         import wandb
 
         settings = wandb.Settings(
@@ -211,7 +221,6 @@ class WandbBackend:
             finish_timeout=30,
             finish_timeout_raises=True,
             console="off",
-            silent=True,
             disable_code=True,
         )
         mode = os.environ.get("WANDB_MODE", "online")
@@ -219,18 +228,22 @@ class WandbBackend:
         if mode == "online" and not wandb.login(prompt=False, verify=False):
             raise Hopeless("no API key: type `wandb login`, or set WANDB_MODE=offline")
         self._wandb, self._info = wandb, run
-        self._run = wandb.init(
-            project=self._project,
-            id=key,
-            resume="allow" if mode == "online" else None,
-            group=run.experiment,
-            name=f"{run.experiment} {run.run}",
-            job_type="train",
-            tags=[f"{name}:{value}"[:64] for name, value in run.tags.items()],
-            config={**run.params, **run.tags},
-            dir=os.environ.get("WANDB_DIR", run.directory),
-            settings=settings,
-        )
+        try:
+            self._run = wandb.init(
+                project=self._project,
+                id=key,
+                resume="allow" if mode == "online" else None,
+                group=run.experiment,
+                name=f"{run.experiment} {run.run}",
+                job_type="train",
+                tags=[f"{name}:{value}"[:64] for name, value in run.tags.items()],
+                config={**run.params, **run.tags},
+                dir=os.environ.get("WANDB_DIR", run.directory),
+                settings=settings,
+            )
+        except wandb.errors.Error as error:
+            # It has tried again by itself, and keeps the id: a second try finds it "in use".
+            raise Hopeless(f"{type(error).__name__}: {error}") from None
         self._start = self._run.step  # what the server has already, if the run was resumed
         for name, path, md5 in run.datasets:
             dataset = wandb.Artifact(self._label(name), type="dataset", metadata={"md5": md5})

@@ -54,7 +54,7 @@ def _wanted(args: argparse.Namespace, recorded: dict[str, Any]) -> TrackingConfi
 
 def _replay(backend: Backend, info: RunInfo, lines: list[dict[str, Any]], alive: bool) -> int:
     """Send one record to one tracker; returns how many points it did not have."""
-    backend.open(info, lines[0]["key"])
+    backend.open(info, lines[0]["key"], lines[0]["time"])
     rows = _rows(lines)
     added = backend.log(rows)
     for line in lines:
@@ -81,11 +81,17 @@ def _records(directory: Path, run: str | None) -> Iterator[tuple[Path, list[dict
         yield path, lines
 
 
+def how_to_look(uri: str) -> str:
+    """What to do to see a store in a browser."""
+    return f"open {uri}" if uri.startswith("http") else f"type: mlflow ui --backend-store-uri {uri}"
+
+
 def sync(args: argparse.Namespace) -> None:
     """Replay every record of one study into the trackers that lack it."""
     if args.mlflow_uri:
         os.environ["MLFLOW_TRACKING_URI"] = args.mlflow_uri  # a flag is nearer than the shell
     added = runs = 0
+    where = ""
     for path, lines in _records(args.results, args.run):
         told = lines[0]["run_info"]
         info = RunInfo(**{**told, "directory": args.results})
@@ -105,11 +111,9 @@ def sync(args: argparse.Namespace) -> None:
                 ) from None
             print(f"{info.run}: {new} new points in {backend.name}")
             added, runs = added + new, runs + 1
-    where = os.environ.get("MLFLOW_TRACKING_URI") or local_uri(results_root(info))
-    print(
-        f"{runs} uploads, {added} points were missing and are there now; to look at them, type: "
-        f"mlflow ui --backend-store-uri {where}"
-    )
+            if isinstance(backend, MlflowBackend):
+                where = f"; to look at them, {how_to_look(backend.uri)}"
+    print(f"{runs} uploads, {added} points were missing and are there now{where}")
 
 
 def init(args: argparse.Namespace) -> None:
@@ -117,7 +121,7 @@ def init(args: argparse.Namespace) -> None:
     make_backends(TrackingConfig(mlflow=False), args.results)  # the quiet environment
     uri = local_uri(args.results)
     MlflowBackend(uri, args.results).make_store()
-    print(f"{uri} is ready; to look at it, type: mlflow ui --backend-store-uri {uri}")
+    print(f"{uri} is ready; to look at it, {how_to_look(uri)}")
 
 
 def main(argv: list[str] | None = None) -> None:
