@@ -1,0 +1,876 @@
+"""Does loss fall with size? The slope per decade, its two-way bootstrap, and what may be said.
+
+A ladder is S sizes, each trained with K_s seeds, every network judged on the same T test days.
+Both the days and the seeds are a sample: an interval that ignores either is too narrow (simulated:
+seed-only covers 46-91 %, day-only 81-93 %). `docs/statistics.md` has the method and its sources.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from scaling import metrics
+from scaling.errors import UserError
+
+Array = npt.NDArray[np.float64]
+
+BOOTSTRAP_SEED = 20200306
+SHORTEST_BLOCK = 10
+SIZES_FOR_ALPHA = 5
+ALPHA_BOUNDS = (0.01, 3.0)
+POWER = 0.8
+FEW_BLOCKS = 30
+NETWORK_COLUMNS = ("budget", "parameters", "seed", "date", "split", "y", "p")
+BASELINE_COLUMNS = ("model", "date", "split", "y", "p")
+
+
+class Ladder(NamedTuple):
+    """What the law reads of a study. Sizes stand smallest first; losses are per test day."""
+
+    budgets: list[str]
+    parameters: Array
+    seeds: list[list[int]]
+    losses: list[Array]
+    """For each size [seeds, days], nats."""
+    validation: list[float]
+    """Mean validation log-loss of each size: what the best network is chosen by."""
+    dates: pd.DatetimeIndex
+    y: npt.NDArray[np.int64]
+    base_rate: float
+    """Of the training block, as the base-rate baseline predicts it."""
+    baselines: dict[str, Array]
+    """For each baseline the log-loss of each day, [days]."""
+
+
+# --- reading ---------------------------------------------------------------------------------
+
+
+def read_ladder(networks: pd.DataFrame, baselines: pd.DataFrame) -> Ladder:
+    """Arrange prediction rows as a ladder; a study whose models cannot be compared is refused.
+
+    `networks` has NETWORK_COLUMNS (and perhaps `weights`, of which "best" counts: chosen on
+    validation), `baselines` BASELINE_COLUMNS with one model that always says the training base
+    rate. Raises UserError for missing columns, impossible values, days or labels that differ
+    between models, a (size, seed) that stands twice, a single size.
+    """
+    if "weights" in networks:
+        networks = networks[networks["weights"] == "best"]
+    _check_rows(networks, NETWORK_COLUMNS, "predictions")
+    _check_rows(baselines, BASELINE_COLUMNS, "baselines")
+    runs = [
+        (str(rows["budget"].iloc[0]), int(rows["seed"].iloc[0]), rows)
+        for _, rows in networks.groupby(["budget", "seed"], sort=True)
+    ]
+    named = [(f"{budget} seed {seed}", rows) for budget, seed, rows in runs]
+    _, _, on_validation = _same_days(named, "validation")
+    named += [(str(name), rows) for name, rows in baselines.groupby("model", sort=False)]
+    dates, labels, losses = _same_days(named, "test")
+    validation = [float(loss.mean()) for loss in on_validation]
+
+    sizes: dict[str, list[int]] = {}
+    counts: dict[str, int] = {}
+    for index, (budget, _, rows) in enumerate(runs):
+        found = {counts.get(budget, int(rows["parameters"].iloc[0])), *rows["parameters"].unique()}
+        if len(found) > 1:
+            raise UserError(
+                f"budget {budget} stands for {sorted(int(n) for n in found)} parameters; one size "
+                "is one architecture: train its seeds again with one configs/model file"
+            )
+        counts[budget] = int(found.pop())
+        sizes.setdefault(budget, []).append(index)
+    budgets = sorted(sizes, key=lambda budget: counts[budget])
+    if len(set(counts.values())) != len(budgets) or len(budgets) < 2:
+        raise UserError(
+            f"found the sizes {', '.join(f'{b} ({counts[b]:,})' for b in budgets)}; a law needs "
+            "two or more different sizes: evaluate another budget, then fit again"
+        )
+    return Ladder(
+        budgets=budgets,
+        parameters=np.array([counts[budget] for budget in budgets], float),
+        seeds=[[runs[i][1] for i in sizes[budget]] for budget in budgets],
+        losses=[np.stack([losses[i] for i in sizes[budget]]) for budget in budgets],
+        validation=[float(np.mean([validation[i] for i in sizes[budget]])) for budget in budgets],
+        dates=dates,
+        y=labels,
+        base_rate=_base_rate(baselines),
+        baselines={name: losses[i] for i, (name, _) in enumerate(named) if i >= len(runs)},
+    )
+
+
+def _check_rows(frame: pd.DataFrame, columns: Sequence[str], what: str) -> None:
+    missing = [name for name in columns if name not in frame]
+    if missing:
+        raise UserError(
+            f"{what}: no column {', '.join(missing)}; needed: {', '.join(columns)}; "
+            "write them with python -m scaling.evaluate (or scaling.baselines)"
+        )
+    if not len(frame):
+        raise UserError(f"{what}: no rows; run python -m scaling.evaluate again")
+    if not frame["p"].between(0, 1).all():
+        raise UserError(f"{what}: p outside [0, 1] or missing (logits?); run the evaluation again")
+    if not frame["y"].isin((0, 1)).all():
+        raise UserError(f"{what}: labels other than 0 and 1; run the evaluation again")
+
+
+def _same_days(
+    named: Sequence[tuple[str, pd.DataFrame]], split: str
+) -> tuple[pd.DatetimeIndex, npt.NDArray[np.int64], list[Array]]:
+    """A split's dates, labels and each model's daily losses, once all agree on days and labels."""
+    reference = ""
+    dates, labels, losses = pd.DatetimeIndex([]), np.array([], np.int64), []
+    for name, rows in named:
+        rows = rows[rows["split"] == split].sort_values("date")
+        if not len(rows):
+            raise UserError(f"{name}: no {split} rows; run python -m scaling.evaluate again")
+        days = pd.DatetimeIndex(rows["date"])
+        if days.has_duplicates:
+            raise UserError(
+                f"{name} has {days[days.duplicated()][0].date()} twice: the same size and seed was "
+                "given in two files, or evaluated twice; give each run once"
+            )
+        if not reference:
+            reference, dates, labels = name, days, rows["y"].to_numpy(np.int64)
+        if not days.equals(dates):
+            odd = days.symmetric_difference(dates)
+            raise UserError(
+                f"{name} was judged on {len(days)} {split} days and {reference} on {len(dates)} "
+                f"({len(odd)} differ, first {odd[0].date()}); models are comparable on the same "
+                "days only: evaluate all with one config"
+            )
+        if (rows["y"].to_numpy(np.int64) != labels).any():
+            first = days[rows["y"].to_numpy(np.int64) != labels][0].date()
+            raise UserError(
+                f"{name} and {reference} have different labels on {first}: they answer different "
+                "questions; train and evaluate all with one config"
+            )
+        losses.append(metrics.log_losses(rows["y"], rows["p"]))
+    return dates, labels, losses
+
+
+def _base_rate(baselines: pd.DataFrame) -> float:
+    for _, rows in baselines.groupby("model", sort=False):
+        if rows["p"].nunique() == 1 and 0 < rows["p"].iloc[0] < 1:
+            return float(rows["p"].iloc[0])
+    raise UserError(
+        f"baselines {', '.join(map(str, baselines['model'].unique()))}: none always says one "
+        "probability, the training base rate; run python -m scaling.baselines again"
+    )
+
+
+# --- resampling ------------------------------------------------------------------------------
+
+
+def block_length(series: Array, horizon: int) -> int:
+    """Mean block of the stationary bootstrap: max(horizon, optimum, 10), in days.
+
+    `series` [r, days] are the daily values whose means are asked for; the optimum (Politis &
+    White 2004, corrected by Patton, Politis & White 2009) is the largest over them. Labels of
+    neighbouring days share `horizon - 1` closes, hence at least the horizon.
+    """
+    from arch.bootstrap import optimal_block_length
+
+    varying = [row for row in series if row.std() > 1e-12]
+    optimum = [float(optimal_block_length(row)["stationary"].iloc[0]) for row in varying]
+    return max(horizon, SHORTEST_BLOCK, *(math.ceil(b) for b in optimum if math.isfinite(b)))
+
+
+def day_weights(days: int, block: int, samples: int, seed: int) -> Array:
+    """Stationary bootstrap (Politis & Romano 1994) as the weight of each day, [samples, days]."""
+    from arch.bootstrap import StationaryBootstrap
+
+    resampler = StationaryBootstrap(block, np.arange(days), seed=seed)
+    drawn = (resampler.update_indices() for _ in range(samples))
+    return np.stack([np.bincount(index, minlength=days) for index in drawn]) / days
+
+
+def resampled_means(losses: Sequence[Array], days: Array, seed: int) -> Array:
+    """Mean loss of each size with days *and* seeds resampled, [sizes, samples].
+
+    The days of a draw are those of `days` [samples, T], the same for every network; the seeds are
+    drawn within each size. K seeds drawn from K have (K-1)/K of the variance they should have, so
+    their deviations are stretched by sqrt(K / (K-1)) (Davison & Hinkley 1997, section 2.3). A
+    single seed has no spread to draw from: its size gets the days' variance alone.
+    """
+    rng = np.random.default_rng(seed)
+    means = []
+    for loss in losses:
+        each = loss @ days.T
+        centre = each.mean(axis=0)
+        n = len(loss)
+        if n > 1:
+            drawn = rng.multinomial(n, np.full(n, 1 / n), size=len(days)).T / n
+            centre = centre + math.sqrt(n / (n - 1)) * ((drawn * each).sum(axis=0) - centre)
+        means.append(centre)
+    return np.stack(means)
+
+
+class Effect(NamedTuple):
+    """A linear combination of the sizes' mean losses, with what is known of its error."""
+
+    estimate: float
+    draws: Array
+    """Two-way bootstrap, [samples]."""
+    day_variance: float
+    seed_variance: float
+    freedom: float
+    """Degrees of freedom (Satterthwaite) of the sum of the two variances."""
+
+    @property
+    def error(self) -> float:
+        """Standard error from both sources."""
+        return math.sqrt(self.day_variance + self.seed_variance)
+
+    def interval(self, level: float) -> list[float]:
+        """Percentile interval of the two-way bootstrap, its tails those of Student's t.
+
+        A percentile interval is as narrow as a normal one however few seeds there are: with three
+        per size and no day noise it covers 85 %. Its ends are therefore moved away from the
+        estimate by t / z at the effect's degrees of freedom (Hesterberg 2015, The American
+        Statistician 69, "expanded percentile interval").
+        """
+        tail = (1 - level) / 2
+        stretch = _t_quantile(1 - tail, self.freedom) / _t_quantile(1 - tail, math.inf)
+        ends = np.quantile(self.draws, [tail, 1 - tail])
+        return [float(self.estimate + stretch * (end - self.estimate)) for end in ends]
+
+    def t_interval(self, level: float) -> list[float]:
+        """Estimate and the summed variances, with Student's t for the few seeds and blocks."""
+        half = _t_quantile((1 + level) / 2, self.freedom) * self.error
+        return [self.estimate - half, self.estimate + half]
+
+    @property
+    def p_value(self) -> float:
+        """Two-sided, of no effect, by the t statistic."""
+        from scipy.stats import t
+
+        if self.error == 0:
+            return 1.0 if self.estimate == 0 else 0.0
+        return float(2 * t.sf(abs(self.estimate) / self.error, self.freedom))
+
+
+def effects(
+    losses: Sequence[Array],
+    weights: Array,
+    *,
+    less: Array | None = None,
+    horizon: int,
+    samples: int,
+    seed: int = BOOTSTRAP_SEED,
+) -> tuple[list[Effect], int, Array]:
+    """Estimate `weights @ mean losses of the sizes - mean of less`, for each row of weights.
+
+    `losses` holds [seeds, days] per size, `weights` is [effects, sizes], `less` [effects, days]
+    is subtracted day by day (a baseline's losses). Returns the effects, the block length that
+    their daily values ask for, and the resampled size means [sizes, samples].
+    """
+    daily = weights @ np.stack([loss.mean(axis=0) for loss in losses])
+    if less is not None:
+        daily = daily - less
+    n_days = daily.shape[1]
+    block = block_length(daily, horizon)
+    days = day_weights(n_days, block, samples, seed)
+    means = resampled_means(losses, days, seed + 1)
+    draws = weights @ means
+    if less is not None:
+        draws = draws - less @ days.T
+    day_variance = (daily @ days.T).var(axis=1, ddof=1)
+    day_freedom = max(n_days / block - 1, 1.0)
+    of_size = np.array([_seed_variance(loss) for loss in losses])
+    seed_freedom = np.array([max(len(loss) - 1, 1) for loss in losses])
+    result = []
+    for row, weight in enumerate(weights):
+        by_size = weight**2 * of_size
+        total = day_variance[row] + by_size.sum()
+        parts = day_variance[row] ** 2 / day_freedom + (by_size**2 / seed_freedom).sum()
+        result.append(
+            Effect(
+                estimate=float(daily[row].mean()),
+                draws=draws[row],
+                day_variance=float(day_variance[row]),
+                seed_variance=float(by_size.sum()),
+                freedom=float(total**2 / parts) if parts > 0 else day_freedom,
+            )
+        )
+    return result, block, means
+
+
+def slope_weights(parameters: Array) -> Array:
+    """Weights [sizes] that turn mean losses into their least-squares slope per decade."""
+    x = np.log10(parameters)
+    centred = x - x.mean()
+    return np.asarray(centred / (centred @ centred))
+
+
+def _seed_variance(loss: Array) -> float:
+    """Variance of a size's mean over its seeds; 0 for one seed, which cannot tell."""
+    return float(loss.mean(axis=1).var(ddof=1) / len(loss)) if len(loss) > 1 else 0.0
+
+
+def _t_quantile(probability: float, freedom: float) -> float:
+    from scipy.stats import t
+
+    return float(t.ppf(probability, freedom))
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Holm's step-down adjustment of p-values (Holm 1979), in the order given."""
+    adjusted = [0.0] * len(p_values)
+    floor = 0.0
+    for rank, index in enumerate(np.argsort(p_values)):
+        floor = max(floor, min(1.0, (len(p_values) - rank) * p_values[index]))
+        adjusted[index] = floor
+    return adjusted
+
+
+# --- the verdict -----------------------------------------------------------------------------
+
+
+def verdict(slope: Effect, delta: float, replicated: bool) -> str:
+    """One of four. Bootstrap and t interval must agree, and without replicates none is claimed.
+
+    `delta` in nats per decade. Improves: 95 % below 0. Equivalent: 90 % inside +-delta, which is
+    two one-sided tests at 5 % (Schuirmann 1987).
+    """
+    if not replicated:
+        return "inconclusive"
+    wide = [slope.interval(0.95), slope.t_interval(0.95)]
+    narrow = [slope.interval(0.90), slope.t_interval(0.90)]
+    if all(high < 0 for _, high in wide):
+        return "improves"
+    if all(low > 0 for low, _ in wide):
+        return "inverse scaling"
+    if all(-delta < low and high < delta for low, high in narrow):
+        return "equivalent to no effect"
+    return "inconclusive"
+
+
+def sensitivity(slope: Effect, delta: float, days: int, seeds: int) -> dict[str, Any]:
+    """What the study could have seen, and what it would take to see `delta`.
+
+    With 80 % power at two-sided 5 %. The target is the delta set in advance, never the estimate
+    that was found. To first order the days' variance falls with their number and the seeds' with
+    theirs; None where one of the two alone can never be enough.
+    """
+    multiple = _t_quantile(0.975, slope.freedom) + _t_quantile(POWER, slope.freedom)
+    target = (delta / multiple) ** 2
+    more_days = _scaled(days, slope.day_variance, target - slope.seed_variance)
+    more_seeds = _scaled(seeds, slope.seed_variance, target - slope.day_variance)
+    return {
+        "smallest_detectable_effect": multiple * slope.error,
+        "days_needed": more_days,
+        "days_needed_note": "to see delta with these seeds"
+        if more_days
+        else "no number of days is enough: the spread between seeds alone hides delta",
+        "seeds_needed": more_seeds,
+        "seeds_needed_note": "per size, to see delta on these days"
+        if more_seeds
+        else "no number of seeds is enough: the days alone hide delta",
+    }
+
+
+def _scaled(count: int, variance: float, allowed: float) -> int | None:
+    return max(count, math.ceil(count * variance / allowed)) if allowed > 0 else None
+
+
+# --- shapes of the curve ---------------------------------------------------------------------
+
+
+def compare_shapes(
+    parameters: Array, loss: Array, covariance: Array, freedom: float, improves: bool
+) -> dict[str, Any]:
+    """Constant, linear in log N and power law, by GLS with the bootstrapped covariance.
+
+    `loss` [sizes], `covariance` [sizes, sizes]: the sizes share their days, so their errors are
+    correlated, and fits that ignore it invent scaling (plain AIC in 11-28 % of no-effect worlds).
+    Each shape holds the one before it, so one is preferred only if it beats that at 5 % by
+    F(1, freedom); AIC is given beside it. The power law only where `alpha` may be asked for.
+    """
+    from scipy.stats import f
+
+    inverse = _inverse(covariance)
+    x = np.log10(parameters) - np.log10(parameters).mean()
+    constant, _, chi2_constant = _gls(np.ones((len(x), 1)), loss, inverse)
+    line, line_covariance, chi2_line = _gls(np.stack([np.ones_like(x), x], 1), loss, inverse)
+    p_line = float(f.sf(chi2_constant - chi2_line, 1, freedom))
+    result: dict[str, Any] = {
+        "constant": {"log_loss": float(constant[0])} | _fit_quality(chi2_constant, 1),
+        "linear_log": {
+            "slope": float(line[1]),
+            "slope_error": math.sqrt(line_covariance[1, 1]),
+            "p_against_constant": p_line,
+        }
+        | _fit_quality(chi2_line, 2),
+    }
+    preferred = "linear_log" if p_line < 0.05 else "constant"
+    power = power_law(parameters, loss, covariance, freedom, improves)
+    if "chi2" in power:
+        power["p_against_linear_log"] = float(f.sf(max(chi2_line - power["chi2"], 0), 1, freedom))
+        if preferred == "linear_log" and power["p_against_linear_log"] < 0.05:
+            preferred = "power_law"
+    return result | {
+        "power_law": power,
+        "preferred": preferred,
+        "rule": "the simplest shape that the next does not beat at 5 % by F(1, freedom)",
+        "freedom": freedom,
+    }
+
+
+def _inverse(covariance: Array) -> Array:
+    """Pseudo-inverse: networks that predict alike make the covariance singular."""
+    return np.asarray(np.linalg.pinv(covariance, rcond=1e-10, hermitian=True))
+
+
+def _gls(design: Array, loss: Array, inverse: Array) -> tuple[Array, Array, float]:
+    """Coefficients, their covariance, and chi-squared of generalised least squares."""
+    covariance = np.linalg.pinv(design.T @ inverse @ design, hermitian=True)
+    coefficients = covariance @ design.T @ inverse @ loss
+    residual = loss - design @ coefficients
+    return coefficients, np.asarray(covariance), float(residual @ inverse @ residual)
+
+
+def _fit_quality(chi2: float, parameters: int) -> dict[str, Any]:
+    return {"chi2": chi2, "fitted_parameters": parameters, "aic": chi2 + 2 * parameters}
+
+
+def power_law(
+    parameters: Array, loss: Array, covariance: Array, freedom: float, improves: bool
+) -> dict[str, Any]:
+    """`L(N) = E + A N^-alpha`, or the words "not identified" and why.
+
+    Three parameters through three or four points fit anything, and through no trend fit nothing:
+    alpha is None below SIZES_FOR_ALPHA sizes, without a slope that improves, at a bound, with an
+    open profile interval, or when the fit without the top rung does not predict that rung better
+    than carrying the rung below forward.
+    """
+    refused = {"alpha": None, "status": "not identified"}
+    if len(loss) < SIZES_FOR_ALPHA:
+        reason = f"{len(loss)} sizes; an exponent needs {SIZES_FOR_ALPHA} or more"
+        return refused | {"reason": reason}
+    if not improves:
+        return refused | {"reason": "the slope does not lie below 0; a power law needs a trend"}
+    fit = fit_power_law(parameters, loss, covariance, freedom)
+    lower = fit_power_law(parameters[:-1], loss[:-1], covariance[:-1, :-1], freedom)
+    predicted = lower["E"] + lower["A"] * parameters[-1] ** -lower["alpha"]
+    fit["top_rung"] = {
+        "observed": float(loss[-1]),
+        "predicted_from_below": float(predicted),
+        "carried_forward": float(loss[-2]),
+    }
+    reasons = []
+    if fit["at_bound"]:
+        reasons.append(f"the fit lies at a bound ({', '.join(fit['at_bound'])})")
+    if None in fit["alpha_interval95"]:
+        reasons.append("the profile interval of alpha is open")
+    if abs(predicted - loss[-1]) >= abs(loss[-2] - loss[-1]):
+        reasons.append("fitted without the top rung it predicts it no better than carry-forward")
+    if reasons:
+        return fit | refused | {"alpha_fitted": fit["alpha"], "reason": "; ".join(reasons)}
+    return fit | {"status": "identified"}
+
+
+def fit_power_law(
+    parameters: Array, loss: Array, covariance: Array, freedom: float = math.inf
+) -> dict[str, Any]:
+    """Fit `E + A N^-alpha` by variable projection: E and A are solved for at each alpha.
+
+    Returns alpha, E, A, chi2 and AIC, the 95 % profile interval of alpha (an end that reaches
+    ALPHA_BOUNDS is None), `at_bound`, and alpha by Huber's loss as a sensitivity. E, A >= 0.
+    """
+    from scipy.optimize import least_squares, minimize_scalar
+
+    inverse = _inverse(covariance)
+    scaled = parameters / np.exp(np.log(parameters).mean())
+
+    def profile(alpha: float) -> tuple[float, float, float]:
+        term = scaled**-alpha
+        (floor, gain), _, chi2 = _gls(np.stack([np.ones_like(term), term], 1), loss, inverse)
+        if gain < 0:
+            (floor,), _, chi2 = _gls(np.ones((len(term), 1)), loss, inverse)
+            gain = 0.0
+        elif floor < 0:
+            (gain,), _, chi2 = _gls(term[:, None], loss, inverse)
+            floor = 0.0
+        return chi2, float(floor), float(gain)
+
+    grid = np.geomspace(*ALPHA_BOUNDS, 300)
+    curve = np.array([profile(alpha)[0] for alpha in grid])
+    best = int(curve.argmin())
+    alpha = float(grid[best])
+    if 0 < best < len(grid) - 1:
+        bounds = (grid[best - 1], grid[best + 1])
+        alpha = float(minimize_scalar(lambda a: profile(a)[0], bounds=bounds, method="bounded").x)
+    chi2, floor, gain = profile(alpha)
+    inside = curve <= chi2 + _t_quantile(0.975, freedom) ** 2
+    low, high = (float(a) for a in grid[inside][[0, -1]]) if inside.any() else (alpha, alpha)
+    at_bound = []
+    if best in (0, len(grid) - 1):
+        at_bound.append("alpha")
+    at_bound += [name for name, value in (("E", floor), ("A", gain)) if value == 0]
+
+    root = np.linalg.cholesky(inverse + 1e-12 * np.trace(inverse) * np.eye(len(loss)))
+
+    def whitened(theta: Array) -> Array:
+        fitted = theta[0] + theta[1] * scaled ** -theta[2]
+        return np.asarray(root.T @ (loss - fitted))
+
+    lower = [0.0, 0.0, ALPHA_BOUNDS[0]]
+    start = np.maximum([floor, gain, alpha], lower)
+    robust = least_squares(
+        whitened,
+        start,
+        bounds=(lower, [np.inf, np.inf, ALPHA_BOUNDS[1]]),
+        loss="huber",
+        x_scale="jac",
+    )
+    unscale = float(np.exp(np.log(parameters).mean()))
+    return {
+        "alpha": alpha,
+        "alpha_interval95": [
+            None if inside[0] else low,
+            None if inside[-1] else high,
+        ],
+        "E": floor,
+        "A": gain * unscale**alpha,
+        "at_bound": at_bound,
+        "alpha_huber": float(robust.x[2]),
+    } | _fit_quality(chi2, 3)
+
+
+def fit_two_variable_law(
+    parameters: Array, data: Array, loss: Array, samples: int = 200, seed: int = BOOTSTRAP_SEED
+) -> dict[str, Any]:
+    """Fit `L(N, D) = E + A N^-alpha + B D^-beta` to published ladders, all [runs].
+
+    Approach 3 of Hoffmann et al. (2022): Huber loss (1e-3) of log L, the sum of terms taken by
+    log-sum-exp, L-BFGS from many starts. The loss is *summed*: averaged, its gradients fall under
+    the optimiser's tolerance and the published fit had stopped early (Besiroglu et al. 2024,
+    arXiv:2404.10102). Intervals are percentiles over resampled runs. Raises UserError for tables
+    that cannot hold five unknowns.
+    """
+    table = np.stack([parameters, data, loss]).astype(float)
+    if not (np.isfinite(table).all() and (table > 0).all()):
+        raise UserError("N, D and loss must all be positive numbers; mend or drop the other rows")
+    distinct = [len(np.unique(row)) for row in table[:2]]
+    if table.shape[1] < 8 or min(distinct) < 3:
+        raise UserError(
+            f"{table.shape[1]} runs with {distinct[0]} values of N and {distinct[1]} of D; five "
+            "unknowns need 8 runs and 3 values of each: add runs"
+        )
+    starts = _starts(table)
+    best, value = _best_fit(table, starts)
+    rng = np.random.default_rng(seed)
+    draws: list[Array] = []
+    while len(draws) < samples:
+        drawn = table[:, rng.integers(0, table.shape[1], table.shape[1])]
+        if min(len(np.unique(row)) for row in drawn[:2]) >= 3:
+            draws.append(_best_fit(drawn, [best, starts[0]])[0])
+    names = ("A", "B", "E", "alpha", "beta")
+    # Natural order: the optimiser holds log A, log B, log E, alpha, beta.
+    fitted, *resampled = [np.r_[np.exp(theta[:3]), theta[3:]] for theta in (best, *draws)]
+    intervals = np.quantile(resampled, [0.025, 0.975], axis=0).T
+    bound = [n for n, x in zip(names[3:], best[3:], strict=True) if not 1e-3 < x < ALPHA_BOUNDS[1]]
+    return {
+        "law": "E + A N^-alpha + B D^-beta",
+        **{name: float(x) for name, x in zip(names, fitted, strict=True)},
+        "intervals95": {
+            name: [float(x) for x in ends] for name, ends in zip(names, intervals, strict=True)
+        },
+        "at_bound": bound,
+        "huber_loss": value,
+        "runs": table.shape[1],
+        "bootstrap_samples": samples,
+        "seed": seed,
+    }
+
+
+HUBER_DELTA = 1e-3
+
+
+def _starts(table: Array, keep: int = 24) -> list[Array]:
+    """Starts of the two-variable fit: the best of a grid of exponents, the rest solved for."""
+    from scipy.optimize import nnls
+
+    n, d, loss = table
+    found = []
+    for alpha in np.geomspace(0.05, 1.5, 14):
+        for beta in np.geomspace(0.05, 1.5, 14):
+            design = np.stack([n**-alpha, d**-beta, np.ones_like(n)], 1) / loss[:, None]
+            size = np.linalg.norm(design, axis=0)
+            scaled, residual = nnls(design / size, np.ones_like(loss))
+            linear = np.maximum(scaled, 1e-4) / size
+            found.append((residual, np.r_[np.log(linear), alpha, beta]))
+    found.sort(key=lambda pair: pair[0])
+    return [theta for _, theta in found[:keep]]
+
+
+def _best_fit(table: Array, starts: Sequence[Array]) -> tuple[Array, float]:
+    """The lowest of L-BFGS runs: log A, log B, log E, alpha, beta, and the summed Huber loss."""
+    from scipy.optimize import minimize
+    from scipy.special import logsumexp
+
+    log_n, log_d, log_loss = np.log(table)
+
+    def objective(theta: Array) -> tuple[float, Array]:
+        terms = np.stack(
+            [
+                theta[0] - theta[3] * log_n,
+                theta[1] - theta[4] * log_d,
+                np.full_like(log_n, theta[2]),
+            ]
+        )
+        total = logsumexp(terms, axis=0)
+        share = np.exp(terms - total)
+        residual = total - log_loss
+        clipped = np.clip(residual, -HUBER_DELTA, HUBER_DELTA)
+        value = (clipped * (residual - clipped / 2)).sum()
+        slope = np.r_[share @ clipped, -(share[0] * log_n) @ clipped, -(share[1] * log_d) @ clipped]
+        # Scaled by a constant, or losses of 1e-6 a run would meet the optimiser's tolerances.
+        return float(value) / HUBER_DELTA**2, slope / HUBER_DELTA**2
+
+    wide = (None, None)
+    bounds = [wide, wide, wide, (1e-3, ALPHA_BOUNDS[1]), (1e-3, ALPHA_BOUNDS[1])]
+    options = {"maxiter": 2000, "maxfun": 5000, "ftol": 1e-12, "gtol": 1e-8}
+    runs = [
+        minimize(objective, start, jac=True, method="L-BFGS-B", bounds=bounds, options=options)
+        for start in starts
+    ]
+    best = min(runs, key=lambda run: run.fun)
+    return best.x, float(best.fun) * HUBER_DELTA**2
+
+
+# --- everything of one study -----------------------------------------------------------------
+
+
+def fit_law(ladder: Ladder, *, horizon: int, delta: float, samples: int) -> dict[str, Any]:
+    """The law of one study, JSON-ready: verdict, slope, sizes, contrasts, shapes, baselines.
+
+    `delta` is the config's fraction of the base-rate entropy per decade, `samples` the number of
+    bootstrap draws.
+    """
+    entropy = metrics.entropy(ladder.base_rate)
+    delta_nats = delta * entropy
+    n_sizes, n_days = len(ladder.budgets), len(ladder.dates)
+    replicated = all(len(seeds) > 1 for seeds in ladder.seeds)
+    pairs = [(i, j) for i in range(n_sizes) for j in range(i + 1, n_sizes)]
+    weights = [slope_weights(ladder.parameters)]
+    weights += [np.eye(n_sizes)[j] - np.eye(n_sizes)[i] for i, j in pairs]
+    (slope, *differences), block, means = effects(
+        ladder.losses, np.stack(weights), horizon=horizon, samples=samples
+    )
+    sizes, level_block = _sizes(ladder, horizon, samples)
+    found = verdict(slope, delta_nats, replicated)
+    network = _best_network(ladder, sizes, horizon, samples)
+    could_see = sensitivity(slope, delta_nats, n_days, max(len(s) for s in ladder.seeds))
+    if not replicated:
+        could_see |= {"seeds_needed": None, "seeds_needed_note": "unknown: a size has one seed"}
+    adjusted = holm([effect.p_value for effect in differences])
+    result = {
+        "verdict": found,
+        "sentence": "",
+        "warnings": _warnings(ladder, sizes, slope, delta_nats, block),
+        "slope": {
+            "estimate": slope.estimate,
+            "interval95": slope.interval(0.95),
+            "interval90": slope.interval(0.90),
+            "t_interval95": slope.t_interval(0.95),
+            "t_interval90": slope.t_interval(0.90),
+            "p_value": slope.p_value,
+            "standard_error": slope.error,
+            "day_variance": slope.day_variance,
+            "seed_variance": slope.seed_variance if replicated else None,
+            "freedom": slope.freedom,
+            "share_of_entropy": slope.estimate / entropy,
+            "unit": "nats per decade of parameters",
+        },
+        "delta": delta_nats,
+        "delta_fraction": delta,
+        "base_rate": ladder.base_rate,
+        "base_rate_entropy": entropy,
+        **could_see,
+        "sizes": sizes,
+        "contrasts": [
+            {
+                "smaller": ladder.budgets[i],
+                "larger": ladder.budgets[j],
+                "difference": effect.estimate,
+                "interval95": effect.interval(0.95),
+                "p_value": effect.p_value,
+                "p_holm": p,
+            }
+            for (i, j), effect, p in zip(pairs, differences, adjusted, strict=True)
+        ],
+        "models_compared": compare_shapes(
+            ladder.parameters,
+            np.array([size["log_loss"] for size in sizes]),
+            np.cov(means),
+            slope.freedom,
+            found == "improves",
+        ),
+        "best_network": network,
+        "block_length": block,
+        "level_block_length": level_block,
+        "bootstrap_samples": samples,
+        "bootstrap_seed": BOOTSTRAP_SEED,
+        "days": {
+            "count": n_days,
+            "first": str(ladder.dates[0].date()),
+            "last": str(ladder.dates[-1].date()),
+            "positives": int(ladder.y.sum()),
+        },
+        "seeds": dict(zip(ladder.budgets, ladder.seeds, strict=True)),
+    }
+    return result | {"sentence": sentence(result)}
+
+
+def _sizes(ladder: Ladder, horizon: int, samples: int) -> tuple[list[dict[str, Any]], int]:
+    """Loss and skill of each size; both have their own block, for levels wander more than slopes.
+
+    Skill is a ratio, so its interval takes the base rate's loss on the same resampled days.
+    """
+    reference = metrics.log_losses(ladder.y, np.full(len(ladder.y), ladder.base_rate))
+    levels, block, _ = effects(
+        ladder.losses, np.eye(len(ladder.budgets)), horizon=horizon, samples=samples
+    )
+    days = day_weights(len(ladder.dates), block, samples, BOOTSTRAP_SEED)
+    resampled_reference = days @ reference
+    rows = []
+    for index, level in enumerate(levels):
+        skill = np.quantile(1 - level.draws / resampled_reference, [0.025, 0.975])
+        each = ladder.losses[index].mean(axis=1)
+        rows.append(
+            {
+                "budget": ladder.budgets[index],
+                "parameters": int(ladder.parameters[index]),
+                "seeds": ladder.seeds[index],
+                "log_loss": level.estimate,
+                "interval": level.interval(0.95),
+                "skill": 1 - level.estimate / float(reference.mean()),
+                "skill_interval": [float(q) for q in skill],
+                "seed_log_losses": [float(x) for x in each],
+                "seed_deviation": float(each.std(ddof=1)) if len(each) > 1 else None,
+                "validation_log_loss": ladder.validation[index],
+            }
+        )
+    return rows, block
+
+
+def _best_network(
+    ladder: Ladder, sizes: list[dict[str, Any]], horizon: int, samples: int
+) -> dict[str, Any]:
+    """The size that validation prefers, against each baseline, day by day.
+
+    The size's loss is the mean over its seeds, not its luckiest seed. Negative differences are
+    the network's. The baselines are taken as they are, so no variance is counted for them.
+    """
+    best = int(np.argmin(ladder.validation))
+    names = list(ladder.baselines)
+    less = np.stack([ladder.baselines[name] for name in names])
+    found, block, _ = effects(
+        [ladder.losses[best]], np.ones((len(names), 1)), less=less, horizon=horizon, samples=samples
+    )
+    replicated = len(ladder.losses[best]) > 1
+    reference = metrics.log_loss(ladder.y, np.full(len(ladder.y), ladder.base_rate))
+    against = {}
+    for name, effect, p in zip(names, found, holm([e.p_value for e in found]), strict=True):
+        wide = [effect.interval(0.95), effect.t_interval(0.95)]
+        beats = replicated and all(high < 0 for _, high in wide)
+        loses = replicated and all(low > 0 for low, _ in wide)
+        against[name] = {
+            "log_loss": float(ladder.baselines[name].mean()),
+            "skill": 1 - float(ladder.baselines[name].mean()) / reference,
+            "difference": effect.estimate,
+            "interval95": wide[0],
+            "t_interval95": wide[1],
+            "p_value": effect.p_value,
+            "p_holm": p,
+            "beats": beats,
+            "verdict": "beats it" if beats else "loses to it" if loses else "cannot be told apart",
+        }
+    return {
+        "budget": ladder.budgets[best],
+        "chosen_by": "lowest validation log-loss, mean over seeds",
+        "log_loss": sizes[best]["log_loss"],
+        "skill": sizes[best]["skill"],
+        "skill_interval": sizes[best]["skill_interval"],
+        "block_length": block,
+        "against": against,
+    }
+
+
+def _warnings(
+    ladder: Ladder, sizes: list[dict[str, Any]], slope: Effect, delta: float, block: int
+) -> list[str]:
+    found = []
+    single = [b for b, s in zip(ladder.budgets, ladder.seeds, strict=True) if len(s) == 1]
+    if single:
+        found.append(
+            f"one seed only for {', '.join(single)}: the spread between seeds is unknown, the "
+            "intervals cover the days alone, and no verdict but inconclusive is given"
+        )
+    blocks = len(ladder.dates) / block
+    if blocks < FEW_BLOCKS:
+        found.append(
+            f"{len(ladder.dates)} test days are about {blocks:.0f} independent blocks of {block}; "
+            f"below {FEW_BLOCKS} the bootstrap's intervals are rough"
+        )
+    if len(ladder.budgets) == 2:
+        found.append("two sizes: the slope is their difference, its shape cannot be checked")
+    if all(size["skill"] <= 0 for size in sizes):
+        found.append(
+            "no size beats the training base rate on the test days: a slope among them is not "
+            "predictive power"
+        )
+    boot, student = (
+        (low < 0 < high) for low, high in (slope.interval(0.95), slope.t_interval(0.95))
+    )
+    if boot != student:
+        found.append(
+            "bootstrap and t interval disagree on whether the slope is 0; "
+            "the verdict follows the cautious one"
+        )
+    if slope.interval(0.95)[1] < 0 and slope.interval(0.95)[0] > -delta:
+        found.append("the slope is below 0, but the whole interval is smaller than delta")
+    return found
+
+
+def sentence(result: dict[str, Any]) -> str:
+    """The finding in plain English: what was seen, how sure, and how it stands to the baselines."""
+    slope, days = result["slope"], result["days"]
+    low, high = slope["interval95"]
+    measured = (
+        f"{slope['estimate']:+.4f} nats per tenfold parameters, 95 % interval {low:+.4f} to "
+        f"{high:+.4f}, {days['count']:,} test days {days['first'][:4]}-{days['last'][:4]}"
+    )
+    delta = f"{result['delta']:.4f}"
+    text = {
+        "improves": f"Bigger networks predict better: test log-loss changes by {measured}",
+        "inverse scaling": f"Bigger networks predict worse: test log-loss changes by {measured}",
+        "equivalent to no effect": (
+            f"Size makes no difference that matters (less than {delta}): test log-loss changes "
+            f"by {measured}"
+        ),
+        "inconclusive": (
+            f"These data do not settle whether bigger networks predict better: test log-loss "
+            f"changes by {measured}; an effect below "
+            f"{result['smallest_detectable_effect']:.4f} would probably have been missed"
+        ),
+    }[result["verdict"]]
+    if all(size["skill"] <= 0 for size in result["sizes"]):
+        text += "; no size beats the base rate"
+    network = result["best_network"]
+    groups: dict[str, list[str]] = {}
+    for name, row in network["against"].items():
+        groups.setdefault(row["verdict"], []).append(str(name).replace("_", " "))
+    wording = {
+        "beats it": "beats",
+        "loses to it": "loses to",
+        "cannot be told apart": "cannot be told from",
+    }
+    against = ", ".join(
+        f"{wording[found]} {' and '.join(groups[found])}" for found in wording if found in groups
+    )
+    return f"{text}; the best network on validation ({network['budget']}) {against}."
