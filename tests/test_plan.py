@@ -1,0 +1,102 @@
+"""The cost model on paper: counts, times and totals that can be checked by hand."""
+
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+
+from scaling import config as configs
+from scaling import plan
+from scaling.errors import UserError
+from scaling.features import FEATURE_NAMES
+from scaling.model import build_model, check_budget, count_parameters, training_flops
+
+EXPERIMENT = "daily/threshold_1pct"
+
+
+def counted(budget: str) -> int:
+    config = configs.load_config(configs.experiment_path(EXPERIMENT))
+    with torch.device("meta"):
+        model = build_model(configs.load_model_config(budget), config.window, len(FEATURE_NAMES))
+    return count_parameters(model)
+
+
+def test_the_2b_budget_counts_two_billion_parameters() -> None:
+    check_budget("2b", counted("2b"))
+    assert counted("2b") == 2_039_457_025
+
+
+def test_the_grid_leaves_2b_to_who_asks_for_it() -> None:
+    assert "2b" in configs.known_budgets()
+    assert "2b" not in configs.load_grid(configs.read_yaml("configs/grid.yaml")).budgets
+
+
+def test_flops_are_windows_times_the_models_own(tmp_path: Path) -> None:
+    cost = plan.cost_of(EXPERIMENT, "2m", 42, tmp_path, device_flops=1e12)
+    config = configs.load_config(configs.experiment_path(EXPERIMENT))
+    train, validation = plan.epoch_windows(config)
+    per_window = training_flops(configs.load_model_config("2m"), config.window, len(FEATURE_NAMES))
+    assert cost.flops == pytest.approx(
+        config.optimiser.epochs * (train + validation / 3) * per_window
+    )
+    assert cost.expected == pytest.approx(cost.flops / 1e12)
+    assert cost.run == "2m" and cost.real is None
+
+
+def test_windows_are_those_that_training_reads() -> None:
+    train, validation = plan.epoch_windows(configs.load_config(configs.experiment_path(EXPERIMENT)))
+    days = pd.read_parquet("data/raw/SPY.parquet").index
+    # less 199 rows of SMA, 63 of warm-up, and the one whose label looks past the block
+    assert train == (days <= "2009-12-31").sum() - 199 - 63 - 1
+    assert validation == ((days >= "2010-01-01") & (days <= "2013-12-31")).sum() - 1
+
+
+def test_a_search_gives_the_time_and_the_memory_and_a_record_the_real_time(tmp_path: Path) -> None:
+    folder = tmp_path / EXPERIMENT
+    folder.mkdir(parents=True)
+    tried = [
+        {"micro_batch": 8, "peak_bytes": 10**9, "samples_per_second": 50.0},
+        {"micro_batch": 16, "peak_bytes": 2 * 10**9, "samples_per_second": 100.0},
+    ]
+    search = {"micro_batch": 16, "tried": tried}
+    (folder / "2m.batch_size.json").write_text(json.dumps(search))
+    (folder / "2m.seed43.json").write_text(json.dumps({"seconds": 400.0}))
+    train, validation = plan.epoch_windows(configs.load_config(configs.experiment_path(EXPERIMENT)))
+    cost = plan.cost_of(EXPERIMENT, "2m", 43, tmp_path, device_flops=None)
+    assert cost.expected == pytest.approx(5 * (train + validation / 3) / 100)
+    assert (cost.memory, cost.real, cost.source) == (2 * 10**9, 400.0, "search")
+    assert "finished: 1" in plan.totals([cost], [1])[-1]
+
+
+def test_without_a_measurement_no_time_is_invented(tmp_path: Path) -> None:
+    cost = plan.cost_of(EXPERIMENT, "200k", 42, tmp_path, device_flops=None)
+    assert cost.expected is None
+    assert cost.memory == 16 * cost.parameters
+    lines = plan.totals([cost], [1, 8])
+    assert len(lines) == 2 and "--device-flops" in lines[1]
+
+
+def test_the_makespan_is_never_below_the_longest_job_nor_below_an_even_share() -> None:
+    jobs = [5.0, 4.0, 3.0, 3.0, 3.0]
+    assert plan.makespan(jobs, 1) == sum(jobs)
+    assert plan.makespan(jobs, 2) == 10.0
+    assert plan.makespan(jobs, 8) == 5.0
+
+
+def test_the_printed_plan_has_every_job_and_the_total(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    grid = "configs/laptop.yaml"
+    plan.main(["--grid", grid, "--results", str(tmp_path), "--device-flops", "160e9"])
+    printed = capsys.readouterr().out
+    assert printed.count(EXPERIMENT) == 9
+    assert "2m.seed44" in printed and "total: 9 trainings" in printed and "8 devices" in printed
+
+
+def test_an_impossible_speed_or_count_is_refused() -> None:
+    with pytest.raises(UserError, match="--device-flops: got 0"):
+        plan.main(["--device-flops", "0"])
+    with pytest.raises(UserError, match="--gpus: got 0"):
+        plan.main(["--gpus", "0"])
