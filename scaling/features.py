@@ -72,7 +72,7 @@ def check_prices(prices: Frame, where: str | Path) -> Frame:
     o, h, low, c = (prices[name] for name in PRICE_COLUMNS[:4])
     faults = [
         ("date missing", dates.isna()),
-        ("date with a time of day", dates != dates.normalize()),
+        ("date with a time of day", dates.notna() & (dates != dates.normalize())),
         ("date twice", dates.duplicated()),
         ("date not after the one before", np.r_[False, np.diff(dates.asi8) < 0]),
         ("date on a weekend", dates.day_of_week >= 5),
@@ -151,7 +151,11 @@ def build_features(prices: Frame) -> Frame:
     typical = (high + low + close) / 3
     weekly = _weekly(prices["close"])
     with np.errstate(divide="ignore", invalid="ignore"):  # checked by name below
+        # TA-Lib's running sums keep a residue where the true answer is zero, so that a division
+        # by it would pass for a number: what is undefined is said to be.
         volume_20 = talib.SUM(volume, 20)
+        volume_20 = np.where(volume_20 > 0, volume_20, np.nan)
+        band = np.where(talib.MAX(close, 20) > talib.MIN(close, 20), upper - lower, np.nan)
         columns: dict[str, Array] = {
             **{f"dema_{n}": _relative(close, talib.DEMA(close, n)) for n in DEMA_DAYS},
             **{f"sma_{n}": _relative(close, talib.SMA(close, n)) for n in SMA_DAYS},
@@ -164,7 +168,7 @@ def build_features(prices: Frame) -> Frame:
             "adosc_3_10": talib.ADOSC(high, low, close, volume, 3, 10) / (volume_20 / 20),
             "log_atr_14": np.log(talib.ATR(high, low, close, 14) / close),
             "adx_14": talib.ADX(high, low, close, 14),
-            "bollinger_b_20_2": (close - lower) / (upper - lower),
+            "bollinger_b_20_2": (close - lower) / band,
             # TA-Lib has no rolling VWAP, and a cumulative one never forgets.
             "vwap_20": _relative(close, talib.SUM(typical * volume, 20) / volume_20),
         }

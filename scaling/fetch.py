@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
 from scaling.errors import UserError, run_command
-from scaling.manifest import register, registered_md5
+from scaling.manifest import register, registered_md5, resource_path
 from scaling.record import file_md5, write_parquet
 
 if TYPE_CHECKING:
@@ -57,7 +57,9 @@ def normalise(raw: "pd.DataFrame", where: str) -> "pd.DataFrame":
             raise UserError(f"{where}: date: {first}; allowed: days such as 1993-01-29") from None
     dates = pd.DatetimeIndex(column, name="date").tz_localize(None).normalize().as_unit("us")
     try:
-        numbers = table[list(PRICE_COLUMNS)].astype("float64").set_axis(dates)
+        numbers = (
+            table[list(PRICE_COLUMNS)].astype("float64").set_axis(dates).rename_axis(columns=None)
+        )
     except ValueError as error:
         raise UserError(f"{where}: {error}; allowed: numbers alone") from None
     prices = numbers.sort_index()
@@ -190,6 +192,7 @@ def main(argv: list[str] | None = None) -> None:
         case other:
             raise UserError(f"--source {' '.join(other)}: allowed: yahoo, or file PATH")
     output = args.output or Path("data/raw") / f"{args.symbol}.parquet"
+    resource_path(output, args.manifest)  # refused here, before anything is written
     registered = registered_md5(output, args.manifest) if args.manifest.exists() else None
     on_disk = file_md5(output) if output.is_file() else None
     new = _digest(prices)

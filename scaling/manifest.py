@@ -91,6 +91,21 @@ def verify(path: str | Path, manifest: str | Path) -> str:
     return found
 
 
+def resource_path(path: str | Path, manifest: str | Path) -> str:
+    """`path` as the manifest writes it, relative to itself; outside its directory, a `UserError`.
+
+    The Data Package standard allows neither absolute paths nor `..`.
+    """
+    path, directory = Path(path), Path(manifest).parent
+    try:
+        return path.resolve().relative_to(directory.resolve()).as_posix()
+    except ValueError:
+        raise UserError(
+            f"{path}: lies outside {directory}; a manifest holds only files beside or below "
+            f"itself: give --output below {directory}, or another --manifest"
+        ) from None
+
+
 def register(
     path: str | Path,
     manifest: str | Path,
@@ -104,16 +119,10 @@ def register(
     """Enter a price file as it now is on disk, in place of its former entry; returns the MD5.
 
     `origin` says where the numbers come from, `licence` is an SPDX identifier. Raises `UserError`
-    for a file outside the manifest's directory, which a Data Package cannot describe.
+    for a file outside the manifest's directory.
     """
     path, manifest = Path(path), Path(manifest)
-    try:
-        relative = path.resolve().relative_to(manifest.parent.resolve()).as_posix()
-    except ValueError:
-        raise UserError(
-            f"{path}: lies outside {manifest.parent}; a Data Package holds only files beside or "
-            f"below its manifest: give --output below {manifest.parent}"
-        ) from None
+    relative = resource_path(path, manifest)
     content: dict[str, Any] = {"$schema": PROFILE, "name": "market-prices", "resources": []}
     if manifest.exists():
         content = read_manifest(manifest)
