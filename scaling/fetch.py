@@ -32,6 +32,7 @@ def normalise(raw: "pd.DataFrame", where: str) -> "pd.DataFrame":
     Raises `UserError` for missing columns, unreadable dates or values, and what `check_prices`
     refuses.
     """
+    import numpy as np
     import pandas as pd
 
     from scaling.features import PRICE_COLUMNS, check_prices
@@ -56,15 +57,14 @@ def normalise(raw: "pd.DataFrame", where: str) -> "pd.DataFrame":
             first = str(error).splitlines()[0]
             raise UserError(f"{where}: date: {first}; allowed: days such as 1993-01-29") from None
     dates = pd.DatetimeIndex(column, name="date").tz_localize(None).normalize().as_unit("us")
-    try:
-        numbers = (
-            table[list(PRICE_COLUMNS)].astype("float64").set_axis(dates).rename_axis(columns=None)
-        )
-    except ValueError as error:
-        raise UserError(f"{where}: {error}; allowed: numbers alone") from None
-    prices = numbers.sort_index()
+    if dates.hasnans:
+        missing = [str(row) for row, day in enumerate(dates, start=1) if pd.isna(day)]
+        shown = ", ".join(missing[:SHOWN])
+        raise UserError(f"{where}: date missing in {len(missing)} row(s), number {shown}")
+    numbers = table[list(PRICE_COLUMNS)].apply(pd.to_numeric, errors="coerce").astype("float64")
+    prices = numbers.set_axis(dates).rename_axis(columns=None).sort_index()
     volume = prices["volume"]
-    if volume.notna().all() and (volume == volume.round()).all():
+    if np.isfinite(volume).all() and (volume == volume.round()).all():
         prices["volume"] = volume.astype("int64")
     return check_prices(prices, where)
 

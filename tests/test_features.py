@@ -72,9 +72,9 @@ def move(row: int, to: Callable[[pd.DatetimeIndex], pd.Timestamp]):
 @pytest.mark.parametrize(
     ("spoil", "fault"),
     [
-        (put(7, "close", np.nan), "close missing"),
-        (put(7, "open", np.inf), "open missing or infinite"),
-        (put(7, "volume", np.nan), "volume missing"),
+        (put(7, "close", np.nan), "close not a finite number"),
+        (put(7, "open", np.inf), "open not a finite number"),
+        (put(7, "volume", np.nan), "volume not a finite number"),
         (put(7, "low", 0.0), "low not above zero"),
         (put(7, "close", -3.0), "close not above zero"),
         (put(7, "volume", -1), "volume below zero"),
@@ -222,7 +222,9 @@ def test_a_weekly_value_is_that_of_the_last_completed_week_and_never_an_older_on
         for day, close in spy["close"].iloc[: row + 1].items():
             weeks[day + pd.Timedelta(days=4 - day.weekday())] = close
         completed = np.array([close for friday, close in weeks.items() if friday <= today])
-        assert spy_features.loc[today, "weekly_rsi_14"] == talib.RSI(completed, 14)[-1]
+        found = spy_features.loc[today]
+        assert found["weekly_rsi_14"] == talib.RSI(completed, 14)[-1]
+        assert found["weekly_stochrsi_14_5_3"] == talib.STOCHRSI(completed, 14, 5, 3)[1][-1]
 
 
 def test_on_good_friday_week_the_old_value_stands_until_monday(spy_features):
@@ -269,8 +271,7 @@ def by_hand(prices: pd.DataFrame) -> dict[str, pd.Series]:
     lowest, highest = rsi.rolling(5).min(), rsi.rolling(5).max()
     fast = 100 * (rsi - lowest) / (highest - lowest)
     return {
-        "sma_50": close / close.rolling(50).mean() - 1,
-        "sma_200": close / close.rolling(200).mean() - 1,
+        **{f"sma_{n}": close / close.rolling(n).mean() - 1 for n in (12, 50, 100, 200)},
         "stochrsi_14_5_3": fast.rolling(3).mean(),
         "obv_change_20": signed.rolling(20).sum() / volume.rolling(20).sum(),
         "bollinger_b_20_2": (close - (mean - 2 * deviation)) / (4 * deviation),
@@ -291,19 +292,31 @@ def test_a_recursive_average_settles_on_its_definition(spy, spy_features):
     def ema(series: pd.Series, days: int) -> pd.Series:
         return series.ewm(span=days, adjust=False).mean()
 
-    dema = 2 * ema(close, 20) - ema(ema(close, 20), 20)
+    def wilder(series: pd.Series) -> pd.Series:
+        return series.ewm(alpha=1 / 14, adjust=False).mean()
+
+    high, low, volume, previous = spy["high"], spy["low"], spy["volume"], close.shift()
+    gain, loss = wilder(close.diff().clip(lower=0)), wilder(-close.diff().clip(upper=0))
+    true_range = wilder(np.maximum(high, previous) - np.minimum(low, previous))
+    rise, fall = high.diff(), -low.diff()
+    up = wilder(rise.where((rise > fall) & (rise > 0), 0.0))
+    down = wilder(fall.where((fall > rise) & (fall > 0), 0.0))
+    flow = (volume * ((2 * close - high - low) / (high - low)).fillna(0)).cumsum()
     expected = {
-        "dema_20": close / dema - 1,
+        **{
+            f"dema_{n}": close / (2 * ema(close, n) - ema(ema(close, n), n)) - 1
+            for n in (9, 10, 20, 25, 90)
+        },
         "macd_12_26": (ema(close, 12) - ema(close, 26)) / close,
+        "log_atr_14": np.log(true_range / close),
+        "rsi_14": 100 * gain / (gain + loss),
+        "adx_14": wilder(100 * (up - down).abs() / (up + down)),
+        "adosc_3_10": (ema(flow, 3) - ema(flow, 10)) / volume.rolling(20).mean(),
     }
-    previous = close.shift()
-    true_range = np.maximum(spy["high"], previous) - np.minimum(spy["low"], previous)
-    expected["log_atr_14"] = np.log(true_range.ewm(alpha=1 / 14, adjust=False).mean() / close)
-    gain, loss = close.diff().clip(lower=0), -close.diff().clip(upper=0)
-    strength = [s.ewm(alpha=1 / 14, adjust=False).mean() for s in (gain, loss)]
-    expected["rsi_14"] = 100 * strength[0] / (strength[0] + strength[1])
     for name, series in expected.items():
-        np.testing.assert_allclose(spy_features[name].iloc[-100:], series.iloc[-100:], rtol=1e-6)
+        np.testing.assert_allclose(
+            spy_features[name].iloc[-100:], series.iloc[-100:], rtol=1e-6, atol=1e-9
+        )
 
 
 def test_a_flat_price_is_refused_with_the_feature_and_the_days(prices):

@@ -113,10 +113,23 @@ def test_two_rows_of_one_day_are_refused(prices):
         ("date,open,high,low,close,volume\n", "holds no rows"),
         ("date,open,high,low,close,volume\n03/01/2000,1,1,1,1,1\n", "date: "),
         ("date,open,high,low,close,volume\n20000103,1,1,1,1,1\n", "date: "),
-        ("date,open,high,low,close,volume\n,1,1,1,1,1\n", "date: "),
-        ("date,open,high,low,close,volume\n2000-01-03,1,1,1,n/k,1\n", "numbers alone"),
-        ("date,open,high,low,close,volume\n2000-01-03,1,1,1,,1\n", "close missing.*2000-01-03"),
-        ("date,open,high,low,close,volume\n2000-01-03,1,1,1,1,1.5\n", "volume is float64"),
+        (
+            "date,open,high,low,close,volume\n2000-01-03,1,1,1,1,1\n,1,1,1,1,1\n",
+            "date missing in 1 .*number 2",
+        ),
+        (
+            "date,open,high,low,close,volume\n2000-01-03,1,1,1,n/k,1\n",
+            "close not a finite number.*2000-01-03",
+        ),
+        (
+            "date,open,high,low,close,volume\n2000-01-03,1,1,1,,1\n",
+            "close not a finite number.*2000-01-03",
+        ),
+        ("date,open,high,low,close,volume\n2000-01-03,1,1,1,1,inf\n", "volume not a finite"),
+        (
+            "date,open,high,low,close,volume\n2000-01-03,1,1,1,1,1.5\n",
+            "volume not a whole number.*2000-01-03",
+        ),
     ],
 )
 def test_an_unusable_csv_is_one_clear_line_and_writes_nothing(files, text, fault):
@@ -300,7 +313,7 @@ def test_no_answer_from_yahoo_is_a_failure_and_writes_nothing(files, yahoo, answ
 
 def test_a_missing_value_from_yahoo_is_refused_and_its_day_named(files, yahoo, prices):
     yahoo.answer.loc[prices.index[9], "Close"] = np.nan
-    with pytest.raises(UserError, match=f"close missing.*{prices.index[9].date()}"):
+    with pytest.raises(UserError, match=f"close not a finite number.*{prices.index[9].date()}"):
         run(files, source=("yahoo",))
     assert snapshot(files) == [None, None]
 
