@@ -24,6 +24,8 @@ SIZES_FOR_ALPHA = 5
 ALPHA_BOUNDS = (0.01, 3.0)
 POWER = 0.8
 FEW_BLOCKS = 30
+# Differences below this are rounding: networks that all predict one constant differ by 1e-17.
+DUST = 1e-9
 NETWORK_COLUMNS = ("budget", "parameters", "seed", "date", "split", "y", "p")
 BASELINE_COLUMNS = ("model", "date", "split", "y", "p")
 
@@ -208,6 +210,20 @@ def resampled_means(losses: Sequence[Array], days: Array, seed: int) -> Array:
     return np.stack(means)
 
 
+def stretched_interval(estimate: float, draws: Array, freedom: float, level: float) -> list[float]:
+    """Percentile interval of bootstrap draws, its tails those of Student's t.
+
+    A percentile interval is as narrow as a normal one however few seeds there are: with three
+    per size and no day noise it covers 85 %. Its ends are therefore moved away from the estimate
+    by t / z at the effect's degrees of freedom (after the "expanded percentile interval" of
+    Hesterberg 2015, The American Statistician 69).
+    """
+    tail = (1 - level) / 2
+    stretch = _t_quantile(1 - tail, freedom) / _t_quantile(1 - tail, math.inf)
+    ends = np.quantile(draws, [tail, 1 - tail])
+    return [float(estimate + stretch * (end - estimate)) for end in ends]
+
+
 class Effect(NamedTuple):
     """A linear combination of the sizes' mean losses, with what is known of its error."""
 
@@ -225,17 +241,8 @@ class Effect(NamedTuple):
         return math.sqrt(self.day_variance + self.seed_variance)
 
     def interval(self, level: float) -> list[float]:
-        """Percentile interval of the two-way bootstrap, its tails those of Student's t.
-
-        A percentile interval is as narrow as a normal one however few seeds there are: with three
-        per size and no day noise it covers 85 %. Its ends are therefore moved away from the
-        estimate by t / z at the effect's degrees of freedom (Hesterberg 2015, The American
-        Statistician 69, "expanded percentile interval").
-        """
-        tail = (1 - level) / 2
-        stretch = _t_quantile(1 - tail, self.freedom) / _t_quantile(1 - tail, math.inf)
-        ends = np.quantile(self.draws, [tail, 1 - tail])
-        return [float(self.estimate + stretch * (end - self.estimate)) for end in ends]
+        """Percentile interval of the two-way bootstrap, stretched (see `stretched_interval`)."""
+        return stretched_interval(self.estimate, self.draws, self.freedom, level)
 
     def t_interval(self, level: float) -> list[float]:
         """Estimate and the summed variances, with Student's t for the few seeds and blocks."""
@@ -247,8 +254,8 @@ class Effect(NamedTuple):
         """Two-sided, of no effect, by the t statistic."""
         from scipy.stats import t
 
-        if self.error == 0:
-            return 1.0 if self.estimate == 0 else 0.0
+        if self.error < DUST:
+            return 1.0 if abs(self.estimate) < DUST else 0.0
         return float(2 * t.sf(abs(self.estimate) / self.error, self.freedom))
 
 
@@ -339,9 +346,9 @@ def verdict(slope: Effect, delta: float, replicated: bool) -> str:
         return "inconclusive"
     wide = [slope.interval(0.95), slope.t_interval(0.95)]
     narrow = [slope.interval(0.90), slope.t_interval(0.90)]
-    if all(high < 0 for _, high in wide):
+    if all(high < -DUST for _, high in wide):
         return "improves"
-    if all(low > 0 for low, _ in wide):
+    if all(low > DUST for low, _ in wide):
         return "inverse scaling"
     if all(-delta < low and high < delta for low, high in narrow):
         return "equivalent to no effect"
@@ -420,7 +427,9 @@ def compare_shapes(
 
 
 def _inverse(covariance: Array) -> Array:
-    """Pseudo-inverse: networks that predict alike make the covariance singular."""
+    """Pseudo-inverse: networks that predict alike make the covariance singular, or nothing."""
+    if np.trace(covariance) < 1e-20:
+        return np.eye(len(covariance))
     return np.asarray(np.linalg.pinv(covariance, rcond=1e-10, hermitian=True))
 
 
@@ -739,7 +748,8 @@ def _sizes(ladder: Ladder, horizon: int, samples: int) -> tuple[list[dict[str, A
     resampled_reference = days @ reference
     rows = []
     for index, level in enumerate(levels):
-        skill = np.quantile(1 - level.draws / resampled_reference, [0.025, 0.975])
+        skill = 1 - level.estimate / float(reference.mean())
+        skills = 1 - level.draws / resampled_reference
         each = ladder.losses[index].mean(axis=1)
         rows.append(
             {
@@ -748,8 +758,8 @@ def _sizes(ladder: Ladder, horizon: int, samples: int) -> tuple[list[dict[str, A
                 "seeds": ladder.seeds[index],
                 "log_loss": level.estimate,
                 "interval": level.interval(0.95),
-                "skill": 1 - level.estimate / float(reference.mean()),
-                "skill_interval": [float(q) for q in skill],
+                "skill": skill,
+                "skill_interval": stretched_interval(skill, skills, level.freedom, 0.95),
                 "seed_log_losses": [float(x) for x in each],
                 "seed_deviation": float(each.std(ddof=1)) if len(each) > 1 else None,
                 "validation_log_loss": ladder.validation[index],
@@ -777,8 +787,8 @@ def _best_network(
     against = {}
     for name, effect, p in zip(names, found, holm([e.p_value for e in found]), strict=True):
         wide = [effect.interval(0.95), effect.t_interval(0.95)]
-        beats = replicated and all(high < 0 for _, high in wide)
-        loses = replicated and all(low > 0 for low, _ in wide)
+        beats = replicated and all(high < -DUST for _, high in wide)
+        loses = replicated and all(low > DUST for low, _ in wide)
         against[name] = {
             "log_loss": float(ladder.baselines[name].mean()),
             "skill": 1 - float(ladder.baselines[name].mean()) / reference,
@@ -825,14 +835,14 @@ def _warnings(
             "predictive power"
         )
     boot, student = (
-        (low < 0 < high) for low, high in (slope.interval(0.95), slope.t_interval(0.95))
+        low < DUST and high > -DUST for low, high in (slope.interval(0.95), slope.t_interval(0.95))
     )
     if boot != student:
         found.append(
             "bootstrap and t interval disagree on whether the slope is 0; "
             "the verdict follows the cautious one"
         )
-    if slope.interval(0.95)[1] < 0 and slope.interval(0.95)[0] > -delta:
+    if slope.interval(0.95)[1] < -DUST and slope.interval(0.95)[0] > -delta:
         found.append("the slope is below 0, but the whole interval is smaller than delta")
     return found
 
@@ -846,6 +856,12 @@ def sentence(result: dict[str, Any]) -> str:
         f"{high:+.4f}, {days['count']:,} test days {days['first'][:4]}-{days['last'][:4]}"
     )
     delta = f"{result['delta']:.4f}"
+    unsettled = f"changes by {measured}; " + (
+        "a size has one seed only, so the spread between seeds is unknown"
+        if slope["seed_variance"] is None
+        else f"an effect below {result['smallest_detectable_effect']:.4f} would probably have been "
+        f"missed{_needed(result)}"
+    )
     text = {
         "improves": f"Bigger networks predict better: test log-loss changes by {measured}",
         "inverse scaling": f"Bigger networks predict worse: test log-loss changes by {measured}",
@@ -854,9 +870,8 @@ def sentence(result: dict[str, Any]) -> str:
             f"by {measured}"
         ),
         "inconclusive": (
-            f"These data do not settle whether bigger networks predict better: test log-loss "
-            f"changes by {measured}; an effect below "
-            f"{result['smallest_detectable_effect']:.4f} would probably have been missed"
+            "These data do not settle whether bigger networks predict better: test log-loss "
+            f"{unsettled}"
         ),
     }[result["verdict"]]
     if all(size["skill"] <= 0 for size in result["sizes"]):
@@ -874,3 +889,16 @@ def sentence(result: dict[str, Any]) -> str:
         f"{wording[found]} {' and '.join(groups[found])}" for found in wording if found in groups
     )
     return f"{text}; the best network on validation ({network['budget']}) {against}."
+
+
+def _needed(result: dict[str, Any]) -> str:
+    """What it would take to see delta, as a clause; nothing where the study has it already."""
+    if result["smallest_detectable_effect"] <= result["delta"]:
+        return ""
+    ways = []
+    if result["days_needed"]:
+        ways.append(f"about {result['days_needed']:,} test days")
+    if result["seeds_needed"]:
+        ways.append(f"{result['seeds_needed']} seeds per size")
+    effort = " or ".join(ways) or "more seeds and more test days"
+    return f", and seeing {result['delta']:.4f} takes {effort}"
