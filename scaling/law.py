@@ -852,28 +852,28 @@ def sentence(result: dict[str, Any]) -> str:
     slope, days = result["slope"], result["days"]
     low, high = slope["interval95"]
     measured = (
-        f"{slope['estimate']:+.4f} nats per tenfold parameters, 95 % interval {low:+.4f} to "
-        f"{high:+.4f}, {days['count']:,} test days {days['first'][:4]}-{days['last'][:4]}"
+        f"test log-loss {'falls' if slope['estimate'] < 0 else 'rises'} by "
+        f"{abs(slope['estimate']):.4f} nats for ten times the parameters (95 % interval of the "
+        f"slope {low:+.4f} to {high:+.4f}, {days['count']:,} test days "
+        f"{days['first'][:4]}-{days['last'][:4]})"
     )
     delta = f"{result['delta']:.4f}"
-    unsettled = f"changes by {measured}; " + (
-        "a size has one seed only, so the spread between seeds is unknown"
-        if slope["seed_variance"] is None
-        else f"an effect below {result['smallest_detectable_effect']:.4f} would probably have been "
-        f"missed{_needed(result)}"
-    )
-    text = {
-        "improves": f"Bigger networks predict better: test log-loss changes by {measured}",
-        "inverse scaling": f"Bigger networks predict worse: test log-loss changes by {measured}",
-        "equivalent to no effect": (
-            f"Size makes no difference that matters (less than {delta}): test log-loss changes "
-            f"by {measured}"
-        ),
-        "inconclusive": (
-            "These data do not settle whether bigger networks predict better: test log-loss "
-            f"{unsettled}"
-        ),
-    }[result["verdict"]]
+    if result["verdict"] == "inconclusive":
+        text = f"These data do not settle whether bigger networks predict better: {measured}; "
+        if slope["seed_variance"] is None:
+            text += "a size has one seed only, so the spread between seeds is unknown"
+        else:
+            text += (
+                f"an effect below {result['smallest_detectable_effect']:.4f} would probably have "
+                f"been missed{_needed(result)}"
+            )
+    elif result["verdict"] == "equivalent to no effect":
+        text = f"Size makes no difference that matters (less than {delta}): {measured}"
+    else:
+        word = "better" if result["verdict"] == "improves" else "worse"
+        text = f"Bigger networks predict {word}: {measured}"
+        if -result["delta"] < low and high < result["delta"]:
+            text += f", though by less than the {delta} set in advance as mattering"
     if all(size["skill"] <= 0 for size in result["sizes"]):
         text += "; no size beats the base rate"
     network = result["best_network"]
@@ -883,7 +883,7 @@ def sentence(result: dict[str, Any]) -> str:
     wording = {
         "beats it": "beats",
         "loses to it": "loses to",
-        "cannot be told apart": "cannot be told from",
+        "cannot be told apart": "cannot be told apart from",
     }
     against = ", ".join(
         f"{wording[found]} {' and '.join(groups[found])}" for found in wording if found in groups

@@ -177,6 +177,13 @@ def test_a_clear_fall_improves_and_a_clear_rise_is_inverse_scaling():
     assert fitted(world(rng, slope=+0.02))["verdict"] == "inverse scaling"
 
 
+def test_a_real_effect_smaller_than_delta_is_said_to_be_small():
+    result = fitted(world(np.random.default_rng(8), slope=-0.002, day=1e-3, seed=1e-4, both=1e-3))
+    assert result["verdict"] == "improves"
+    assert "though by less than the 0.0061 set in advance" in result["sentence"]
+    assert "falls by 0.002" in result["sentence"]
+
+
 def test_a_precise_nothing_is_equivalent_and_a_vague_one_is_inconclusive():
     precise = fitted(world(np.random.default_rng(8), day=1e-3, seed=1e-4, both=1e-3))
     vague = fitted(world(np.random.default_rng(8), day=0.1, seed=0.02))
@@ -261,7 +268,7 @@ def test_the_best_network_beats_a_worse_baseline_and_is_not_told_from_an_equal_o
         "equal": "cannot be told apart",
         "better": "loses to it",
     }
-    assert "beats worse, loses to better, cannot be told from equal" in result["sentence"]
+    assert "beats worse, loses to better, cannot be told apart from equal" in result["sentence"]
 
 
 # --- the shape of the curve
