@@ -1,0 +1,278 @@
+"""`evaluate` judges what was trained on what was asked, and refuses everything else."""
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+import yaml
+from conftest import random_prices
+
+from scaling import baselines, checkpoint, evaluate, features, judge_baselines, prepare, train
+from scaling.config import load_config, load_model_config
+from scaling.dataset import load_study
+from scaling.errors import UserError
+from scaling.manifest import register
+from scaling.model import build_model, count_parameters
+from scaling.record import read_json, write_parquet
+
+CONFIG = Path("configs/daily/tiny.yaml")
+MODEL = {
+    "d_model": 8,
+    "layers": 1,
+    "heads": 2,
+    "ffn_dim": 26,
+    "dropout": 0.0,
+    "learning_rate_multiplier": 1.0,
+}
+EXPERIMENT: dict[str, Any] = {
+    "param_budget": "1k",
+    "seed": 1,
+    "device": "cpu",
+    "task": {"threshold": 0.01, "horizon": 1},
+    "window": {"context_length": 16, "patch_length": 8, "warmup": 15},
+    "optimiser": {
+        "batch_size": 64,
+        "epochs": 2,
+        "learning_rate": 0.01,
+        "weight_decay": 0.01,
+        "warmup_fraction": 0.1,
+        "gradient_clip": 1.0,
+        "early_stopping_patience": 3,
+    },
+    "tracking": {"mlflow": False},
+    "thermal": {"log_only": True},
+}
+
+
+def write_config(**changes: Any) -> Path:
+    CONFIG.write_text(yaml.safe_dump({**EXPERIMENT, **changes}))
+    return CONFIG
+
+
+def make_study(root: Path) -> None:
+    """Prices, manifest, features, config and one trained model of 1k parameters under `root`."""
+    (root / "configs/daily").mkdir(parents=True)
+    (root / "configs/model").mkdir()
+    (root / "configs/model/patchtst_1k.yaml").write_text(yaml.safe_dump(MODEL))
+    prices = random_prices(rows=1100)
+    days = [str(day.date()) for day in prices.index]
+    write_parquet("data/raw/SPY.parquet", prices)
+    register(
+        "data/raw/SPY.parquet",
+        "data/manifest.json",
+        rows=len(prices),
+        first_date=days[0],
+        last_date=days[-1],
+        origin="a random walk",
+    )
+    built = "data/processed/v1/SPY_features_a20.parquet"
+    prepare.main(
+        ["--prices", "data/raw/SPY.parquet", "--manifest", "data/manifest.json", "--output", built]
+    )
+    EXPERIMENT["splits"] = {
+        "train": [days[0], days[700]],
+        "validation": [days[701], days[900]],
+        "test": [days[901], days[-1]],
+        "min_samples": 100,
+    }
+    write_config()
+    train.main(["--config", str(CONFIG), "--threads", "1", "--output", "results/1k.ckpt"])
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("study")
+    before = Path.cwd()
+    os.chdir(root)
+    try:
+        make_study(root)
+        evaluate_it()
+    finally:
+        os.chdir(before)
+    return root
+
+
+@pytest.fixture
+def study(trained: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The trained study as working directory, its config as it was trained."""
+    monkeypatch.chdir(trained)
+    write_config()
+    return trained
+
+
+def evaluate_it(checkpoint_path: str = "results/1k.ckpt", name: str = "1k") -> dict[str, Any]:
+    evaluate.main(
+        [
+            *("--config", str(CONFIG), "--checkpoint", checkpoint_path),
+            *("--predictions", f"results/{name}.predictions.parquet"),
+            *("--output", f"results/{name}.eval.json"),
+        ]
+    )
+    return dict(read_json(f"results/{name}.eval.json"))
+
+
+def changed_record(change: Callable[[dict[str, Any]], None]) -> str:
+    """The trained checkpoint with something else in its record; its path."""
+    content = checkpoint.load("results/1k.ckpt")
+    record = checkpoint.record_of(content)
+    change(record)
+    checkpoint.save("results/changed.ckpt", {**content, "record": json.dumps(record)})
+    return "results/changed.ckpt"
+
+
+def by_name(evaluation: dict[str, Any]) -> dict[str, Any]:
+    return {item["name"]: item for item in evaluation["checks"]}
+
+
+def test_training_and_evaluation_give_the_same_numbers_on_the_same_rows(study: Path) -> None:
+    record, evaluation = read_json("results/1k.json"), read_json("results/1k.eval.json")
+    found = evaluation["metrics"]["best"]["validation"]
+    assert found["log_loss"] == pytest.approx(record["validation"]["log_loss"], abs=1e-6)
+    assert found["log_loss_skill"] == pytest.approx(record["validation"]["skill"], abs=1e-6)
+
+
+def test_a_sound_study_passes_every_check(study: Path) -> None:
+    failed = [c for c in read_json("results/1k.eval.json")["checks"] if not c["passed"]]
+    assert not failed
+
+
+def test_predictions_hold_every_test_and_validation_day_once_per_weights(study: Path) -> None:
+    rows = pd.read_parquet("results/1k.predictions.parquet")
+    config = load_config(CONFIG)
+    loaded = load_study(config, ("train", "validation", "test"))
+    assert list(rows.columns) == [
+        *("budget", "parameters", "seed", "date", "split", "weights", "y", "p"),
+    ]
+    assert not rows.duplicated(["date", "split", "weights"]).any()
+    for block in ("validation", "test"):
+        for weights in ("best", "last"):
+            part = rows[(rows["split"] == block) & (rows["weights"] == weights)]
+            assert (part["date"].to_numpy() == loaded.dates[loaded.samples[block]]).all()
+            assert (part["y"].to_numpy() == loaded.labels(block)).all()
+    counted = count_parameters(build_model(load_model_config("1k"), config.window, 20))
+    assert set(rows["parameters"]) == {counted}
+
+
+def test_best_and_last_weights_are_both_judged_and_not_confused(study: Path) -> None:
+    content = checkpoint.load("results/1k.ckpt")
+    swapped = {**content, "weights": content["last_weights"], "last_weights": content["weights"]}
+    checkpoint.save("results/swapped.ckpt", swapped)
+    metrics = read_json("results/1k.eval.json")["metrics"]
+    other = evaluate_it("results/swapped.ckpt", "swapped")["metrics"]
+    assert metrics["best"] == other["last"]
+    assert metrics["last"] == other["best"]
+
+
+def test_the_recalibration_is_fitted_without_test_labels(study: Path) -> None:
+    from scaling.metrics import fit_recalibration, log_loss
+
+    rows = pd.read_parquet("results/1k.predictions.parquet")
+    rows = rows[rows["weights"] == "best"]
+    validation, test = rows[rows["split"] == "validation"], rows[rows["split"] == "test"]
+    fitted = fit_recalibration(validation["y"], validation["p"])
+    found = read_json("results/1k.eval.json")["metrics"]["best"]["test_recalibrated"]
+    assert found["log_loss"] == pytest.approx(log_loss(test["y"], fitted(test["p"])))
+
+
+@pytest.mark.parametrize("key", ["label_hash", "data_md5", "features_md5"])
+def test_a_checkpoint_of_other_data_or_labels_is_refused(study: Path, key: str) -> None:
+    path = changed_record(lambda record: record.update({key: "0" * 16}))
+    with pytest.raises(UserError, match=f"{'0' * 16}.*train it again"):
+        evaluate_it(path, "refused")
+    assert not Path("results/refused.eval.json").exists()
+    assert not Path("results/refused.predictions.parquet").exists()
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"task": {"threshold": 0.01, "horizon": 3}},
+        {"task": {"threshold": 0.02, "horizon": 1}},
+        {"window": {"context_length": 16, "patch_length": 8, "warmup": 20}},
+    ],
+    ids=["horizon", "threshold", "warmup"],
+)
+def test_a_checkpoint_trained_for_another_question_is_refused(
+    study: Path, changes: dict[str, Any]
+) -> None:
+    write_config(**changes)
+    with pytest.raises(UserError, match=f"another config: {next(iter(changes))}"):
+        evaluate_it(name="refused")
+
+
+def test_a_checkpoint_trained_on_other_dates_is_refused(study: Path) -> None:
+    splits = EXPERIMENT["splits"]
+    write_config(splits={**splits, "test": [splits["test"][0], "2004-03-01"]})
+    with pytest.raises(UserError, match="another config: splits"):
+        evaluate_it(name="refused")
+
+
+def test_a_normaliser_of_other_rows_is_refused(study: Path) -> None:
+    content = checkpoint.load("results/1k.ckpt")
+    content["normaliser"]["mean"] = content["normaliser"]["mean"] + 0.1
+    checkpoint.save("results/shifted.ckpt", content)
+    with pytest.raises(UserError, match="normaliser"):
+        evaluate_it("results/shifted.ckpt", "refused")
+
+
+def test_a_tracking_key_changed_after_training_is_no_reason_to_refuse(study: Path) -> None:
+    write_config(tracking={"mlflow": False, "wandb_project": "another"})
+    assert evaluate_it(name="again")["metrics"]
+
+
+def test_a_second_sigmoid_fails_the_parity_check(
+    study: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def twice(logits: torch.Tensor) -> torch.Tensor:
+        return torch.sigmoid(torch.sigmoid(logits))
+
+    monkeypatch.setattr("scaling.trainer.probabilities", twice)
+    evaluation = evaluate_it(name="twice")
+    assert not by_name(evaluation)["training and evaluation agree"]["passed"]
+
+
+def test_a_collapsed_network_is_marked(study: Path) -> None:
+    content = checkpoint.load("results/1k.ckpt")
+    weights = dict(content["weights"])
+    head = [name for name in weights if name.startswith("head") and name.endswith("weight")]
+    weights[head[-1]] = torch.zeros_like(weights[head[-1]])
+    checkpoint.save("results/flat.ckpt", {**content, "weights": weights})
+    assert not by_name(evaluate_it("results/flat.ckpt", "flat"))["predictions vary"]["passed"]
+
+
+def test_features_that_look_ahead_are_marked(study: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    honest = features.build_features
+
+    def leaking(prices: pd.DataFrame) -> pd.DataFrame:
+        built = honest(prices)
+        tomorrow = np.append(built["rsi_14"].to_numpy()[1:], 50.0)
+        return built.assign(rsi_14=tomorrow)
+
+    monkeypatch.setattr("scaling.checks.build_features", leaking)
+    found = by_name(evaluate_it(name="leak"))["features do not see the future"]
+    assert not found["passed"]
+    assert "rsi_14" in found["found"]
+
+
+def test_baselines_are_judged_on_the_very_days_and_labels_of_the_networks(
+    study: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(baselines, "TREES", 20)
+    monkeypatch.setattr(baselines, "BOOSTING_ROUNDS", 20)
+    monkeypatch.setattr(baselines, "LEAF_SIZES", (50,))
+    files = ["--predictions", "results/b.predictions.parquet", "--output", "results/b.json"]
+    judge_baselines.main(["--config", str(CONFIG), *files])
+    networks = pd.read_parquet("results/1k.predictions.parquet")
+    networks = networks[networks["weights"] == "best"].reset_index(drop=True)
+    for _, rows in pd.read_parquet("results/b.predictions.parquet").groupby("model"):
+        same = rows.reset_index(drop=True)[["date", "split", "y"]]
+        pd.testing.assert_frame_equal(same, networks[["date", "split", "y"]])
+    record, evaluation = read_json("results/b.json"), read_json("results/1k.eval.json")
+    assert record["label_hash"] == evaluation["label_hash"]
+    assert record["train_base_rate"] == evaluation["train_base_rate"]
