@@ -23,7 +23,7 @@ from scaling.features import (
     verify_features,
 )
 from scaling.manifest import register
-from scaling.record import write_parquet
+from scaling.record import file_md5, write_parquet
 
 ROOT = Path(__file__).parents[1]
 
@@ -457,6 +457,35 @@ def test_changed_and_registered_prices_need_new_features_and_give_another_stamp(
     run_prepare(data)
     run_check(data, tmp_path / "second.md5", monkeypatch)
     assert (tmp_path / "first.md5").read_bytes() != (tmp_path / "second.md5").read_bytes()
+
+
+def test_a_build_that_loses_a_day_is_refused_before_anything_is_written(data, monkeypatch):
+    data["features"].unlink()
+    monkeypatch.setattr(
+        features, "build_features", lambda prices: build_features(prices).drop(prices.index[300])
+    )
+    with pytest.raises(UserError, match="missing 1 row"):
+        run_prepare(data)
+    assert not data["features"].exists()
+
+
+def test_a_table_short_of_a_day_is_refused_whatever_its_record_says(data, tmp_path, monkeypatch):
+    write_parquet(data["features"], load_features(data["features"]).drop("2001-06-01"))
+    record = record_of(data) | {"features_md5": file_md5(data["features"])}
+    data["features"].with_suffix(".json").write_text(json.dumps(record))
+    with pytest.raises(UserError, match="missing 1 row.s.: 2001-06-01"):
+        run_check(data, tmp_path / "data.md5", monkeypatch)
+    assert not (tmp_path / "data.md5").exists()
+
+
+def test_prices_altered_after_the_features_were_built_are_refused_by_the_check(
+    data, prices, tmp_path, monkeypatch
+):
+    prices.iloc[400, 4] += 1
+    write_parquet(data["prices"], prices)
+    with pytest.raises(UserError, match="git checkout"):
+        run_check(data, tmp_path / "data.md5", monkeypatch)
+    assert not (tmp_path / "data.md5").exists()
 
 
 def test_feature_days_that_are_not_the_price_days_are_refused_and_named(prices):
