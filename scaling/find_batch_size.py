@@ -1,0 +1,416 @@
+"""Find the micro-batch: `python -m scaling.find_batch_size --config configs/daily/....yaml`.
+
+Doubles from 8 until memory is full or the optimiser's batch is reached, and takes the fastest size
+that fits. Each size does three real training steps in a process of its own, under a memory ceiling.
+"""
+
+import argparse
+import contextlib
+import functools
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+from scaling import config as configs
+from scaling.errors import UserError, run_command
+from scaling.record import fingerprint, provenance, read_json, write_json
+
+FIRST_SIZE = 8
+STEPS = 3  # the first warms up, the faster of the others is timed
+HEADROOM = 0.125  # of the free memory, left to the rest of the machine
+AS_FAST = 0.95  # a size this close to the fastest is as fast, and the smaller one needs less memory
+TIMEOUT = 300.0
+MEMORY_ERRORS = (
+    "CUDA out of memory",
+    "MPS backend out of memory",
+    "Invalid buffer size",
+    "DefaultCPUAllocator: can't allocate memory",
+    "DefaultCPUAllocator: not enough memory",
+)
+GIB = 2**30
+# Importing torch takes seconds: done once, in a server from which each probe is forked.
+PRELOAD = ["scaling.trainer", "scaling.model", "torch._dynamo"]
+
+Result = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Probe:
+    """What a probing process needs to know; `ceiling` in bytes."""
+
+    model: configs.ModelConfig
+    window: configs.WindowConfig
+    optimiser: configs.OptimiserConfig
+    n_channels: int
+    device: str
+    precision: str
+    seed: int
+    ceiling: int
+
+
+def free_memory(device: str) -> int:
+    """Bytes a new process may take on `device` now; cgroup limits (Slurm, containers) count."""
+    import torch
+
+    if device == "cuda":
+        return int(torch.cuda.mem_get_info()[0])
+    if device == "mps":
+        return int(torch.mps.recommended_max_memory())
+    import psutil
+
+    return min(int(psutil.virtual_memory().available), *cgroup_free_memory())
+
+
+def cgroup_free_memory(
+    membership: Path = Path("/proc/self/cgroup"), root: Path = Path("/sys/fs/cgroup")
+) -> list[int]:
+    """Bytes left below every memory limit on this process, cgroup v1 and v2; cache is not use."""
+    left = [sys.maxsize]
+    for line in membership.read_text().splitlines() if membership.is_file() else ():
+        _, controllers, path = line.split(":", 2)
+        if controllers == "":
+            top, limit, usage = root, "memory.max", "memory.current"
+        elif controllers == "memory":
+            top, limit, usage = root / "memory", "memory.limit_in_bytes", "memory.usage_in_bytes"
+        else:
+            continue
+        folder = top / path.lstrip("/")
+        for group in (folder, *folder.parents):
+            try:
+                allowed = (group / limit).read_text().strip()
+                used = int((group / usage).read_text())
+                stat = dict(x.split() for x in (group / "memory.stat").read_text().splitlines())
+            except OSError:
+                continue  # a container sees only its own part of the tree
+            if allowed != "max":
+                left.append(max(0, int(allowed) - used + int(stat.get("inactive_file", 0))))
+    return left
+
+
+def limit_memory(device: str, ceiling: int) -> None:
+    """Hold this process to `ceiling` bytes, so that a size too big fails here and nowhere else."""
+    import torch
+
+    if device == "cuda":
+        total = torch.cuda.mem_get_info()[1]
+        torch.cuda.set_per_process_memory_fraction(min(1.0, ceiling / total))
+    elif device == "mps":
+        recommended = torch.mps.recommended_max_memory()
+        torch.mps.set_per_process_memory_fraction(min(1.0, ceiling / recommended))
+    elif sys.platform == "linux":
+        import resource
+
+        _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+        allowed = ceiling if hard == resource.RLIM_INFINITY else min(ceiling, hard)
+        resource.setrlimit(resource.RLIMIT_DATA, (allowed, hard))
+        # Should memory run out all the same, the kernel takes this process, not another.
+        Path("/proc/self/oom_score_adj").write_text("1000")
+
+
+def peak_memory(device: str) -> int:
+    """Bytes at the peak of this process; MPS tells only what is held now."""
+    import torch
+
+    if device == "cuda":
+        return int(torch.cuda.max_memory_reserved())
+    if device == "mps":
+        return int(torch.mps.driver_allocated_memory())
+    import resource
+
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def real_steps(probe: Probe, micro_batch: int) -> Result:
+    """Three training steps as the trainer does them, on random windows of the right shape."""
+    import torch
+
+    from scaling import trainer
+    from scaling.dataset import WindowDataset
+    from scaling.device import tune
+    from scaling.model import build_model
+
+    limit_memory(probe.device, probe.ceiling)
+    device = torch.device(probe.device)
+    tune(device)
+    torch.manual_seed(probe.seed)
+    warmup = probe.window.warmup
+    rows = warmup + micro_batch + 1
+    dataset = WindowDataset(
+        torch.randn(rows, probe.n_channels),
+        torch.rand(rows).numpy() + 1.0,
+        context_length=probe.window.context_length,
+        warmup=warmup,
+        threshold=0.01,
+        horizon=1,
+    ).to(device)
+    days = torch.arange(warmup, warmup + micro_batch, device=device)
+    model = build_model(probe.model, probe.window, probe.n_channels).to(device)
+    optimiser = trainer.make_optimiser(model, probe.optimiser)
+    seconds = []
+    for _ in range(STEPS):
+        start = time.perf_counter()
+        loss = trainer.optimiser_step(
+            model,
+            optimiser,
+            dataset,
+            days,
+            micro_batch=micro_batch,
+            precision=probe.precision,
+            gradient_clip=probe.optimiser.gradient_clip,
+        )
+        loss.item()  # waits for the device
+        seconds.append(time.perf_counter() - start)
+    fastest = min(seconds[1:])
+    peak = peak_memory(probe.device)
+    if peak > probe.ceiling:  # where nothing enforces the ceiling: the CPU of a Mac
+        return {"status": "out of memory", "peak_bytes": peak, "detail": "peak above the ceiling"}
+    return {
+        "status": "ok",
+        "peak_bytes": peak,
+        "seconds_per_step": fastest,
+        "samples_per_second": micro_batch / fastest,
+    }
+
+
+def is_memory_error(error: BaseException) -> bool:
+    """Only what an allocator says about memory; any other error is a defect to be shown."""
+    return isinstance(error, MemoryError) or any(text in str(error) for text in MEMORY_ERRORS)
+
+
+def leave_with_parent(connection: Connection) -> None:
+    """Wait for the other end of the pipe to close, then end this process: no orphan computes on."""
+    with contextlib.suppress(EOFError, OSError):
+        connection.recv()
+    os._exit(1)
+
+
+def _in_child(probe: Probe, micro_batch: int, connection: Connection) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C ends the parent, and that ends this
+
+    threading.Thread(target=leave_with_parent, args=(connection,), daemon=True).start()
+    try:
+        result = real_steps(probe, micro_batch)
+    except BaseException as error:
+        result = {"status": "error", "detail": traceback.format_exc()}
+        if is_memory_error(error):
+            result = {"status": "out of memory", "detail": str(error).strip().splitlines()[0]}
+    connection.send(result)
+
+
+@functools.cache
+def _context() -> Any:
+    """How probes start: forked from a server on Linux; macOS cannot fork a process with Metal."""
+    if sys.platform != "linux":
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(PRELOAD)
+    return context
+
+
+def run_probe(
+    probe: Probe,
+    micro_batch: int,
+    timeout: float = TIMEOUT,
+    work: Callable[[Probe, int, Connection], None] = _in_child,
+) -> Result:
+    """One size in a process of its own; an error that is not about memory is raised as itself."""
+    ours, theirs = _context().Pipe()
+    process = _context().Process(target=work, args=(probe, micro_batch, theirs), daemon=True)
+    process.start()
+    theirs.close()
+    result: Result = {"status": "timeout", "detail": f"no result after {timeout:g} s"}
+    try:
+        if ours.poll(timeout):
+            result = ours.recv()
+    except EOFError:
+        process.join()
+        result = {"status": "error", "detail": f"ended with exit code {process.exitcode}"}
+        if process.exitcode == -signal.SIGKILL:
+            result = {"status": "out of memory", "detail": "killed by the kernel (exit code -9)"}
+    finally:
+        process.kill()
+        process.join()
+        process.close()
+        ours.close()
+    if result["status"] == "error":
+        raise RuntimeError(f"the probe of micro-batch {micro_batch} failed: {result['detail']}")
+    empty = {"peak_bytes": None, "seconds_per_step": None, "samples_per_second": None}
+    return {"micro_batch": micro_batch, **empty, **result}
+
+
+def search(try_size: Callable[[int], Result], batch_size: int, limit: int) -> list[Result]:
+    """Double from 8 (or the largest power of two that divides `batch_size`) to `limit`.
+
+    Ends at the first size that does not fit; where not even the first does, halves down to 1.
+    """
+    first = next(s for s in (FIRST_SIZE, 4, 2, 1) if batch_size % s == 0 and s <= limit)
+    tried = []
+    size = first
+    while size <= limit:
+        tried.append(try_size(size))
+        if tried[-1]["status"] != "ok":
+            break
+        size *= 2
+    size = first
+    while not _fits(tried) and size > 1:
+        size //= 2
+        tried.append(try_size(size))
+    return tried
+
+
+def _fits(tried: list[Result]) -> list[Result]:
+    return [result for result in tried if result["status"] == "ok"]
+
+
+def choose(tried: list[Result], batch_size: int) -> int:
+    """The fastest size that fits and divides the optimiser's batch; of equals the smallest."""
+    usable = [r for r in _fits(tried) if batch_size % r["micro_batch"] == 0]
+    best = max(r["samples_per_second"] for r in usable)
+    return int(min(r["micro_batch"] for r in usable if r["samples_per_second"] >= AS_FAST * best))
+
+
+def refuse_nothing_fits(budget: str, probe: Probe, tried: list[Result]) -> None:
+    """A `UserError` with the memory needed at least and the memory there is, if no size fits."""
+    if _fits(tried):
+        return
+    import torch
+
+    from scaling.model import build_model, count_parameters
+
+    with torch.device("meta"):
+        parameters = count_parameters(build_model(probe.model, probe.window, probe.n_channels))
+    needed = 16 * parameters  # fp32 weights, gradients and Adam's two moments
+    told = "; ".join(f"{r['micro_batch']}: {r['status']}, {r['detail']}" for r in tried)
+    raise UserError(
+        f"{budget}: no micro-batch fits, not even {tried[-1]['micro_batch']} ({told}); "
+        f"weights, gradients and Adam alone need {needed / GIB:.2f} GiB, activations come on top; "
+        f"allowed here: {probe.ceiling / GIB:.2f} GiB on {probe.device}; free memory, or type a "
+        "smaller --param-budget"
+    )
+
+
+def parse(argv: list[str] | None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m scaling.find_batch_size",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("--config", type=Path, required=True, help="one experiment, configs/daily/*.yaml")
+    add("--param-budget", help="2m, 20m, ...: a file in configs/model (default: the config's)")
+    add("--seed", type=int, help="of the random windows and weights (default: the config's)")
+    add("--device", choices=("auto", "cpu", "cuda", "mps"), help="default: the config's")
+    add("--max", type=int, help="search no further (default: the config's optimiser batch)")
+    add(
+        "--timeout", type=float, default=TIMEOUT, help="seconds for one size (default: %(default)g)"
+    )
+    add("--output", type=Path, help="JSON (default: results/<experiment>/<budget>.batch_size.json)")
+    arguments = parser.parse_args(argv)
+    if arguments.max is not None and arguments.max < 1:
+        raise UserError(f"--max: got {arguments.max}; allowed: 1 or more")
+    if not arguments.timeout > 0:
+        raise UserError(f"--timeout: got {arguments.timeout}; allowed: seconds above 0")
+    return arguments
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Search, write the JSON and say what was chosen; a search that still holds is not repeated."""
+    arguments = parse(argv)
+    config = configs.load_config(arguments.config, arguments.param_budget, arguments.seed)
+    budget, batch_size = config.param_budget, config.optimiser.batch_size
+    model = configs.load_model_config(budget)
+    experiment = configs.experiment_name(arguments.config)
+    output = arguments.output or configs.artefact(experiment, budget, "batch_size.json")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # takes probes along
+    if sys.platform == "linux":
+        _context()
+        from multiprocessing import forkserver
+
+        forkserver.ensure_running()  # imports torch while this process does
+
+    from scaling.device import choose_device, choose_precision, device_name
+    from scaling.features import FEATURE_NAMES
+
+    device = choose_device(arguments.device or config.device)
+    precision = choose_precision(config.precision, device)
+    limit = arguments.max or batch_size
+    if limit > config.splits.min_samples:  # fewer samples than that are refused anyway
+        from scaling.dataset import load_study
+
+        limit = min(limit, len(load_study(config).samples["train"]))
+    identity = {
+        "model": configs.as_dict(model),
+        "window": configs.as_dict(config.window),
+        "feature_names": FEATURE_NAMES,
+        "device": device.type,
+        "device_name": device_name(device),
+        "precision": precision,
+        "versions": provenance()["versions"],
+        "batch_size": batch_size,
+        "limit": limit,
+    }
+    asked = fingerprint(identity)
+    following = f"next: snakemake {configs.artefact(experiment, budget, 'ckpt')}"
+    if output.is_file() and read_json(output).get("fingerprint") == asked:
+        chosen = read_json(output)["micro_batch"]
+        print(f"{output} holds for this model and device: micro-batch {chosen}; {following}")
+        return
+
+    ceiling = int(free_memory(device.type) * (1 - HEADROOM))
+    probe = Probe(
+        model,
+        config.window,
+        config.optimiser,
+        n_channels=len(FEATURE_NAMES),
+        device=device.type,
+        precision=precision,
+        seed=config.seed,
+        ceiling=ceiling,
+    )
+
+    def try_size(micro_batch: int) -> Result:
+        result = run_probe(probe, micro_batch, arguments.timeout)
+        speed = result["samples_per_second"]
+        told = f"{speed:.1f} samples/s" if speed else result["detail"]
+        print(f"micro-batch {micro_batch}: {result['status']}, {told}", flush=True)
+        return result
+
+    start = time.monotonic()
+    tried = search(try_size, batch_size, limit)
+    refuse_nothing_fits(budget, probe, tried)
+    micro_batch = choose(tried, batch_size)
+    largest = max(result["micro_batch"] for result in _fits(tried))
+    content = {
+        "kind": "batch_size",
+        "budget": budget,
+        "fingerprint": asked,
+        **identity,
+        "n_channels": probe.n_channels,
+        "ceiling_bytes": ceiling,
+        "timeout_seconds": arguments.timeout,
+        "tried": tried,
+        "largest": largest,
+        "micro_batch": micro_batch,
+        "seconds": time.monotonic() - start,
+        "provenance": provenance(),
+    }
+    write_json(output, content)
+    print(
+        f"made {output}: micro-batch {micro_batch} is the fastest, {largest} the largest tried "
+        f"that fits, of at most {limit}; {following}"
+    )
+
+
+if __name__ == "__main__":
+    run_command(main)
