@@ -155,7 +155,7 @@ class Mirror:
                 break
             try:
                 call(*arguments)
-                return True
+                return not self._broken.is_set()
             except BaseException as error:  # a broken package raises anything, SystemExit too
                 if attempt == 2 or isinstance(error, Hopeless):
                     kind = "" if isinstance(error, Hopeless) else f"{type(error).__name__}: "
