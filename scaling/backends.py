@@ -109,6 +109,7 @@ class MlflowBackend:
 
     def _lock(self) -> Any:
         """Jobs that start together would each make the tables, the experiment and the parent."""
+        import mlflow.tracking  # noqa: F401  (seconds, which the others need not wait for)
         from filelock import FileLock
 
         self._root.mkdir(parents=True, exist_ok=True)
