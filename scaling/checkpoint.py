@@ -54,8 +54,17 @@ def load(path: str | Path, device: str | torch.device = "cpu") -> dict[str, Any]
         stated = content.pop(CHECKSUM)
     except FileNotFoundError:
         raise UserError(f"{path}: no such checkpoint; make it: snakemake {path}") from None
-    except (RuntimeError, pickle.UnpicklingError, zipfile.BadZipFile, EOFError, ValueError,
-            KeyError, AttributeError, TypeError, UnicodeDecodeError) as error:
+    except (
+        RuntimeError,
+        pickle.UnpicklingError,
+        zipfile.BadZipFile,
+        EOFError,
+        ValueError,
+        KeyError,
+        AttributeError,
+        TypeError,
+        UnicodeDecodeError,
+    ) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise UserError(f"{path}: not a readable checkpoint ({reason}); {_again(path)}") from None
     if checksum(content) != stated:

@@ -120,7 +120,9 @@ class WindowDataset(Dataset[tuple[torch.Tensor, torch.Tensor]]):
         return moved
 
 
-def split_samples(dates: Dates, splits: SplitConfig, warmup: int, horizon: int) -> dict[str, Indices]:
+def split_samples(
+    dates: Dates, splits: SplitConfig, warmup: int, horizon: int
+) -> dict[str, Indices]:
     """Row indices of each block's sample days.
 
     A day whose label looks past the end of its block is purged: its outcome belongs to the next.
@@ -199,9 +201,7 @@ def load_study(config: TrainingConfig, blocks: Sequence[str] = BEFORE_TEST) -> S
     return Study(dataset, dates, close, raw, names, samples, normaliser, hashed)
 
 
-def _refuse_thin_blocks(
-    samples: dict[str, Indices], labels: Labels, splits: SplitConfig
-) -> None:
+def _refuse_thin_blocks(samples: dict[str, Indices], labels: Labels, splits: SplitConfig) -> None:
     for block, days in samples.items():
         positives = int(labels[days].sum())
         scarce = min(positives, len(days) - positives)

@@ -210,7 +210,7 @@ def train_one(arguments: argparse.Namespace, say: Callable[[str], None]) -> int:
         config.tracking,
         info,
         resume_ids=progress.get("tracker_ids"),
-        resume_step=progress.get("step", 0),
+        resume_step=progress.get("step"),
         on_problem=say,
     )
     trackers.artifact(arguments.config)
