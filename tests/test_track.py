@@ -10,7 +10,7 @@ from scaling.config import TrackingConfig
 from scaling.errors import UserError
 from scaling.track import KILLED, main
 from scaling.tracking import open_trackers, record_path
-from tests.tracking_parts import a_run, free_port, read_wandb
+from tests.tracking_parts import a_run, free_port, read_finished_wandb
 
 NONE = TrackingConfig(mlflow=False)
 
@@ -148,7 +148,7 @@ def test_sync_keeps_a_run_for_wandb_offline_once(tmp_path, monkeypatch, capsys):
     for _ in range(2):
         main(["sync", "--results", str(info.directory), "--to", "wandb"])
     (path,) = info.directory.glob("wandb/offline-run-*/*.wandb")
-    records = read_wandb(path)
+    records = read_finished_wandb(path)
     assert next(r.run.run_id for r in records if r.HasField("run")) == key
     assert sum(r.HasField("history") for r in records) == 20
     assert "wandb sync" in capsys.readouterr().out

@@ -20,7 +20,7 @@ from scaling import tracking
 from scaling.backends import local_uri, mlflow_uri
 from scaling.config import TrackingConfig
 from scaling.tracking import Mirror, Row, open_trackers, read_lines, record_path
-from tests.tracking_parts import a_run, free_port, read_wandb, start_server, stop_server
+from tests.tracking_parts import a_run, free_port, read_finished_wandb, start_server, stop_server
 
 NONE = TrackingConfig(mlflow=False)
 MLFLOW = TrackingConfig()
@@ -560,7 +560,7 @@ def test_a_real_offline_wandb_run_reads_back_whole(tmp_path, monkeypatch):
     trackers.finish("stopped", "96 °C", {"val_skill": 0.12})
 
     (path,) = run.directory.glob("wandb/offline-run-*/*.wandb")
-    records = read_wandb(path)
+    records = read_finished_wandb(path)
     curve = []
     for record in records:
         if record.HasField("history"):

@@ -76,9 +76,21 @@ def read_wandb(path: Path) -> list:
             position += left
             continue
         _, length, kind = struct.unpack("<IHB", content[position : position + 7])
+        if position + 7 + length > len(content):
+            break
         parts += content[position + 7 : position + 7 + length]
         position += 7 + length
         if kind in (1, 4):  # a whole record, or the last part of one
             records.append(Record.FromString(parts))
             parts = b""
     return records
+
+
+def read_finished_wandb(path: Path) -> list:
+    """The same once its last record is in: W&B's service writes on while `finish` returns."""
+    for _ in range(300):
+        records = read_wandb(path)
+        if any(record.HasField("exit") for record in records):
+            return records
+        time.sleep(0.1)
+    raise AssertionError(f"{path} holds no exit record")
