@@ -108,7 +108,7 @@ def _check_rows(frame: pd.DataFrame, columns: Sequence[str], what: str) -> None:
     if missing:
         raise UserError(
             f"{what}: no column {', '.join(missing)}; needed: {', '.join(columns)}; "
-            "write them with python -m scaling.evaluate (or scaling.baselines)"
+            "write them with python -m scaling.evaluate (or scaling.judge_baselines)"
         )
     if not len(frame):
         raise UserError(f"{what}: no rows; run python -m scaling.evaluate again")
@@ -159,7 +159,7 @@ def _base_rate(baselines: pd.DataFrame) -> float:
             return float(rows["p"].iloc[0])
     raise UserError(
         f"baselines {', '.join(map(str, baselines['model'].unique()))}: none always says one "
-        "probability, the training base rate; run python -m scaling.baselines again"
+        "probability, the training base rate; run python -m scaling.judge_baselines again"
     )
 
 
@@ -214,7 +214,7 @@ def stretched_interval(estimate: float, draws: Array, freedom: float, level: flo
     """Percentile interval of bootstrap draws, its tails those of Student's t.
 
     A percentile interval is as narrow as a normal one however few seeds there are: with three
-    per size and no day noise it covers 85 %. Its ends are therefore moved away from the estimate
+    per size and little day noise it covers 87 %. Its ends are therefore moved away from the estimate
     by t / z at the effect's degrees of freedom (after the "expanded percentile interval" of
     Hesterberg 2015, The American Statistician 69).
     """
