@@ -50,7 +50,7 @@ def load(path: str | Path, device: str | torch.device = "cpu") -> dict[str, Any]
     `torch.load` alone does not notice a flipped byte in a weight (tried): hence the checksum.
     """
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
         stated = content.pop(CHECKSUM)
     except FileNotFoundError:
         raise UserError(f"{path}: no such checkpoint; make it: snakemake {path}") from None
@@ -69,7 +69,9 @@ def load(path: str | Path, device: str | torch.device = "cpu") -> dict[str, Any]
         raise UserError(f"{path}: not a readable checkpoint ({reason}); {_again(path)}") from None
     if checksum(content) != stated:
         raise UserError(f"{path}: damaged, its checksum does not match; {_again(path)}")
-    return _moved(content, torch.device(device)) if str(device) != "cpu" else content
+    if str(device) == "cpu":
+        return content
+    return {key: _moved(value, torch.device(device)) for key, value in content.items()}
 
 
 def _again(path: str | Path) -> str:
@@ -117,7 +119,7 @@ class ResumeStore:
         """
         for torn in self.directory.glob(".step-*"):  # a kill in mid-write
             torn.unlink(missing_ok=True)
-        problems = []
+        problems: list[str] = []
         for path in reversed(self._states()):
             try:
                 return load(path), problems

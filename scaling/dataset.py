@@ -35,8 +35,11 @@ def threshold_labels(close: npt.ArrayLike, threshold: float, horizon: int) -> La
             f"close is not a positive price in rows {bad[:5].tolist()} ({len(bad)} in all); "
             "labels need raw closes without gaps"
         )
-    future = np.lib.stride_tricks.sliding_window_view(close[1:], horizon).max(axis=1)
-    return (future >= close[:-horizon] * (1 + threshold)).astype(np.int8)
+    future: npt.NDArray[np.float64] = np.lib.stride_tricks.sliding_window_view(
+        close[1:], horizon
+    ).max(axis=1)
+    labels: Labels = (future >= close[:-horizon] * (1 + threshold)).astype(np.int8)
+    return labels
 
 
 def label_hash(dates: Dates, labels: Labels) -> str:

@@ -6,15 +6,21 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from scaling import config as configs
 from scaling.errors import EXIT_STOPPED, UserError, run_command
 from scaling.record import code_digest, fingerprint, provenance, read_json, write_json
 
+if TYPE_CHECKING:
+    from scaling.backends import Status
+    from scaling.trainer import Outcome
+
 SMALLEST_MICRO_BATCH = 8
+TAGS = ("budget", "seed", "parameters", "data_md5", "git_commit", "device")
 LOCK_WAIT_SECONDS = 120  # an orphan whose snakemake was killed needs this long to save and leave
 
 
@@ -90,7 +96,7 @@ def chosen_micro_batch(path: Path, batch_size: int, say: Callable[[str], None]) 
     return min(int(read_json(path)["micro_batch"]), batch_size)
 
 
-def refuse_overwriting(output: Path, record_path: Path, wanted: str) -> bool:
+def already_made(output: Path, record_path: Path, wanted: str) -> bool:
     """True if the very same run is there already; another run's file is a `UserError`."""
     if not output.exists():
         return False
@@ -115,8 +121,32 @@ def main(argv: list[str] | None = None) -> int | None:
         raise
 
 
+@contextmanager
+def sole_trainer(directory: Path, output: Path, say: Callable[[str], None]) -> Iterator[None]:
+    """Hold the run's lock, waiting a little for an orphan to save and leave; freed by any death."""
+    from filelock import FileLock, Timeout
+
+    directory.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(directory / "lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        say(f"another training of {output} holds {lock.lock_file}: waiting {LOCK_WAIT_SECONDS} s")
+        try:
+            lock.acquire(timeout=LOCK_WAIT_SECONDS)
+        except Timeout:
+            raise UserError(
+                f"{output} is being trained by another process; let it finish, or end it (it saves "
+                f"its state first): pkill -TERM -f 'scaling.train.*{output.stem}'"
+            ) from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
 def train_one(arguments: argparse.Namespace, say: Callable[[str], None]) -> int:
-    """Build, train and write; returns the exit code."""
+    """Check everything, build, train, write; returns the exit code."""
     config = configs.load_config(arguments.config, arguments.param_budget, arguments.seed)
     own_seed = configs.load_config(arguments.config).seed
     model_config = configs.load_model_config(config.param_budget)
@@ -132,15 +162,14 @@ def train_one(arguments: argparse.Namespace, say: Callable[[str], None]) -> int:
     stop_requested = catch_signals(arguments.stop_with_parent)
 
     import torch
-    from filelock import FileLock, Timeout
 
     from scaling import checkpoint, trainer
     from scaling import model as models
+    from scaling.backends import RunInfo
     from scaling.dataset import load_study
     from scaling.device import choose_device, choose_precision, device_name, tune
-    from scaling.metrics import log_loss_skill
     from scaling.thermal import ThermalGuard
-    from scaling.tracking import RunInfo, open_trackers
+    from scaling.tracking import open_trackers
 
     device = choose_device(config.device)
     precision = choose_precision(config.precision, device)
@@ -148,7 +177,7 @@ def train_one(arguments: argparse.Namespace, say: Callable[[str], None]) -> int:
         torch.set_num_threads(arguments.threads)
     tune(device)
     study = load_study(config)
-    digest = code_digest("train")
+    channels = len(study.feature_names)
     identity = {
         **configs.training_identity(config, model_config),
         "prices_md5": prices_md5,
@@ -157,10 +186,10 @@ def train_one(arguments: argparse.Namespace, say: Callable[[str], None]) -> int:
         "micro_batch": micro_batch,
         "device": device.type,
         "precision": precision,
-        "code_digest": digest,
+        "code_digest": code_digest("train"),
     }
     identity_print = fingerprint(identity)
-    if not arguments.overwrite and refuse_overwriting(output, record_path, identity_print):
+    if not arguments.overwrite and already_made(output, record_path, identity_print):
         say(f"{output} is up to date (fingerprint {identity_print}): nothing to train")
         return 0
     output.parent.mkdir(parents=True, exist_ok=True)
@@ -168,138 +197,124 @@ def train_one(arguments: argparse.Namespace, say: Callable[[str], None]) -> int:
         say(f"{block}: {len(days):,} samples, {study.labels(block).sum():,} positive")
 
     trainer.seed_everything(config.seed)
-    model = models.build_model(model_config, config.window, len(study.feature_names))
+    model = models.build_model(model_config, config.window, channels)
     parameters = models.count_parameters(model)
     models.check_budget(config.param_budget, parameters)
-    resume = configs.resume_directory(experiment, run)
-    resume.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(resume / "lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        say(f"another training of {output} holds {lock.lock_file}: waiting {LOCK_WAIT_SECONDS} s")
-        try:
-            lock.acquire(timeout=LOCK_WAIT_SECONDS)
-        except Timeout:
-            raise UserError(
-                f"{output} is being trained by another process; let it finish, or end it: "
-                f"pkill -TERM -f 'scaling.train.*{arguments.config}' (it saves its state first)"
-            ) from None
-    store = checkpoint.ResumeStore(resume / identity_print)
-    state, problems = store.load()
-    for problem in problems:
-        say(f"{problem}; the state before it is used")
-    progress = state["progress"] if state else {}
-
+    # What is known before the first step; `finished_record` adds what training found out.
+    record = {
+        "kind": "train",
+        "experiment": experiment,
+        "run": run,
+        "budget": config.param_budget,
+        "parameters": parameters,
+        "seed": config.seed,
+        "config": configs.as_dict(config),
+        "model": configs.as_dict(model_config),
+        "data_md5": prices_md5,
+        "features_md5": features_md5,
+        "feature_names": list(study.feature_names),
+        "label_hash": study.label_hash,
+        "train_base_rate": study.train_base_rate,
+        "fingerprint": identity_print,
+        "code_digest": identity["code_digest"],
+        "micro_batch": micro_batch,
+        "device": device.type,
+        "device_name": device_name(device),
+        "threads": torch.get_num_threads(),
+        "precision": precision,
+        **provenance(),
+    }
+    window_flops = models.training_flops(model_config, config.window, channels)
     info = RunInfo(
         experiment=experiment,
         run=run,
         params={**configs.as_dict(config.optimiser), **configs.as_dict(model_config)},
-        tags={
-            "budget": config.param_budget,
-            "seed": str(config.seed),
-            "parameters": str(parameters),
-            "data_md5": prices_md5,
-            "git_commit": str(provenance()["git_commit"]),
-            "device": device.type,
-        },
+        tags={key: str(record[key]) for key in TAGS},
         directory=output.parent,
         datasets=[("prices", str(config.data.prices), prices_md5)],
     )
-    trackers = open_trackers(
-        config.tracking,
-        info,
-        resume_ids=progress.get("tracker_ids"),
-        resume_step=progress.get("step"),
-        on_problem=say,
-    )
-    trackers.artifact(arguments.config)
+    resume = configs.resume_directory(experiment, run)
+    with sole_trainer(resume, output, say):
+        store = checkpoint.ResumeStore(resume / identity_print)
+        state, problems = store.load()
+        for problem in problems:
+            say(f"{problem}; the state before it is used")
+        progress = state["progress"] if state else {}
+        trackers = open_trackers(
+            config.tracking,
+            info,
+            resume_ids=progress.get("tracker_ids"),
+            resume_step=progress.get("step"),
+            on_problem=say,
+        )
+        trackers.artifact(arguments.config)
+        say(
+            f"training {run} of {experiment}: {parameters:,} parameters on {device} in "
+            f"{precision}, micro-batch {micro_batch}"
+        )
+        ending: tuple[Status, str] = ("failed", "an error; see the log")
+        try:
+            with ThermalGuard(config.thermal, device.type) as guard:
+                outcome = trainer.train(
+                    model,
+                    study,
+                    config.optimiser,
+                    peak_learning_rate=config.optimiser.learning_rate
+                    * model_config.learning_rate_multiplier,
+                    seed=config.seed,
+                    micro_batch=micro_batch,
+                    device=device,
+                    precision=precision,
+                    guard=guard,
+                    tracker=trackers,
+                    store=store,
+                    state=state,
+                    checkpoint_minutes=config.checkpoint_minutes,
+                    stop_requested=stop_requested,
+                    say=say,
+                )
+            record |= finished_record(outcome, window_flops) | {"thermal": guard.summary()}
+            content = {
+                "weights": outcome.best_weights,
+                "last_weights": outcome.last_weights,
+                "normaliser": {"mean": study.normaliser.mean, "std": study.normaliser.std},
+                "record": json.dumps(record),
+            }
+            checkpoint.save(output, content)
+            write_json(record_path, {**record, "tracking": trackers.ids})
+            trackers.artifact(output)
+            ending = ("finished", outcome.stop_reason)
+            store.clear()
+        except trainer.Stopped as stop:
+            ending = ("stopped", str(stop))
+            say(f"stopped: {stop}; the same command resumes at step {stop.step:,}")
+            return EXIT_STOPPED
+        finally:
+            trackers.finish(*ending, {"parameters": parameters, **record.get("validation", {})})
     say(
-        f"training {run} of {experiment}: {parameters:,} parameters on {device} in {precision}, "
-        f"micro-batch {micro_batch}"
-    )
-    finished = ("failed", "an error; see the log")
-    summary: dict[str, Any] = {}
-    try:
-        with ThermalGuard(config.thermal, device.type) as guard:
-            outcome = trainer.train(
-                model,
-                study,
-                config.optimiser,
-                peak_learning_rate=config.optimiser.learning_rate
-                * model_config.learning_rate_multiplier,
-                seed=config.seed,
-                micro_batch=micro_batch,
-                device=device,
-                precision=precision,
-                guard=guard,
-                tracker=trackers,
-                store=store,
-                state=state,
-                checkpoint_minutes=config.checkpoint_minutes,
-                stop_requested=stop_requested,
-                say=say,
-            )
-        best = outcome.progress.epochs[outcome.progress.best_epoch - 1]
-        windows = outcome.progress.step * config.optimiser.batch_size
-        record = {
-            "kind": "train",
-            "experiment": experiment,
-            "run": run,
-            "budget": config.param_budget,
-            "parameters": parameters,
-            "seed": config.seed,
-            "config": configs.as_dict(config),
-            "model": configs.as_dict(model_config),
-            "data_md5": prices_md5,
-            "features_md5": features_md5,
-            "feature_names": study.feature_names,
-            "label_hash": study.label_hash,
-            "fingerprint": identity_print,
-            "code_digest": digest,
-            "micro_batch": micro_batch,
-            "device": device.type,
-            "device_name": device_name(device),
-            "threads": torch.get_num_threads(),
-            "precision": precision,
-            "flops": windows
-            * models.training_flops(model_config, config.window, len(study.feature_names)),
-            "seconds": outcome.progress.seconds,
-            "windows_per_second": windows / outcome.progress.seconds,
-            "thermal": guard.summary(),
-            "best_epoch": outcome.progress.best_epoch,
-            "epochs": outcome.progress.epochs,
-            "train_base_rate": study.train_base_rate,
-            "validation": {"log_loss": best["val_log_loss"], "skill": best["val_skill"]},
-            "stop_reason": outcome.stop_reason,
-            **provenance(),
-        }
-        content = {
-            "weights": outcome.best_weights,
-            "last_weights": outcome.last_weights,
-            "normaliser": {"mean": study.normaliser.mean, "std": study.normaliser.std},
-            "record": json.dumps(record, default=str),
-        }
-        checkpoint.save(output, content)
-        write_json(record_path, {**record, "tracking": trackers.ids})
-        trackers.artifact(output)
-        finished = ("finished", outcome.stop_reason)
-        summary = {"parameters": parameters, **record["validation"]}
-        store.clear()
-    except trainer.Stopped as stop:
-        finished = ("stopped", str(stop))
-        say(f"stopped: {stop}; the same command resumes at step {stop.step:,}")
-        return EXIT_STOPPED
-    finally:
-        trackers.finish(*finished, summary)
-        lock.release()
-    say(
-        f"made {output}: {parameters:,} parameters, best epoch {best['epoch']} of "
-        f"{len(outcome.progress.epochs)}, validation log-loss {best['val_log_loss']:.4f}, skill "
-        f"{100 * best['val_skill']:.1f} % over the base rate, {outcome.progress.seconds:.0f} s\n"
+        f"made {output}: {parameters:,} parameters, best epoch {record['best_epoch']} of "
+        f"{len(record['epochs'])}, validation log-loss {record['validation']['log_loss']:.4f}, "
+        f"skill {100 * record['validation']['skill']:.1f} % over the base rate, "
+        f"{record['seconds']:.0f} s\n"
         f"next: snakemake results/{experiment}/{run}.eval.json"
     )
     return 0
+
+
+def finished_record(outcome: "Outcome", window_flops: float) -> dict[str, Any]:
+    """What a training found out: the part of the run record that only its end can tell."""
+    progress = outcome.progress
+    best = progress.epochs[progress.best_epoch - 1]
+    return {
+        "windows": progress.windows,
+        "flops": progress.windows * window_flops,
+        "seconds": progress.seconds,
+        "windows_per_second": progress.windows / progress.seconds,
+        "best_epoch": progress.best_epoch,
+        "epochs": progress.epochs,
+        "validation": {"log_loss": best["val_log_loss"], "skill": best["val_skill"]},
+        "stop_reason": outcome.stop_reason,
+    }
 
 
 if __name__ == "__main__":

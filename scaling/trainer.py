@@ -1,6 +1,7 @@
 """The training loop: model, data, guard and tracker are handed in, nothing points back at it."""
 
 import math
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -15,7 +16,7 @@ from tqdm import tqdm
 from scaling.checkpoint import ResumeStore
 from scaling.config import OptimiserConfig
 from scaling.dataset import Indices, Study, WindowDataset
-from scaling.device import autocast
+from scaling.device import Precision, autocast
 from scaling.errors import UserError
 from scaling.metrics import log_loss, log_loss_skill
 from scaling.model import probabilities
@@ -55,6 +56,7 @@ class Progress:
     """Where a run stands: all of it is saved, so all of it survives a kill."""
 
     step: int = 0
+    windows: int = 0
     best_log_loss: float = math.inf
     best_epoch: int = 0
     epochs: list[dict[str, float]] = field(default_factory=list)
@@ -92,7 +94,7 @@ def predict(
     dataset: WindowDataset,
     samples: Indices,
     device: torch.device,
-    precision: str,
+    precision: Precision,
     batch: int = EVALUATION_BATCH,
 ) -> npt.NDArray[np.float64]:
     """Probability of a positive for each sample day. Training and evaluation both call this."""
@@ -101,7 +103,7 @@ def predict(
     days = torch.from_numpy(samples).to(device)
     parts = []
     with torch.inference_mode(), autocast(device, precision):
-        for chunk in days.split(batch):
+        for chunk in torch.split(days, batch):
             parts.append(probabilities(model(dataset.batch(chunk)[0])).cpu())
     model.train(was_training)
     return torch.cat(parts).numpy().astype(np.float64).reshape(-1)
@@ -124,19 +126,19 @@ def optimiser_step(
     days: torch.Tensor,
     *,
     micro_batch: int,
-    precision: str,
+    precision: Precision,
     gradient_clip: float,
 ) -> torch.Tensor:
     """One step on `days`, in pieces of `micro_batch`; returns the mean loss, left on the device."""
     optimiser.zero_grad(set_to_none=True)
     total = torch.zeros((), device=days.device)
-    for piece in days.split(micro_batch):
+    for piece in torch.split(days, micro_batch):
         windows, targets = dataset.batch(piece)
         with autocast(days.device, precision):
             logits = model(windows)
         loss = binary_cross_entropy_with_logits(logits.float(), targets, reduction="sum")
         loss = loss / len(days)
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         total += loss.detach()
     torch.nn.utils.clip_grad_norm_(model.parameters(), gradient_clip)
     optimiser.step()
@@ -180,7 +182,7 @@ def train(
     seed: int,
     micro_batch: int,
     device: torch.device,
-    precision: str,
+    precision: Precision,
     guard: Guard,
     tracker: Tracker,
     store: ResumeStore,
@@ -259,9 +261,13 @@ def train(
             best_weights = _copied(model.state_dict())
 
     windows = len(order[0]) * config.epochs
-    done = min(progress.step * config.batch_size, windows)
     with tqdm(
-        total=windows, initial=done, unit="window", desc="training", mininterval=1.0, smoothing=0.05
+        total=windows,
+        initial=progress.windows,
+        unit="window",
+        desc="training",
+        mininterval=1.0 if sys.stderr.isatty() else 30.0,
+        smoothing=0.05,
     ) as bar:
         while progress.step < total_steps and not _patience_spent(progress, config):
             if reason := guard.stop_reason or stop_requested():
@@ -288,6 +294,7 @@ def train(
                 gradient_clip=config.gradient_clip,
             )
             progress.step += 1
+            progress.windows += len(days)
             bar.update(len(days))
             if progress.step % STEPS_BETWEEN_CHECKS == 0:
                 _require_finite(losses, progress.step)

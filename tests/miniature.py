@@ -1,0 +1,90 @@
+"""The real workflow on a small study: 1,400 days of real SPY prices and a 20k-parameter net."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+
+REPOSITORY = Path(__file__).parent.parent
+
+EXPERIMENT = """\
+param_budget: 20k
+seed: 42
+task: {threshold: 0.01, horizon: 1}
+window: {context_length: 16, patch_length: 8, warmup: 15}
+splits:
+  train: [1993-01-29, 1996-12-31]
+  validation: [1997-01-01, 1997-09-30]
+  test: [1997-10-01, 1998-06-30]
+  min_samples: 100
+optimiser:
+  batch_size: 32
+  epochs: 2
+  learning_rate: 0.001
+  weight_decay: 0.01
+  warmup_fraction: 0.1
+  gradient_clip: 1.0
+  early_stopping_patience: 2
+law: {bootstrap_samples: 200}
+tracking: {mlflow: false}
+"""
+MODEL = """\
+d_model: {d_model}
+layers: {layers}
+heads: 2
+ffn_dim: {ffn_dim}
+dropout: 0.1
+learning_rate_multiplier: 1.0
+"""
+GRID = "experiments: [daily/tiny, daily/other]\nbudgets: [6k, 20k]\nseeds: [42, 43]\n"
+
+
+def environment() -> dict[str, str]:
+    """This process's, with the interpreter's own directory first on the path."""
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    quiet = {"OMP_NUM_THREADS": "1", "WANDB_MODE": "disabled", "PYTHONWARNINGS": "default"}
+    return {**os.environ, "PATH": path, **quiet}
+
+
+def run(directory: Path, *command: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+    """Run a command in a miniature; a failure shows all that it printed."""
+    done = subprocess.run(
+        command,
+        cwd=directory,
+        env=environment(),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+    )
+    if check and done.returncode:
+        raise AssertionError(f"{command} exited {done.returncode}\n{done.stdout}\n{done.stderr}")
+    return done
+
+
+def register(directory: Path, prices: pd.DataFrame) -> None:
+    """Make `prices` the study's registered data, as a user would."""
+    source = directory / "prices.csv"
+    prices.to_csv(source)
+    fetch = ("python", "-m", "scaling.fetch", "SPY", "--source", "file", str(source), "--replace")
+    run(directory, *fetch)
+
+
+def make_miniature(directory: Path) -> Path:
+    """Lay out a small study of its own in `directory`, library and workflow copied; returns it."""
+    for folder in ("scaling", "workflow"):
+        ignored = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(REPOSITORY / folder, directory / folder, ignore=ignored)
+    daily, model = directory / "configs/daily", directory / "configs/model"
+    daily.mkdir(parents=True)
+    model.mkdir()
+    (daily / "tiny.yaml").write_text(EXPERIMENT)
+    (daily / "other.yaml").write_text(EXPERIMENT.replace("threshold: 0.01", "threshold: 0.008"))
+    (model / "patchtst_6k.yaml").write_text(MODEL.format(d_model=16, layers=2, ffn_dim=50))
+    (model / "patchtst_20k.yaml").write_text(MODEL.format(d_model=32, layers=2, ffn_dim=80))
+    (directory / "configs/grid.yaml").write_text(GRID)
+    prices = pd.read_parquet(REPOSITORY / "data/raw/SPY.parquet").iloc[:1400]
+    register(directory, prices)
+    return directory
