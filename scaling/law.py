@@ -55,7 +55,7 @@ def read_ladder(networks: pd.DataFrame, baselines: pd.DataFrame) -> Ladder:
     """Arrange prediction rows as a ladder; a study whose models cannot be compared is refused.
 
     `networks` has NETWORK_COLUMNS (and perhaps `weights`, of which "best" counts: chosen on
-    validation), `baselines` BASELINE_COLUMNS with one model that always says the training base
+    validation), `baselines` BASELINE_COLUMNS; its model `base_rate` always says the training base
     rate. Raises UserError for missing columns, impossible values, days or labels that differ
     between models, a (size, seed) that stands twice, a single size.
     """
@@ -154,13 +154,14 @@ def _same_days(
 
 
 def _base_rate(baselines: pd.DataFrame) -> float:
-    for _, rows in baselines.groupby("model", sort=False):
-        if rows["p"].nunique() == 1 and 0 < rows["p"].iloc[0] < 1:
-            return float(rows["p"].iloc[0])
-    raise UserError(
-        f"baselines {', '.join(map(str, baselines['model'].unique()))}: none always says one "
-        "probability, the training base rate; run python -m scaling.judge_baselines again"
-    )
+    said = baselines.loc[baselines["model"] == "base_rate", "p"].unique()
+    if len(said) != 1 or not 0 < said[0] < 1:
+        raise UserError(
+            f"baselines {', '.join(map(str, baselines['model'].unique()))}: needed is one named "
+            "base_rate that always says the training base rate; "
+            "run python -m scaling.judge_baselines again"
+        )
+    return float(said[0])
 
 
 # --- resampling ------------------------------------------------------------------------------
@@ -214,8 +215,8 @@ def stretched_interval(estimate: float, draws: Array, freedom: float, level: flo
     """Percentile interval of bootstrap draws, its tails those of Student's t.
 
     A percentile interval is as narrow as a normal one however few seeds there are: with three
-    per size and little day noise it covers 87 %. Its ends are therefore moved away from the estimate
-    by t / z at the effect's degrees of freedom (after the "expanded percentile interval" of
+    per size and little day noise it covers 87 %. Its ends are therefore moved away from the
+    estimate by t / z at the effect's degrees of freedom (after the "expanded percentile interval" of
     Hesterberg 2015, The American Statistician 69).
     """
     tail = (1 - level) / 2

@@ -462,7 +462,11 @@ def two_architectures(networks, baselines):
         (lambda n, b: (n.assign(y=n["y"] + 1), b), "labels other than"),
         (lambda n, b: (n.drop(columns="seed"), b), "no column seed"),
         (lambda n, b: (n[n["split"] == "test"], b), "no validation rows"),
-        (lambda n, b: (n, b[b["model"] != "base_rate"]), "none always says one"),
+        (lambda n, b: (n, b[b["model"] != "base_rate"]), "needed is one named base_rate"),
+        (
+            lambda n, b: (n, b.assign(p=sigmoid(b.index.to_numpy() / 1e3))),
+            "always says the training",
+        ),
         (lambda n, b: (n[:0], b), "no rows"),
     ],
     ids=[
@@ -480,6 +484,7 @@ def two_architectures(networks, baselines):
         "no seed",
         "no validation",
         "no base rate",
+        "a base rate that varies",
         "empty",
     ],
 )
