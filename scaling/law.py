@@ -216,7 +216,7 @@ def stretched_interval(estimate: float, draws: Array, freedom: float, level: flo
 
     A percentile interval is as narrow as a normal one however few seeds there are: with three
     per size and little day noise it covers 87 %. Its ends are therefore moved away from the
-    estimate by t / z at the effect's degrees of freedom (after the "expanded percentile interval" of
+    estimate by t / z at the degrees of freedom (after the "expanded percentile interval" of
     Hesterberg 2015, The American Statistician 69).
     """
     tail = (1 - level) / 2
