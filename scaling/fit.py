@@ -1,7 +1,7 @@
 """Fit the scaling law of a study, or of a published table, and say what it supports.
 
 python -m scaling.fit --config configs/daily/threshold_1pct.yaml \\
-    --predictions results/daily/threshold_1pct/*m.predictions.parquet \\
+    --predictions results/daily/threshold_1pct/[0-9]*.predictions.parquet \\
     --baselines results/daily/threshold_1pct/baselines.predictions.parquet \\
     --output results/daily/threshold_1pct/scaling_law.json
 python -m scaling.fit --table published.csv --output published_law.json
