@@ -1,0 +1,567 @@
+"""One self-contained page of a study: verdict, ladder, table, diagnostics, checks, provenance.
+
+    python -m scaling.report --law scaling_law.json --records 2m.json ... \\
+        --evaluations 2m.eval.json ... --predictions 2m.predictions.parquet ... \\
+        --baselines baselines.predictions.parquet --baselines-record baselines.json \\
+        --figures figures --output report.html
+"""
+
+import argparse
+import html
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from scaling.errors import UserError, run_command
+from scaling.record import atomic_file, file_md5, read_json
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+FIGURES = {
+    "ladder": "Test log-loss skill against counted parameters. Dots: mean over seeds, with 95 % "
+    "intervals over days and seeds; dashes: single seeds; dashed lines: the baselines, on the "
+    "same days.",
+    "compute": "Test log-loss against the FLOP spent on training, one mark a run.",
+    "learning_curves": "Log-loss per epoch: solid validation, dotted training; the dot is the "
+    "epoch that was kept. A budget's runs share a colour.",
+    "reliability": "Forecast and observed frequency on test days, bins of equal count, bars 95 % "
+    "by chance alone. On the dashed line a forecast means what it says.",
+    "skill_by_year": "Test log-loss skill over the training base rate, calendar year by year; "
+    "networks as the mean of their seeds' forecasts.",
+    "drift": "Shift of each feature's mean from the training block, in its standard deviations "
+    "there. Dashed: where extrapolation begins and the check fails.",
+}
+
+STYLE = """
+:root { color-scheme: light dark; --ink: #1d2127; --page: #ffffff; --soft: #5d6672;
+  --line: #d9dde3; --tint: #f4f6f8; --good: #1f7a4d; --bad: #b3261e; --bad-tint: #fdecea; }
+@media (prefers-color-scheme: dark) { :root { --ink: #e4e7eb; --page: #15181c; --soft: #9aa4b1;
+  --line: #343a43; --tint: #1e2228; --good: #5cc492; --bad: #ff8a80; --bad-tint: #3a1d1b; } }
+* { box-sizing: border-box; }
+body { margin: 0 auto; max-width: 54rem; padding: 2rem 1.25rem 4rem; color: var(--ink);
+  background: var(--page); font: 16px/1.55 system-ui, "Segoe UI", "DejaVu Sans", sans-serif; }
+h1 { font-size: 1.5rem; line-height: 1.25; margin: 0 0 .25rem; }
+h2 { font-size: 1.15rem; margin: 2.75rem 0 .5rem; border-top: 1px solid var(--line);
+  padding-top: 1rem; }
+.soft, figcaption, caption { color: var(--soft); font-size: .875rem; }
+.verdict { font-size: 1.2rem; line-height: 1.45; margin: 1rem 0; padding-left: 1rem;
+  border-left: 4px solid var(--ink); }
+.verdict strong { text-transform: uppercase; letter-spacing: .04em; font-size: .9em; }
+.failed { background: var(--bad-tint); border-left: 4px solid var(--bad); margin: 1rem 0;
+  padding: .75rem 1rem; }
+.failed strong, .no { color: var(--bad); }
+.yes { color: var(--good); }
+figure { margin: 1rem 0; break-inside: avoid; }
+figure svg { width: 100%; height: auto; max-height: 34rem; }
+.scroll { overflow-x: auto; }
+table { border-collapse: collapse; width: 100%; font-size: .875rem; margin: .75rem 0;
+  font-variant-numeric: tabular-nums; }
+caption { text-align: left; padding-bottom: .25rem; }
+th, td { text-align: left; padding: .3rem .75rem .3rem 0; border-bottom: 1px solid var(--line);
+  vertical-align: top; }
+th { font-weight: 600; }
+.number { text-align: right; white-space: nowrap; }
+code { font-size: .85em; overflow-wrap: anywhere; }
+@media print { :root { --ink: #000; --page: #fff; --soft: #444; --line: #bbb; --tint: #fff;
+  --good: #000; --bad: #000; --bad-tint: #fff; } body { max-width: none; font-size: 10.5pt;
+  padding: 0; } h2 { break-after: avoid; } tr { break-inside: avoid; } }
+"""
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m scaling.report",
+        description="One self-contained HTML page of a study, and its figures as SVG.",
+    )
+    add = parser.add_argument
+    add("--law", type=Path, required=True, help="scaling_law.json")
+    add("--records", type=Path, nargs="+", required=True, help="one <run>.json for each run")
+    add("--evaluations", type=Path, nargs="+", required=True, help="one <run>.eval.json each")
+    add("--predictions", type=Path, nargs="+", required=True, help="<run>.predictions.parquet")
+    add("--baselines", type=Path, required=True, help="baselines.predictions.parquet")
+    add("--baselines-record", type=Path, required=True, help="baselines.json")
+    add("--figures", type=Path, required=True, help="folder for the figures as SVG files")
+    add("--output", type=Path, required=True, help="report.html")
+    return parser
+
+
+# --- what belongs together -------------------------------------------------------------------
+
+
+def require_one_study(
+    law: dict[str, Any],
+    records: Sequence[dict[str, Any]],
+    evaluations: Sequence[dict[str, Any]],
+    baselines: dict[str, Any],
+    files: Iterable[Path],
+) -> None:
+    """Refuse to mix: one experiment, one data set, one set of labels, one law fitted to `files`.
+
+    `files` are the predictions of networks and baselines. Raises `UserError`.
+    """
+    again = f"snakemake --force results/{law['experiment']}/scaling_law.json"
+    for key in ("experiment", "label_hash", "data_md5", "features_md5"):
+        found = {str(item[key]) for item in (*records, *evaluations, baselines)}
+        if len(found) > 1:
+            raise UserError(
+                f"the files are not of one study: {key} is {' and '.join(sorted(found))}; "
+                f"give files of one experiment, made again where old: {again}"
+            )
+    if law["experiment"] != baselines["experiment"]:
+        raise UserError(
+            f"--law is of {law['experiment']}, the runs are of {baselines['experiment']}; "
+            "give files of one experiment"
+        )
+    asked = {(budget, seed) for budget, seeds in law["seeds"].items() for seed in seeds}
+    for flag, items in (("--records", records), ("--evaluations", evaluations)):
+        given = {(item["budget"], item["seed"]) for item in items}
+        if given != asked:
+            odd = sorted(f"{budget} seed {seed}" for budget, seed in given ^ asked)
+            raise UserError(
+                f"{flag} and the law do not name the same runs: {', '.join(odd)}; give one file "
+                "for each run that the law was fitted to"
+            )
+    fitted = set(law["inputs"].values())
+    for path in files:
+        if file_md5(path) not in fitted:
+            raise UserError(f"{path}: the law was not fitted to this file; fit it again: {again}")
+
+
+def merged_checks(evaluations: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Each check once: passed if it passed in every run, else what the failing runs found."""
+    merged: dict[str, dict[str, Any]] = {}
+    for evaluation in evaluations:
+        for item in evaluation["checks"]:
+            row = merged.setdefault(item["name"], {**item, "runs": []})
+            if not item["passed"]:
+                if row["passed"]:
+                    row |= {**item, "runs": row["runs"]}
+                row["runs"].append(evaluation["run"])
+    return list(merged.values())
+
+
+# --- pieces of the page ----------------------------------------------------------------------
+
+
+def text(value: Any) -> str:
+    """Any value as safe HTML text."""
+    return html.escape(str(value))
+
+
+def percent(value: float | None, digits: int = 1) -> str:
+    """A fraction as per cent."""
+    return "–" if value is None else f"{100 * value:.{digits}f} %".replace("-", "−")
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """A number, or a dash for one that the rows could not define."""
+    return "–" if value is None else f"{value:.{digits}f}".replace("-", "−")
+
+
+def span(ends: Sequence[float], scale: float = 1, digits: int = 4) -> str:
+    """An interval."""
+    return " to ".join(number(scale * end, digits) for end in ends)
+
+
+def power_of_ten(value: float) -> str:
+    """`1.2 × 10¹⁵`."""
+    mantissa, exponent = f"{value:.1e}".split("e")
+    raised = str(int(exponent)).translate(str.maketrans("0123456789-", "⁰¹²³⁴⁵⁶⁷⁸⁹⁻"))
+    return f"{mantissa} × 10{raised}"
+
+
+def duration(seconds: float) -> str:
+    """Hours, or minutes for less than one."""
+    return f"{seconds / 3600:.1f} h" if seconds >= 3600 else f"{seconds / 60:.1f} min"
+
+
+def table(
+    caption: str, header: Sequence[str], rows: Iterable[Sequence[str]], words: int = 1
+) -> str:
+    """An HTML table of ready cells; all columns after the first `words` are numbers."""
+
+    def cells(values: Sequence[str], tag: str) -> str:
+        return "".join(
+            f"<{tag}>{value}</{tag}>" if i < words else f'<{tag} class="number">{value}</{tag}>'
+            for i, value in enumerate(values)
+        )
+
+    body = "".join(f"<tr>{cells(row, 'td')}</tr>\n" for row in rows)
+    return (
+        f'<div class="scroll"><table><caption>{text(caption)}</caption>'
+        f"<thead><tr>{cells([text(h) for h in header], 'th')}</tr></thead>\n"
+        f"<tbody>{body}</tbody></table></div>"
+    )
+
+
+def failed_banner(checks: Sequence[dict[str, Any]]) -> str:
+    """The first lines of a study that may not be believed; empty for a sound one."""
+    failed = [item for item in checks if not item["passed"]]
+    if not failed:
+        return ""
+    items = "".join(
+        f"<li><strong>{text(item['name'])}</strong> ({text(', '.join(item['runs']))}): "
+        f"{text(item['found'])}; allowed: {text(item['allowed'])}. {text(item['meaning'])}.</li>"
+        for item in failed
+    )
+    return (
+        f'<div class="failed" id="failed" role="alert"><strong>{len(failed)} of {len(checks)} '
+        f"checks failed: do not rely on what follows.</strong><ul>{items}</ul></div>"
+    )
+
+
+def ladder_table(
+    law: dict[str, Any],
+    records: Sequence[dict[str, Any]],
+    evaluations: Sequence[dict[str, Any]],
+    baselines: dict[str, Any],
+) -> str:
+    """Sizes, then baselines: skill with interval, ranking, calibration, cost."""
+
+    def mean(values: Iterable[float | None]) -> float | None:
+        known = [value for value in values if value is not None]
+        return sum(known) / len(known) if known else None
+
+    rows = []
+    for size in law["sizes"]:
+        of_size = [e["metrics"]["best"] for e in evaluations if e["budget"] == size["budget"]]
+        runs = [record for record in records if record["budget"] == size["budget"]]
+        tests = [metrics["test"] for metrics in of_size]
+        rows.append(
+            [
+                text(size["budget"]),
+                f"{size['parameters']:,}",
+                str(len(size["seeds"])),
+                f"{percent(size['skill'])} ({span(size['skill_interval'], 100, 1)})",
+                percent(mean(m["test_recalibrated"]["log_loss_skill"] for m in of_size)),
+                percent(mean(test["brier_skill"] for test in tests)),
+                number(mean(test["auc"] for test in tests)),
+                number(mean(test["average_precision"] for test in tests)),
+                percent(mean(test["expected_calibration_error"] for test in tests)),
+                duration(sum(run["seconds"] for run in runs) / len(runs)),
+                power_of_ten(sum(run["flops"] for run in runs) / len(runs)),
+            ]
+        )
+    for name, model in baselines["models"].items():
+        test = model["test"]
+        rows.append(
+            [
+                text(name.replace("_", " ")),
+                *("–", "–"),
+                percent(test["log_loss_skill"]),
+                percent(model["test_recalibrated"]["log_loss_skill"]),
+                percent(test["brier_skill"]),
+                number(test["auc"]),
+                number(test["average_precision"]),
+                percent(test["expected_calibration_error"]),
+                *("–", "–"),
+            ]
+        )
+    prevalence = evaluations[0]["metrics"]["best"]["test"]["prevalence"]
+    caption = (
+        f"Test days {law['days']['first']} to {law['days']['last']}: {law['days']['count']:,}, "
+        f"{law['days']['positives']:,} of them positive ({percent(prevalence)}, which is also the "
+        "average precision of a coin). Means over seeds; skill with its 95 % interval over days "
+        "and seeds; recalibrated on validation; time and FLOP a run."
+    )
+    header = [
+        *("model", "parameters", "seeds", "log-loss skill", "recalibrated", "Brier skill", "AUC"),
+        *("avg. precision", "calibration error", "time", "FLOP"),
+    ]
+    return table(caption, header, rows)
+
+
+def versus_baselines(law: dict[str, Any]) -> str:
+    """The best network on validation against each baseline, paired by day."""
+    best = law["best_network"]
+    rows = [
+        [
+            text(name.replace("_", " ")),
+            f'<span class="{"yes" if row["beats"] else "no"}">{text(row["verdict"])}</span>',
+            percent(row["skill"]),
+            number(row["difference"], 4),
+            span(row["interval95"]),
+            number(row["p_holm"]),
+        ]
+        for name, row in best["against"].items()
+    ]
+    return table(
+        f"{best['budget']} ({best['chosen_by']}), test skill {percent(best['skill'])}, against "
+        "each baseline. Difference of log-loss in nats, negative where the network is better.",
+        ("baseline", "the network", "its skill", "difference", "95 % interval", "p (Holm)"),
+        rows,
+        words=2,
+    )
+
+
+def law_section(law: dict[str, Any]) -> str:
+    """Slope, contrasts, and the shapes that were compared."""
+    slope, shapes = law["slope"], law["models_compared"]
+    power = shapes["power_law"]
+    alpha = (
+        f"power law: {text(power['status'])} ({text(power['reason'])})"
+        if power.get("alpha") is None
+        else f"power law exponent {number(power['alpha'])}, 95 % "
+        f"{span(power['alpha_interval95'], digits=3)}"
+    )
+    rows = [
+        [
+            text(f"{row['smaller']} → {row['larger']}"),
+            number(row["difference"], 4),
+            span(row["interval95"]),
+            number(row["p_holm"]),
+        ]
+        for row in law["contrasts"]
+    ]
+    return (
+        f"<p>Slope {number(slope['estimate'], 4)} {text(slope['unit'])}; 95 % interval "
+        f"{span(slope['interval95'])} by the two-way bootstrap, {span(slope['t_interval95'])} by "
+        f"summed variances. Set in advance: an effect is {number(law['delta'], 4)} or more "
+        f"({percent(law['delta_fraction'])} of the base-rate entropy). The smallest effect that "
+        f"would probably have been seen is {number(law['smallest_detectable_effect'], 4)}. "
+        f"Test days needed to see one that matters: {needed(law, 'days')}; seeds: "
+        f"{needed(law, 'seeds')}. Simplest shape that holds: "
+        f"{text(shapes['preferred'].replace('_', ' '))}; {alpha}.</p>"
+        + table(
+            "Differences of test log-loss between sizes, paired by day, in nats.",
+            ("sizes", "difference", "95 % interval", "p (Holm)"),
+            rows,
+        )
+    )
+
+
+def needed(law: dict[str, Any], what: str) -> str:
+    """How many days or seeds would settle it, with its note."""
+    count, note = law[f"{what}_needed"], law[f"{what}_needed_note"]
+    return text(note) if count is None else f"{count:,} ({text(note)})"
+
+
+def checks_table(checks: Sequence[dict[str, Any]]) -> str:
+    """Every check with what was found and what is allowed."""
+    rows = [
+        [
+            text(item["name"]),
+            '<span class="yes">passed</span>'
+            if item["passed"]
+            else f'<span class="no">FAILED</span> ({text(", ".join(item["runs"]))})',
+            text(item["found"]),
+            text(item["allowed"]),
+        ]
+        for item in checks
+    ]
+    return table(
+        "Run in every evaluation. Found: of the first run, or the first that failed.",
+        ("check", "result", "found", "allowed"),
+        rows,
+        words=4,
+    )
+
+
+def provenance_table(
+    law: dict[str, Any], records: Sequence[dict[str, Any]], evaluations: Sequence[dict[str, Any]]
+) -> str:
+    """Data, labels, code, versions, machines."""
+
+    def distinct(key: str, items: Sequence[dict[str, Any]]) -> str:
+        return ", ".join(sorted({str(item.get(key)) for item in items}))
+
+    config = records[0]["config"]
+    dirty = any(item["git_dirty"] for item in (law, *records, *evaluations))
+    rows = [
+        ("experiment", law["experiment"]),
+        (
+            "question",
+            f"close up {percent(config['task']['threshold'])} within "
+            f"{config['task']['horizon']} day(s)",
+        ),
+        *(
+            (block, " to ".join(config["splits"][block]))
+            for block in ("train", "validation", "test")
+        ),
+        ("prices, MD5", distinct("data_md5", records)),
+        ("features, MD5", distinct("features_md5", records)),
+        ("labels, hash", distinct("label_hash", records)),
+        ("training base rate", percent(law["base_rate"], 2)),
+        ("runs", ", ".join(record["run"] for record in records)),
+        ("code, digest of training", distinct("code_digest", records)),
+        (
+            "git commit",
+            distinct("git_commit", [law, *records, *evaluations])
+            + (" with uncommitted changes" if dirty else ""),
+        ),
+        ("versions", ", ".join(f"{k} {v}" for k, v in law["versions"].items())),
+        ("trained on", distinct("device_name", records)),
+        ("precision", distinct("precision", records)),
+        (
+            "bootstrap",
+            f"{law['bootstrap_samples']:,} samples, mean block {law['block_length']} "
+            f"days, seed {law['bootstrap_seed']}",
+        ),
+    ]
+    return table(
+        "What this page was made from.",
+        ("", ""),
+        [[text(name), f"<code>{text(value)}</code>"] for name, value in rows],
+        words=2,
+    )
+
+
+# --- the page --------------------------------------------------------------------------------
+
+
+def draw(
+    law: dict[str, Any],
+    records: Sequence[dict[str, Any]],
+    evaluations: Sequence[dict[str, Any]],
+    networks: "pd.DataFrame",
+    baselines: "pd.DataFrame",
+) -> dict[str, Any]:
+    """Every figure of `FIGURES` by name; `networks` and `baselines` are all prediction rows."""
+    import pandas as pd
+
+    from scaling import checks, plots
+    from scaling.metrics import log_loss
+
+    order = [size["budget"] for size in law["sizes"]]
+    records = sorted(records, key=lambda run: (order.index(run["budget"]), run["seed"]))
+    networks = networks[(networks["weights"] == "best") & (networks["split"] == "test")]
+    baselines = baselines[baselines["split"] == "test"]
+    best = law["best_network"]["budget"]
+    mean = {
+        budget: networks[networks["budget"] == budget]
+        .groupby("date", as_index=False)
+        .agg(y=("y", "first"), p=("p", "mean"))
+        for budget in order
+    }
+    of_baseline = {str(name): rows for name, rows in baselines.groupby("model", sort=False)}
+    against = law["best_network"]["against"]
+    strongest = max(against, key=lambda name: against[name]["skill"])
+    pooled = networks[networks["budget"] == best]
+    rival = of_baseline[strongest]
+    y = next(iter(of_baseline.values()))["y"]
+    base_loss = log_loss(y, [law["base_rate"]] * len(y))
+    losses = pd.DataFrame(
+        [
+            {
+                "budget": run["budget"],
+                "flops": run["flops"],
+                "log_loss": next(
+                    e["metrics"]["best"]["test"]["log_loss"]
+                    for e in evaluations
+                    if (e["budget"], e["seed"]) == (run["budget"], run["seed"])
+                ),
+            }
+            for run in records
+        ]
+    )
+    return {
+        "ladder": plots.ladder(
+            law["sizes"], base_loss, {name: row["skill"] for name, row in against.items()}
+        ),
+        "compute": plots.compute(losses),
+        "learning_curves": plots.learning_curves(records),
+        "reliability": plots.reliability_diagram(
+            {best: (pooled["y"], pooled["p"]), strongest: (rival["y"], rival["p"])}
+        ),
+        "skill_by_year": plots.skill_by_year({**mean, strongest: rival}, law["base_rate"]),
+        "drift": plots.drift(evaluations[0]["drift"], checks.LARGEST_SHIFT),
+    }
+
+
+def page(
+    law: dict[str, Any],
+    records: Sequence[dict[str, Any]],
+    evaluations: Sequence[dict[str, Any]],
+    baselines: dict[str, Any],
+    svg: dict[str, str],
+) -> str:
+    """The whole HTML; `svg` maps the names of `FIGURES` to `<svg>` elements."""
+    checks = merged_checks(evaluations)
+    warnings = "".join(f"<li>{text(warning)}</li>" for warning in law["warnings"])
+
+    def figure(name: str) -> str:
+        drawn = svg[name].replace("<svg", f'<svg role="img" aria-label="{text(FIGURES[name])}"', 1)
+        return f'<figure id="{name}">{drawn}<figcaption>{text(FIGURES[name])}</figcaption></figure>'
+
+    experiment = text(law["experiment"])
+    return f"""<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<link rel="icon" href="data:,">
+<title>{text(law["verdict"])}: {experiment}</title>
+<style>{STYLE}</style>
+</head>
+<body>
+<header>
+<h1>Does a bigger network predict better?</h1>
+<p class="soft">{experiment}, {len(records)} trained networks, {len(law["sizes"])} sizes</p>
+</header>
+<main>
+{failed_banner(checks)}
+<p class="verdict" id="verdict"><strong>{text(law["verdict"])}</strong><br>
+{text(law["sentence"])}</p>
+{f"<ul>{warnings}</ul>" if warnings else ""}
+<p class="soft">{sum(c["passed"] for c in checks)} of {len(checks)} validity checks passed.</p>
+{figure("ladder")}
+<h2>Against the baselines</h2>
+{versus_baselines(law)}
+<h2>All models</h2>
+{ladder_table(law, records, evaluations, baselines)}
+<h2>The law</h2>
+{law_section(law)}
+{figure("compute")}
+<h2>Learning curves</h2>
+{figure("learning_curves")}
+<h2>Calibration</h2>
+{figure("reliability")}
+<h2>Year by year</h2>
+{figure("skill_by_year")}
+<h2>Drift of the features</h2>
+{figure("drift")}
+<h2>Checks</h2>
+{checks_table(checks)}
+<h2>Provenance</h2>
+{provenance_table(law, records, evaluations)}
+</main>
+</body>
+</html>
+"""
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Read what the flags name, refuse a mixture, write the page and its figures."""
+    arguments = _parser().parse_args(argv)
+    law = read_json(arguments.law)
+    records = [read_json(path) for path in arguments.records]
+    evaluations = [read_json(path) for path in arguments.evaluations]
+    baselines = read_json(arguments.baselines_record)
+    require_one_study(
+        law, records, evaluations, baselines, (*arguments.predictions, arguments.baselines)
+    )
+
+    import pandas as pd
+
+    from scaling.plots import to_svg
+
+    networks = pd.concat([pd.read_parquet(p) for p in arguments.predictions], ignore_index=True)
+    drawn = draw(law, records, evaluations, networks, pd.read_parquet(arguments.baselines))
+    for name, figure in drawn.items():
+        with atomic_file(arguments.figures / f"{name}.svg") as stream:
+            stream.write(to_svg(figure, name, standalone=True).encode())
+    svg = {name: to_svg(figure, name) for name, figure in drawn.items()}
+    with atomic_file(arguments.output) as stream:
+        stream.write(page(law, records, evaluations, baselines, svg).encode())
+    names = [item["name"] for item in merged_checks(evaluations) if not item["passed"]]
+    failed = f" (CHECKS FAILED: {', '.join(names)})" if names else ""
+    print(
+        f"made {arguments.output} and {len(drawn)} figures in {arguments.figures}: "
+        f"{law['verdict']}{failed}\n"
+        f"next: open {arguments.output} in a browser"
+    )
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -1,0 +1,366 @@
+"""The report says what the artefacts say, failures first, and stands alone."""
+
+import json
+import re
+import shutil
+import subprocess
+import xml.etree.ElementTree as ElementTree
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from scaling import checks, law, plots, report
+from scaling.errors import UserError
+from scaling.metrics import fit_recalibration, score
+from scaling.record import file_md5, provenance, read_json, write_json, write_parquet
+
+RUNS = {"200k": 201_000, "600k": 598_000, "2m": 2_010_000}
+SEEDS = (42, 43)
+STUDY = {
+    "experiment": "daily/planted",
+    "label_hash": "ab12",
+    "data_md5": "d0",
+    "features_md5": "f0",
+}
+BASE_RATE = 0.15
+
+
+def judged(rows: pd.DataFrame) -> dict[str, Any]:
+    """Metrics as `evaluate` writes them, of prediction rows with both splits."""
+    validation, test = (rows[rows["split"] == block] for block in ("validation", "test"))
+    recalibration = fit_recalibration(validation["y"], validation["p"])
+    return {
+        "recalibration": recalibration._asdict(),
+        "validation": score(validation["y"], validation["p"], BASE_RATE),
+        "test": score(test["y"], test["p"], BASE_RATE),
+        "test_recalibrated": score(test["y"], recalibration(test["p"]), BASE_RATE),
+    }
+
+
+def make_artefacts(root: Path, days: int = 500) -> list[str]:
+    """A whole study's files under `root`, made of planted forecasts; returns the report's flags."""
+    rng = np.random.default_rng(0)
+    dates = pd.bdate_range("2012-01-02", periods=2 * days)
+    signal = rng.normal(size=2 * days)
+    y = (rng.random(2 * days) < 1 / (1 + np.exp(2.2 - 1.2 * signal))).astype(np.int8)
+    split = np.repeat(["validation", "test"], days)
+
+    def forecast(quality: float) -> np.ndarray:
+        noise = rng.normal(size=2 * days) * (1 - quality)
+        return np.asarray(1 / (1 + np.exp(2.2 - 1.2 * quality * signal - 0.4 * noise)))
+
+    drift = checks.drift_table(
+        {name: rng.normal(size=(300, 4)) for name in ("train", "validation", "test")},
+        ("rsi_14", "sma_200", "log_atr_14", "obv_change_20"),
+    )
+    flags: dict[str, list[Path]] = {"records": [], "evaluations": [], "predictions": []}
+    networks = []
+    for quality, (budget, parameters) in zip((0.5, 0.7, 0.8), RUNS.items(), strict=True):
+        for seed in SEEDS:
+            run = budget if seed == 42 else f"{budget}.seed{seed}"
+            rows = pd.DataFrame({"date": dates, "split": split, "y": y, "p": forecast(quality)})
+            identity = {"budget": budget, "parameters": parameters, "seed": seed}
+            frame = rows.assign(**identity)
+            frame = pd.concat([frame.assign(weights=w) for w in ("best", "last")])
+            networks.append(frame)
+            write_parquet(root / f"{run}.predictions.parquet", frame)
+            metrics = judged(rows)
+            loss = metrics["validation"]["log_loss"]
+            evaluation = {
+                **STUDY,
+                **identity,
+                "run": run,
+                "metrics": {"best": metrics, "last": metrics},
+                "checks": [
+                    checks.counted_parameters(budget, parameters),
+                    checks.no_gross_drift(drift),
+                    checks.train_evaluate_parity(
+                        loss, y[split == "validation"], rows["p"][split == "validation"], "fp32"
+                    ),
+                    checks.predictions_vary(rows["p"][split == "test"]),
+                ],
+                "drift": drift,
+                **provenance(),
+            }
+            write_json(root / f"{run}.eval.json", evaluation)
+            epochs = [
+                {
+                    "epoch": e,
+                    "train_loss": loss + 0.1 / e,
+                    "val_log_loss": loss + 0.05 * (4 - e) ** 2,
+                }
+                for e in range(1, 6)
+            ]
+            record = {
+                **STUDY,
+                **identity,
+                "run": run,
+                "config": {
+                    "task": {"threshold": 0.01, "horizon": 1},
+                    "splits": {
+                        "train": ["1993-01-29", "2011-12-30"],
+                        "validation": [str(dates[0].date()), str(dates[days - 1].date())],
+                        "test": [str(dates[days].date()), str(dates[-1].date())],
+                    },
+                },
+                "flops": 6e10 * parameters * (1 + 0.1 * (seed - 42)),
+                "seconds": parameters / 1000,
+                "best_epoch": 4,
+                "epochs": epochs,
+                "code_digest": "c0de",
+                "device_name": "a <fast> CPU & more",
+                "precision": "fp32",
+                **provenance(),
+            }
+            write_json(root / f"{run}.json", record)
+            for flag, suffix in zip(
+                flags, ("json", "eval.json", "predictions.parquet"), strict=True
+            ):
+                flags[flag].append(root / f"{run}.{suffix}")
+    judges = {"base_rate": np.full(2 * days, BASE_RATE), "logistic_regression": forecast(0.85)}
+    baselines = pd.concat(
+        pd.DataFrame({"model": name, "date": dates, "split": split, "y": y, "p": p})
+        for name, p in judges.items()
+    )
+    write_parquet(root / "baselines.predictions.parquet", baselines)
+    models = {str(name): judged(rows) for name, rows in baselines.groupby("model", sort=False)}
+    write_json(root / "baselines.json", {**STUDY, "models": models})
+    ladder = law.read_ladder(pd.concat(networks), baselines)
+    files = [*flags["predictions"], root / "baselines.predictions.parquet"]
+    result = law.fit_law(ladder, horizon=1, delta=0.01, samples=200)
+    inputs = {str(path): file_md5(path) for path in files}
+    written = {**result, "experiment": STUDY["experiment"], "inputs": inputs, **provenance()}
+    write_json(root / "scaling_law.json", written)
+    return [
+        *("--law", str(root / "scaling_law.json")),
+        *(word for flag, paths in flags.items() for word in (f"--{flag}", *map(str, paths))),
+        *("--baselines", str(root / "baselines.predictions.parquet")),
+        *("--baselines-record", str(root / "baselines.json")),
+        *("--figures", str(root / "figures")),
+        *("--output", str(root / "report.html")),
+    ]
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
+    root = tmp_path_factory.mktemp("report")
+    flags = make_artefacts(root)
+    report.main(flags)
+    return root, flags
+
+
+@pytest.fixture
+def study(made: tuple[Path, list[str]], tmp_path: Path) -> tuple[Path, list[str]]:
+    """A copy that a test may spoil."""
+    root, flags = made
+    shutil.copytree(root, tmp_path / "copy")
+    return tmp_path / "copy", [word.replace(str(root), str(tmp_path / "copy")) for word in flags]
+
+
+def change(path: Path, **values: Any) -> None:
+    write_json(path, {**read_json(path), **values})
+
+
+class Page(HTMLParser):
+    """Tags, ids, visible text in order, and every address the page names."""
+
+    VOID = frozenset({"meta", "link", "br"})
+
+    def __init__(self, content: str) -> None:
+        super().__init__()
+        self.ids: list[str] = []
+        self.words: list[str] = []
+        self.addresses: list[str] = []
+        self.tags: list[str] = []
+        self.open: list[str] = []
+        self.feed(content)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        if tag not in self.VOID:
+            self.open.append(tag)
+        for name, value in attrs:
+            if name == "id":
+                self.ids.append(str(value))
+            if name in ("src", "href", "xlink:href", "action", "data"):
+                self.addresses.append(str(value))
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.handle_starttag(tag, attrs)
+        if tag not in self.VOID:
+            self.open.pop()
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if "style" not in self.open:
+            self.words.append(data)
+
+    @property
+    def text(self) -> str:
+        return " ".join(" ".join(self.words).split())
+
+
+def read(root: Path) -> Page:
+    return Page((root / "report.html").read_text())
+
+
+def test_the_verdict_and_its_sentence_stand_before_any_figure(made: tuple[Path, list[str]]) -> None:
+    page, found = read(made[0]), read_json(made[0] / "scaling_law.json")
+    assert page.ids.index("verdict") < page.ids.index("ladder")
+    assert page.text.index(found["verdict"]) < page.text.index("Test log-loss skill against")
+    assert found["sentence"] in page.text
+
+
+def test_a_sound_study_shows_no_failure(made: tuple[Path, list[str]]) -> None:
+    page = read(made[0])
+    assert "failed" not in page.ids
+    assert "FAILED" not in page.text
+
+
+def test_a_failed_check_of_one_run_is_marked_before_the_verdict(
+    study: tuple[Path, list[str]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    root, flags = study
+    path = root / "600k.seed43.eval.json"
+    spoilt = [checks.counted_parameters("600k", 230_000), *read_json(path)["checks"][1:]]
+    change(path, checks=spoilt)
+    report.main(flags)
+    page = read(root)
+    assert page.ids.index("failed") < page.ids.index("verdict")
+    assert page.text.index("230,000 counted") < page.text.index(
+        read_json(root / "scaling_law.json")["sentence"]
+    )
+    assert "600k.seed43" in page.text[: page.text.index("230,000 counted")]
+    assert "CHECKS FAILED: parameters match the budget" in capsys.readouterr().out
+
+
+def test_every_figure_is_on_the_page_and_in_the_folder(made: tuple[Path, list[str]]) -> None:
+    page = read(made[0])
+    assert page.tags.count("svg") == len(report.FIGURES)
+    for name in report.FIGURES:
+        assert name in page.ids
+        root = ElementTree.parse(made[0] / "figures" / f"{name}.svg").getroot()
+        assert root.tag.endswith("svg")
+
+
+def test_the_page_names_no_address_outside_itself(made: tuple[Path, list[str]]) -> None:
+    content = (made[0] / "report.html").read_text()
+    page = Page(content)
+    assert all(address.startswith(("#", "data:")) for address in page.addresses)
+    assert "script" not in page.tags
+    assert not re.findall(r"@import|url\((?!#|[\"']?#)", content)
+
+
+def test_no_id_stands_twice_or_the_figures_would_clip_each_other(
+    made: tuple[Path, list[str]],
+) -> None:
+    svg_ids = [i for i in read(made[0]).ids if re.fullmatch(r"[mp][0-9a-f]{10}", i)]
+    assert svg_ids
+    assert len(svg_ids) == len(set(svg_ids))
+
+
+def test_the_page_is_well_formed_and_has_a_dark_and_a_paper_form(
+    made: tuple[Path, list[str]],
+) -> None:
+    content = (made[0] / "report.html").read_text()
+    assert not Page(content).open
+    assert "prefers-color-scheme: dark" in content
+    assert "@media print" in content
+    assert plots.INK not in content  # the figures' ink is the page's
+
+
+def test_names_from_files_cannot_become_markup(made: tuple[Path, list[str]]) -> None:
+    assert "a <fast> CPU & more" in read(made[0]).text
+    assert "<fast>" not in (made[0] / "report.html").read_text()
+
+
+def test_equal_artefacts_give_equal_bytes(study: tuple[Path, list[str]]) -> None:
+    root, flags = study
+    before = {p: p.read_bytes() for p in [root / "report.html", *root.glob("figures/*.svg")]}
+    report.main(flags)
+    assert {path: path.read_bytes() for path in before} == before
+
+
+def test_the_table_shows_counted_parameters_not_labels(made: tuple[Path, list[str]]) -> None:
+    for parameters in RUNS.values():
+        assert f"{parameters:,}" in read(made[0]).text
+
+
+@pytest.mark.parametrize("key", ["label_hash", "data_md5", "features_md5", "experiment"])
+@pytest.mark.parametrize("name", ["2m.json", "2m.eval.json", "baselines.json"])
+def test_files_of_two_studies_are_refused(
+    study: tuple[Path, list[str]], key: str, name: str
+) -> None:
+    root, flags = study
+    change(root / name, **{key: "another"})
+    with pytest.raises(UserError, match=f"not of one study: {key}"):
+        report.main(flags)
+
+
+def test_predictions_that_the_law_was_not_fitted_to_are_refused(
+    study: tuple[Path, list[str]],
+) -> None:
+    root, flags = study
+    path = root / "2m.predictions.parquet"
+    write_parquet(path, pd.read_parquet(path).assign(p=0.5))
+    with pytest.raises(UserError, match="the law was not fitted to this file"):
+        report.main(flags)
+
+
+def test_a_run_that_the_law_knows_and_the_report_does_not_get_is_refused(
+    study: tuple[Path, list[str]],
+) -> None:
+    root, flags = study
+    flags.remove(str(root / "2m.eval.json"))
+    with pytest.raises(UserError, match="--evaluations and the law.*2m seed 42"):
+        report.main(flags)
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("failing", [False, True], ids=["sound", "failing"])
+def test_a_browser_shows_verdict_and_figures_without_errors_or_requests(
+    study: tuple[Path, list[str]], tmp_path: Path, failing: bool
+) -> None:
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
+    if chromium is None:
+        pytest.skip("no Chromium here; install it with: apt-get install chromium")
+    root, flags = study
+    if failing:
+        path = root / "2m.eval.json"
+        change(path, checks=[checks.counted_parameters("2m", 230_000)])
+        report.main(flags)
+    net_log = tmp_path / "net.json"
+    done = subprocess.run(
+        [
+            *(chromium, "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"),
+            *("--disable-background-networking", "--disable-component-update", "--no-first-run"),
+            *("--enable-logging=stderr", f"--user-data-dir={tmp_path / 'profile'}"),
+            *(f"--log-net-log={net_log}", "--dump-dom", (root / "report.html").as_uri()),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+    page = Page(done.stdout)
+    assert "verdict" in page.ids
+    assert ("failed" in page.ids) is failing
+    assert page.tags.count("svg") == len(report.FIGURES)
+    assert "CONSOLE" not in done.stderr
+    asked = {
+        event["params"]["url"]
+        for event in json.loads(net_log.read_text())["events"]
+        if "url" in event.get("params", {})
+    }
+    assert not [url for url in asked if url.startswith(("http", "ws")) and named_in(root, url)]
+
+
+def named_in(root: Path, url: str) -> bool:
+    """Whether the page is what asked for `url`: the browser has some business of its own."""
+    return url.split("/")[2] in (root / "report.html").read_text()
