@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import re
 import shutil
 import socket
 import subprocess
@@ -587,6 +588,58 @@ def test_a_real_offline_wandb_run_reads_back_whole(tmp_path, monkeypatch):
         for u in r.summary.update
     }
     assert json.loads(summary["stop_reason"]) == "96 °C"
+
+
+@pytest.mark.slow
+@pytest.mark.browser
+def test_the_mlflow_page_of_a_study_shows_its_runs_and_their_curves(tmp_path, server):
+    chromium = shutil.which("chromium")
+    if chromium is None:
+        pytest.skip("no `chromium` on this machine (Debian: apt-get install chromium)")
+    ids = []
+    for name, level in (("2m", 0.5), ("20m", 0.4)):
+        run = a_run(tmp_path, name, "daily/page")
+        config = TrackingConfig(mlflow_uri=server)
+        with open_trackers(config, run, on_problem=pytest.fail) as trackers:
+            for step in range(30):
+                trackers.log({"train_loss": level + 1 / (step + 3)}, step=step)
+        ids.append(trackers.ids["mlflow"])
+    experiment = client_of(server).get_experiment_by_name("daily/page").experiment_id
+    query = {
+        "runs": json.dumps(ids),
+        "metric": '"train_loss"',
+        "experiments": json.dumps([experiment]),
+        "plot_metric_keys": '["train_loss"]',
+        "plot_layout": "{}",
+        "x_axis": "step",
+        "y_axis_scale": "linear",
+        "line_smoothness": "1",
+        "show_point": "false",
+        "deselected_curves": "[]",
+        "last_linear_y_axis_range": "[]",
+    }
+
+    def page(address):
+        options = ["--headless", "--no-sandbox", "--disable-gpu", "--window-size=1800,1000"]
+        options += [f"--user-data-dir={tmp_path}/browser", "--virtual-time-budget=60000"]
+        done = subprocess.run(
+            [chromium, *options, "--dump-dom", f"{server}/#/{address}"],
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=240,
+        )
+        return done.stdout
+
+    study = page(f"experiments/{experiment}/runs")
+    assert re.search(r">study<", study)
+    assert re.search(r"<[^>]*>3</[^>]*>[^<]*matching runs", study)
+    curves = page(f"metric?{urllib.parse.urlencode(query, quote_via=urllib.parse.quote)}")
+    paths = re.findall(r'<path class="js-line"[^>]* d="([^"]*)"', curves)
+    drawn = {path for path in paths if path.count("L") + path.count(",") >= 30}
+    assert len(drawn) == 2
+    for name in ("2m", "20m"):
+        assert re.search(rf"<a [^>]*>{name}</a>", curves)
 
 
 # Which store
