@@ -34,7 +34,7 @@ from scaling.record import atomic_file
 
 CLOSING_SECONDS = 60.0
 GATHER_SECONDS = 1.0
-QUEUE_LENGTH = 10_000
+QUEUE_LENGTH = 50_000
 ROWS_PER_BATCH = 250
 Say = Callable[[str], None]
 
@@ -200,16 +200,30 @@ class Mirror:
 class Trackers:
     """What the trainer is handed. No method waits for a tracker but `finish`, at most 60 s."""
 
-    def __init__(self, record: LocalRecord, mirrors: list[Mirror], info: RunInfo, key: str) -> None:
+    def __init__(
+        self,
+        record: LocalRecord,
+        mirrors: list[Mirror],
+        info: RunInfo,
+        key: str,
+        kept: set[tuple[int, str]],
+    ) -> None:
         self._record, self._mirrors, self._info, self._key = record, mirrors, info, key
+        self._kept = kept
         self._step = 0
         self._finished = False
 
     def log(self, metrics: dict[str, float], step: int) -> None:
-        """Record scalars of one step; steps must not fall."""
+        """Record scalars of one step; steps must not fall.
+
+        What the record kept from before a resume is not written twice; each mirror sees to that
+        for itself, for it may have missed some of it.
+        """
         row = Row(step, time.time(), {name: float(value) for name, value in metrics.items()})
         self._step = step
-        self._record.write({"step": row.step, "time": row.time, **row.metrics})
+        fresh = {k: v for k, v in row.metrics.items() if (step, k) not in self._kept}
+        if fresh:
+            self._record.write({"step": row.step, "time": row.time, **fresh})
         self._send(row)
 
     def artifact(self, path: str | Path) -> None:
@@ -276,4 +290,5 @@ def open_trackers(
     record = LocalRecord(record_path(run), [header, *kept], on_problem)
     backends = make_backends(config, results_root(run))
     mirrors = [Mirror(backend, run, key, on_problem) for backend in backends]
-    return Trackers(record, mirrors, run, key)
+    points = {(line["step"], name) for line in kept for name in line}
+    return Trackers(record, mirrors, run, key, points)

@@ -237,6 +237,21 @@ def test_a_resumed_run_drops_what_came_after_its_checkpoint_and_keeps_its_key(tm
     ]
 
 
+def test_a_resumed_epoch_that_is_logged_again_from_its_start_stands_in_the_record_once(tmp_path):
+    run = a_run(tmp_path)
+    first = open_trackers(NONE, run)
+    for step in range(10):
+        first.log({"loss": step}, step=step)
+    second = open_trackers(NONE, run, first.ids, resume_step=7)
+    for step in range(5, 12):
+        second.log({"loss": step}, step=step)
+    second.log({"val_skill": 0.1}, step=11)
+    second.finish("finished", "completed")
+    first.finish("failed", "killed")
+    assert curve(record_path(run), "loss") == [(step, float(step)) for step in range(12)]
+    assert curve(record_path(run), "val_skill") == [(11, 0.1)]
+
+
 def test_a_fresh_run_starts_a_record_and_a_key_of_its_own(tmp_path):
     run = a_run(tmp_path)
     with open_trackers(NONE, run) as first:
