@@ -27,6 +27,7 @@ STYLE: dict[Any, Any] = {
     "text.color": INK,
     "axes.labelcolor": INK,
     "axes.edgecolor": INK,
+    "axes.facecolor": "none",
     "axes.linewidth": 0.6,
     "axes.spines.top": False,
     "axes.spines.right": False,
@@ -242,7 +243,7 @@ def skill_by_year(models: Mapping[str, pd.DataFrame], base_rate: float) -> Figur
         axes.grid(axis="x", visible=False)
         axes.set_xticks(years)
         axes.set_ylabel("log-loss skill, %")
-        axes.legend(ncols=min(3, len(models)), loc="lower center", bbox_to_anchor=(0.5, 1))
+        axes.legend(ncols=min(6, len(models)), loc="lower center", bbox_to_anchor=(0.5, 1))
     return figure
 
 
@@ -258,7 +259,7 @@ def drift(table: Sequence[Mapping[str, Any]], largest: float) -> Figure:
             axes.axvline(limit, color=COLOURS[4], lw=1, ls="--")
         axes.axvline(0, color=INK, lw=0.8)
         axes.set_yticks(y, [row["feature"] for row in table])
-        axes.invert_yaxis()
         axes.set_xlabel("shift of the mean, train standard deviations (dashed: allowed)")
-        axes.legend(loc="lower right")
+        axes.set_ylim(len(table) - 0.4, -0.6)
+        axes.legend(ncols=2, loc="lower center", bbox_to_anchor=(0.5, 1))
     return figure

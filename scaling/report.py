@@ -60,7 +60,8 @@ table { border-collapse: collapse; width: 100%; font-size: .875rem; margin: .75r
 caption { text-align: left; padding-bottom: .25rem; }
 th, td { text-align: left; padding: .3rem .75rem .3rem 0; border-bottom: 1px solid var(--line);
   vertical-align: top; }
-th { font-weight: 600; }
+th { font-weight: 600; vertical-align: bottom; }
+th.number { white-space: normal; }
 .number { text-align: right; white-space: nowrap; }
 code { font-size: .85em; overflow-wrap: anywhere; }
 @media print { :root { --ink: #000; --page: #fff; --soft: #444; --line: #bbb; --tint: #fff;
@@ -164,6 +165,11 @@ def span(ends: Sequence[float], scale: float = 1, digits: int = 4) -> str:
     return " to ".join(number(scale * end, digits) for end in ends)
 
 
+def chance(p: float) -> str:
+    """A p-value."""
+    return "< 0.001" if p < 0.001 else number(p)
+
+
 def power_of_ten(value: float) -> str:
     """`1.2 × 10¹⁵`."""
     mantissa, exponent = f"{value:.1e}".split("e")
@@ -223,66 +229,82 @@ def ladder_table(
         known = [value for value in values if value is not None]
         return sum(known) / len(known) if known else None
 
-    rows = []
+    def measures(models: Sequence[dict[str, Any]]) -> list[str]:
+        tests = [model["test"] for model in models]
+        return [
+            percent(mean(model["test_recalibrated"]["log_loss_skill"] for model in models)),
+            percent(mean(test["d2_log_loss"] for test in tests)),
+            percent(mean(test["brier_skill"] for test in tests)),
+            number(mean(test["reliability"] for test in tests), 4),
+            number(mean(test["resolution"] for test in tests), 4),
+            number(mean(test["average_precision"] for test in tests)),
+        ]
+
+    main_rows, more_rows = [], []
     for size in law["sizes"]:
-        of_size = [e["metrics"]["best"] for e in evaluations if e["budget"] == size["budget"]]
+        of_size = [e["metrics"] for e in evaluations if e["budget"] == size["budget"]]
+        best = [metrics["best"] for metrics in of_size]
         runs = [record for record in records if record["budget"] == size["budget"]]
-        tests = [metrics["test"] for metrics in of_size]
-        rows.append(
+        main_rows.append(
             [
                 text(size["budget"]),
                 f"{size['parameters']:,}",
                 str(len(size["seeds"])),
                 f"{percent(size['skill'])} ({span(size['skill_interval'], 100, 1)})",
-                percent(mean(m["test_recalibrated"]["log_loss_skill"] for m in of_size)),
-                percent(mean(test["brier_skill"] for test in tests)),
-                number(mean(test["auc"] for test in tests)),
-                number(mean(test["average_precision"] for test in tests)),
-                percent(mean(test["expected_calibration_error"] for test in tests)),
+                number(mean(model["test"]["auc"] for model in best)),
+                percent(mean(model["test"]["expected_calibration_error"] for model in best)),
                 duration(sum(run["seconds"] for run in runs) / len(runs)),
                 power_of_ten(sum(run["flops"] for run in runs) / len(runs)),
             ]
         )
+        last = mean(metrics["last"]["test"]["log_loss_skill"] for metrics in of_size)
+        more_rows.append([text(size["budget"]), percent(last), *measures(best)])
     for name, model in baselines["models"].items():
-        test = model["test"]
-        rows.append(
+        test, shown = model["test"], text(name.replace("_", " "))
+        main_rows.append(
             [
-                text(name.replace("_", " ")),
-                *("–", "–"),
-                percent(test["log_loss_skill"]),
-                percent(model["test_recalibrated"]["log_loss_skill"]),
-                percent(test["brier_skill"]),
-                number(test["auc"]),
-                number(test["average_precision"]),
-                percent(test["expected_calibration_error"]),
-                *("–", "–"),
+                *(shown, "–", "–", percent(test["log_loss_skill"]), number(test["auc"])),
+                *(percent(test["expected_calibration_error"]), "–", "–"),
             ]
         )
+        more_rows.append([shown, "–", *measures([model])])
     prevalence = evaluations[0]["metrics"]["best"]["test"]["prevalence"]
-    caption = (
+    return table(
         f"Test days {law['days']['first']} to {law['days']['last']}: {law['days']['count']:,}, "
-        f"{law['days']['positives']:,} of them positive ({percent(prevalence)}, which is also the "
-        "average precision of a coin). Means over seeds; skill with its 95 % interval over days "
-        "and seeds; recalibrated on validation; time and FLOP a run."
+        f"{law['days']['positives']:,} of them positive. Means over seeds, weights of the best "
+        "validation epoch; skill over the training base rate with its 95 % interval over days "
+        "and seeds; time and FLOP a run.",
+        (
+            *("model", "parameters", "seeds", "log-loss skill", "AUC"),
+            *("calibration error", "time", "FLOP"),
+        ),
+        main_rows,
+    ) + table(
+        "The same forecasts by other measures. Last epoch: without choosing on validation. "
+        "Recalibrated: logits stretched and shifted as validation asks. D²: skill over the test "
+        f"days' own share of positives, {percent(prevalence)}, which is also the average "
+        "precision of a coin. Reliability (small is good) and resolution are parts of the Brier "
+        "score.",
+        (
+            *("model", "last epoch", "recalibrated", "D²", "Brier skill"),
+            *("reliability", "resolution", "avg. precision"),
+        ),
+        more_rows,
     )
-    header = [
-        *("model", "parameters", "seeds", "log-loss skill", "recalibrated", "Brier skill", "AUC"),
-        *("avg. precision", "calibration error", "time", "FLOP"),
-    ]
-    return table(caption, header, rows)
 
 
 def versus_baselines(law: dict[str, Any]) -> str:
     """The best network on validation against each baseline, paired by day."""
     best = law["best_network"]
+    tone = {"beats it": "yes", "loses to it": "no"}
     rows = [
         [
             text(name.replace("_", " ")),
-            f'<span class="{"yes" if row["beats"] else "no"}">{text(row["verdict"])}</span>',
+            f'<span class="{tone.get(row["verdict"], "soft")}">{text(row["verdict"])}</span>',
             percent(row["skill"]),
             number(row["difference"], 4),
             span(row["interval95"]),
-            number(row["p_holm"]),
+            chance(row["p_holm"]),
         ]
         for name, row in best["against"].items()
     ]
@@ -310,7 +332,7 @@ def law_section(law: dict[str, Any]) -> str:
             text(f"{row['smaller']} → {row['larger']}"),
             number(row["difference"], 4),
             span(row["interval95"]),
-            number(row["p_holm"]),
+            chance(row["p_holm"]),
         ]
         for row in law["contrasts"]
     ]
@@ -335,6 +357,26 @@ def needed(law: dict[str, Any], what: str) -> str:
     """How many days or seeds would settle it, with its note."""
     count, note = law[f"{what}_needed"], law[f"{what}_needed_note"]
     return text(note) if count is None else f"{count:,} ({text(note)})"
+
+
+def drift_table(drift: Sequence[dict[str, Any]]) -> str:
+    """Per feature what the drift check looks at."""
+    columns = [
+        f"{block}_{what}" for block in ("validation", "test") for what in ("shift", "spread")
+    ]
+    return table(
+        "Training mean and standard deviation; shift of the mean and spread, both in training "
+        "standard deviations.",
+        ("feature", "train mean", "train std", *(c.replace("_", " ") for c in columns)),
+        [
+            [
+                text(row["feature"]),
+                *(number(row[key]) for key in ("train_mean", "train_std")),
+                *(number(row[key], 2) for key in columns),
+            ]
+            for row in drift
+        ],
+    )
 
 
 def checks_table(checks: Sequence[dict[str, Any]]) -> str:
@@ -521,6 +563,7 @@ def page(
 {figure("skill_by_year")}
 <h2>Drift of the features</h2>
 {figure("drift")}
+{drift_table(evaluations[0]["drift"])}
 <h2>Checks</h2>
 {checks_table(checks)}
 <h2>Provenance</h2>

@@ -1,6 +1,14 @@
 """Evaluation on the test block, baselines on the same days, the law, the report."""
 
 
+def of_all_runs(suffix):
+    """That file of every run of the grid, for one experiment."""
+    return lambda wildcards: [
+        str(configs.artefact(wildcards.experiment, run, suffix))
+        for run in runs_of(wildcards.experiment)
+    ]
+
+
 rule evaluate:
     input:
         prices=configured(lambda data: data.prices),
@@ -49,11 +57,7 @@ rule baselines:
 
 rule fit_law:
     input:
-        predictions=lambda wildcards: expand(
-            "results/{experiment}/{run}.predictions.parquet",
-            experiment=wildcards.experiment,
-            run=runs_of(wildcards.experiment),
-        ),
+        predictions=of_all_runs("predictions.parquet"),
         baselines="results/{experiment}/baselines.predictions.parquet",
     output:
         "results/{experiment}/scaling_law.json",
@@ -69,3 +73,76 @@ rule fit_law:
         "exec python -m scaling.fit --config configs/{wildcards.experiment}.yaml"
         " --predictions {input.predictions} --baselines {input.baselines} --output {output}"
         " > {log} 2>&1"
+
+
+# The figures' names are those of scaling.report.FIGURES; each has its caption in workflow/report.
+rule report:
+    input:
+        law="results/{experiment}/scaling_law.json",
+        records=of_all_runs("json"),
+        evaluations=of_all_runs("eval.json"),
+        predictions=of_all_runs("predictions.parquet"),
+        baselines="results/{experiment}/baselines.predictions.parquet",
+        baselines_record="results/{experiment}/baselines.json",
+    output:
+        page=report(
+            "results/{experiment}/report.html",
+            caption="../report/page.rst",
+            category="{experiment}",
+            subcategory="The answer",
+            labels={"shows": "the whole study on one page"},
+        ),
+        ladder=report(
+            "results/{experiment}/figures/ladder.svg",
+            caption="../report/ladder.rst",
+            category="{experiment}",
+            subcategory="The answer",
+            labels={"shows": "skill against size"},
+        ),
+        compute=report(
+            "results/{experiment}/figures/compute.svg",
+            caption="../report/compute.rst",
+            category="{experiment}",
+            subcategory="The answer",
+            labels={"shows": "loss against compute"},
+        ),
+        learning_curves=report(
+            "results/{experiment}/figures/learning_curves.svg",
+            caption="../report/learning_curves.rst",
+            category="{experiment}",
+            subcategory="Can it be trusted?",
+            labels={"shows": "learning curves"},
+        ),
+        reliability=report(
+            "results/{experiment}/figures/reliability.svg",
+            caption="../report/reliability.rst",
+            category="{experiment}",
+            subcategory="Can it be trusted?",
+            labels={"shows": "calibration"},
+        ),
+        skill_by_year=report(
+            "results/{experiment}/figures/skill_by_year.svg",
+            caption="../report/skill_by_year.rst",
+            category="{experiment}",
+            subcategory="Can it be trusted?",
+            labels={"shows": "skill year by year"},
+        ),
+        drift=report(
+            "results/{experiment}/figures/drift.svg",
+            caption="../report/drift.rst",
+            category="{experiment}",
+            subcategory="Can it be trusted?",
+            labels={"shows": "drift of the features"},
+        ),
+    params:
+        identity=identity("report", drawing=code_digest("plots")),
+        figures=lambda wildcards, output: os.path.dirname(output.ladder),
+    log:
+        "logs/{experiment}/report.log",
+    benchmark:
+        "logs/benchmarks/{experiment}/report.tsv"
+    shell:
+        "exec python -m scaling.report --law {input.law} --records {input.records}"
+        " --evaluations {input.evaluations} --predictions {input.predictions}"
+        " --baselines {input.baselines} --baselines-record {input.baselines_record}"
+        " --figures {params.figures} --output {output.page} > {log} 2>&1"
