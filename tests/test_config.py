@@ -1,0 +1,206 @@
+"""What an experiment may ask for, and how each mistake is refused."""
+
+import ast
+import dataclasses
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from scaling import config as configs
+from scaling.config import ModelConfig, TrainingConfig, load_config
+from scaling.errors import UserError
+
+SHIPPED = Path("configs/daily/threshold_1pct.yaml")
+TEXT = SHIPPED.read_text()
+
+
+def altered(tmp_path: Path, old: str, new: str) -> Path:
+    """The shipped config with one thing changed."""
+    assert old in TEXT
+    path = tmp_path / "experiment.yaml"
+    path.write_text(TEXT.replace(old, new))
+    return path
+
+
+def refusal(path: Path) -> str:
+    """The one line a bad config is refused with."""
+    with pytest.raises(ValueError) as caught:
+        load_config(path)
+    message = str(caught.value)
+    assert "\n" not in message
+    assert str(path) in message
+    return message
+
+
+def test_load_valid_config_returns_dataclass() -> None:
+    config = load_config(SHIPPED)
+    assert isinstance(config, TrainingConfig)
+    assert dataclasses.is_dataclass(config)
+    assert (config.seed, config.param_budget, config.task.horizon) == (42, "2m", 1)
+
+
+def test_seed_defaults_to_42(tmp_path: Path) -> None:
+    assert load_config(altered(tmp_path, "seed: 42\n", "")).seed == 42
+
+
+def test_a_config_cannot_be_changed_after_loading() -> None:
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        load_config(SHIPPED).seed = 1  # type: ignore[misc]
+
+
+def test_load_config_missing_required_field_raises(tmp_path: Path) -> None:
+    assert "task.horizon: required" in refusal(altered(tmp_path, "  horizon: 1\n", ""))
+
+
+def test_load_config_invalid_param_budget_raises(tmp_path: Path) -> None:
+    message = refusal(altered(tmp_path, "param_budget: 2m", "param_budget: 5m"))
+    assert "'5m'" in message
+    assert all(budget in message for budget in configs.known_budgets())
+
+
+def test_load_config_validates_paths_exist(tmp_path: Path) -> None:
+    path = tmp_path / "experiment.yaml"
+    path.write_text(TEXT + "data: {prices: data/raw/QQQ.parquet}\n")
+    message = refusal(path)
+    assert "data.prices" in message
+    assert "data/raw/QQQ.parquet does not exist" in message
+
+
+def test_a_missing_config_names_those_that_exist() -> None:
+    with pytest.raises(UserError, match="threshold_1pct.yaml"):
+        load_config("configs/daily/threshold_one.yaml")
+
+
+def test_an_unknown_key_comes_with_a_suggestion(tmp_path: Path) -> None:
+    assert "did you mean `horizon`?" in refusal(altered(tmp_path, "horizon:", "horizen:"))
+
+
+def test_a_duplicate_key_is_refused_with_its_line(tmp_path: Path) -> None:
+    message = refusal(altered(tmp_path, "seed: 42", "seed: 42\nseed: 43"))
+    assert "`seed` stands twice" in message
+    assert ":4:" in message
+
+
+def test_a_number_that_yaml_reads_as_text_is_refused_with_the_right_spelling(
+    tmp_path: Path,
+) -> None:
+    rate = next(line for line in TEXT.splitlines() if "learning_rate:" in line)
+    message = refusal(altered(tmp_path, rate, "  learning_rate: 3e-4"))
+    assert "write 0.0003" in message
+
+
+@pytest.mark.parametrize("seed", ["no", "4.5", "'42'", "[1]"])
+def test_a_seed_of_another_type_is_refused(tmp_path: Path, seed: str) -> None:
+    assert "seed: got" in refusal(altered(tmp_path, "seed: 42", f"seed: {seed}"))
+
+
+def test_a_threshold_in_percent_is_refused_with_the_fraction(tmp_path: Path) -> None:
+    assert "1 % is 0.01" in refusal(altered(tmp_path, "threshold: 0.01", "threshold: 1"))
+
+
+def test_a_test_block_before_the_training_block_is_refused(tmp_path: Path) -> None:
+    message = refusal(altered(tmp_path, "[2014-01-01, 2020-03-06]", "[1990-01-01, 1992-12-31]"))
+    assert "must follow one another" in message
+
+
+def test_a_block_that_ends_before_it_starts_is_refused(tmp_path: Path) -> None:
+    message = refusal(altered(tmp_path, "[2014-01-01, 2020-03-06]", "[2020-03-06, 2014-01-01]"))
+    assert "must end after it starts" in message
+
+
+def test_patches_must_fill_the_context(tmp_path: Path) -> None:
+    assert "does not divide" in refusal(
+        altered(tmp_path, "context_length: 64", "context_length: 60")
+    )
+
+
+def test_a_warmup_shorter_than_the_context_is_refused(tmp_path: Path) -> None:
+    assert "warmup is 62" in refusal(altered(tmp_path, "warmup: 63", "warmup: 62"))
+
+
+def test_broken_yaml_is_one_line_with_the_place(tmp_path: Path) -> None:
+    assert "line" in refusal(altered(tmp_path, "task:", "task: ["))
+
+
+@pytest.mark.parametrize("experiment", configs.known_experiments())
+@pytest.mark.parametrize("budget", configs.known_budgets())
+def test_every_shipped_experiment_loads_with_every_budget(experiment: str, budget: str) -> None:
+    config = load_config(configs.experiment_path(experiment), budget)
+    assert config.param_budget == budget
+    assert configs.load_model_config(budget).d_model > 0
+
+
+@pytest.mark.parametrize("path", sorted(Path("configs").glob("*.yaml")), ids=str)
+def test_every_shipped_grid_loads(path: Path) -> None:
+    assert configs.load_grid(configs.read_yaml(path), path).seeds
+
+
+def test_the_file_name_says_what_the_task_asks() -> None:
+    for experiment in configs.known_experiments():
+        task = load_config(configs.experiment_path(experiment)).task
+        name = f"threshold_{round(100 * task.threshold)}pct"
+        name += f"_{task.horizon}d" if task.horizon > 1 else ""
+        assert experiment == f"daily/{name}"
+
+
+def fields_of(schema: type, prefix: str = "") -> list[str]:
+    """Leaf fields of a config dataclass: `optimiser.batch_size` and so on."""
+    found = []
+    for field in dataclasses.fields(schema):
+        if dataclasses.is_dataclass(field.type):
+            found += fields_of(field.type, f"{prefix}{field.name}.")
+        else:
+            found.append(prefix + field.name)
+    return found
+
+
+def attributes_read() -> set[str]:
+    """Every attribute that the library reads outside config.py."""
+    read = set()
+    for path in Path("scaling").glob("*.py"):
+        if path.name != "config.py":
+            for node in ast.walk(ast.parse(path.read_text())):
+                if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load):
+                    read.add(node.attr)
+    return read
+
+
+# Read through getattr with the block's name, in dataset.split_samples.
+BLOCKS = {"splits.train", "splits.validation", "splits.test"}
+
+
+@pytest.mark.parametrize("schema", [TrainingConfig, ModelConfig])
+def test_no_field_is_read_by_nothing(schema: type) -> None:
+    read = attributes_read()
+    unread = [f for f in fields_of(schema) if f.split(".")[-1] not in read and f not in BLOCKS]
+    assert unread == []
+
+
+def test_a_field_that_nothing_reads_would_be_noticed() -> None:
+    assert "learning_rate_decay_of_nobody" not in attributes_read()
+
+
+def test_replicates_are_named_by_their_seed_and_the_own_seed_is_not() -> None:
+    assert configs.run_name("2m", 42, own_seed=42) == "2m"
+    assert configs.run_name("2m", 43, own_seed=42) == "2m.seed43"
+    assert configs.split_run_name("2m.seed43", own_seed=42) == ("2m", 43)
+    with pytest.raises(UserError, match="its run is named `2m`"):
+        configs.split_run_name("2m.seed42", own_seed=42)
+
+
+def test_tracking_and_heat_are_not_part_of_a_trained_weight() -> None:
+    config = load_config(SHIPPED)
+    identity = configs.training_identity(config, configs.load_model_config("2m"))
+    assert {"tracking", "thermal", "law"}.isdisjoint(identity["training"])
+    assert {"optimiser", "task", "seed", "splits"} <= set(identity["training"])
+
+
+def test_importing_the_config_imports_no_heavy_package() -> None:
+    code = (
+        "import sys, scaling.config, scaling.manifest, scaling.record, scaling.metrics;"
+        "heavy = {'torch', 'transformers', 'mlflow', 'wandb', 'pandas'};"
+        "sys.exit(' '.join(heavy & set(sys.modules)) or 0)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
