@@ -225,7 +225,8 @@ class WandbBackend:
             console="off",
             disable_code=True,
         )
-        mode = os.environ.get("WANDB_MODE", "online")
+        # A user who typed `wandb offline` has that in the settings, not in the environment.
+        mode: Any = os.environ.get("WANDB_MODE") or wandb.setup().settings.mode
         # Verified by init, which has a timeout; a prompt for a key would never be answered here.
         if mode == "online" and not wandb.login(prompt=False, verify=False):
             raise Hopeless("no API key: type `wandb login`, or set WANDB_MODE=offline")
@@ -234,6 +235,7 @@ class WandbBackend:
             self._run = wandb.init(
                 project=self._project,
                 id=key,
+                mode=mode,
                 resume="allow" if mode == "online" else None,
                 group=run.experiment,
                 name=f"{run.experiment} {run.run}",
