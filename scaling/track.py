@@ -46,7 +46,7 @@ def _wanted(args: argparse.Namespace, recorded: dict[str, Any]) -> TrackingConfi
     """The trackers the run was configured with, unless the flags say otherwise."""
     return TrackingConfig(
         mlflow=recorded["mlflow"] if args.to is None else args.to == "mlflow",
-        mlflow_uri=args.mlflow_uri or recorded["mlflow_uri"],
+        mlflow_uri=recorded["mlflow_uri"],
         wandb=recorded["wandb"] if args.to is None else args.to == "wandb",
         wandb_project=args.wandb_project or recorded["wandb_project"],
     )
@@ -88,14 +88,14 @@ def how_to_look(uri: str) -> str:
 
 def sync(args: argparse.Namespace) -> None:
     """Replay every record of one study into the trackers that lack it."""
-    if args.mlflow_uri:
-        os.environ["MLFLOW_TRACKING_URI"] = args.mlflow_uri  # a flag is nearer than the shell
     added = runs = 0
     where = ""
     for path, lines in _records(args.results, args.run):
         told = lines[0]["run_info"]
         info = RunInfo(**{**told, "directory": args.results})
         for backend in make_backends(_wanted(args, lines[0]["tracking"]), results_root(info)):
+            if isinstance(backend, MlflowBackend) and args.mlflow_uri:
+                backend.uri = args.mlflow_uri  # a flag is nearer than the shell's environment
             if backend.name == "wandb" and os.environ.get("WANDB_MODE") == "offline":
                 kept = sorted(args.results.glob(f"wandb/offline-run-*-{lines[0]['key']}"))
                 if kept:

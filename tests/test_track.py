@@ -142,6 +142,13 @@ def test_a_server_that_is_not_there_is_one_line_and_not_a_traceback(tmp_path):
     assert "\n" not in str(error.value)
 
 
+def test_the_flag_for_a_store_beats_the_environment(tmp_path, store, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{free_port()}")
+    info, _ = trained_without_trackers(tmp_path)
+    sync(info, "--mlflow-uri", local_uri(tmp_path / "results"))
+    assert only_child(store).info.status == "FINISHED"
+
+
 def test_sync_keeps_a_run_for_wandb_offline_once(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("WANDB_MODE", "offline")
     info, key = trained_without_trackers(tmp_path)
