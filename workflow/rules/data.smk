@@ -8,12 +8,12 @@ rule features:
     output:
         features="data/processed/v1/{asset}_features_a20.parquet",
         record="data/processed/v1/{asset}_features_a20.json",
-    params:
-        identity=identity("prepare"),
     log:
         "logs/features/{asset}.log",
     benchmark:
         "logs/benchmarks/features/{asset}.tsv"
+    params:
+        identity=identity("prepare"),
     shell:
         "exec python -m scaling.prepare --prices {input.prices} --manifest {input.manifest}"
         " --output {output.features} > {log} 2>&1"
@@ -28,14 +28,14 @@ checkpoint check_manifest:
         features=configured(lambda data: data.features),
     output:
         "results/{experiment}/data.md5",
-    params:
-        identity=lambda wildcards: identity(
-            "check_data", data=configs.as_dict(EXPERIMENTS[wildcards.experiment].data)
-        ),
     log:
         "logs/{experiment}/check_manifest.log",
     benchmark:
         "logs/benchmarks/{experiment}/check_manifest.tsv"
+    params:
+        identity=lambda wildcards: identity(
+            "check_data", data=configs.as_dict(EXPERIMENTS[wildcards.experiment].data)
+        ),
     shell:
         "exec python -m scaling.check_data --config configs/{wildcards.experiment}.yaml"
         " --output {output} > {log} 2>&1"

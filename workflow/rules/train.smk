@@ -6,6 +6,13 @@ rule find_batch_size:
         stamp="results/{experiment}/data.md5",
     output:
         "results/{experiment}/{budget}.batch_size.json",
+    log:
+        "logs/{experiment}/{budget}.batch_size.log",
+    benchmark:
+        "logs/benchmarks/{experiment}/{budget}.batch_size.tsv"
+    threads: workflow.cores or 1
+    resources:
+        gpu=int(has_gpu()),
     params:
         identity=lambda wildcards: identity(
             "find_batch_size",
@@ -15,13 +22,6 @@ rule find_batch_size:
             device=EXPERIMENTS[wildcards.experiment].device,
             precision=EXPERIMENTS[wildcards.experiment].precision,
         ),
-    threads: workflow.cores or 1
-    resources:
-        gpu=int(has_gpu()),
-    log:
-        "logs/{experiment}/{budget}.batch_size.log",
-    benchmark:
-        "logs/benchmarks/{experiment}/{budget}.batch_size.tsv"
     shell:
         "exec python -m scaling.find_batch_size --config configs/{wildcards.experiment}.yaml"
         " --param-budget {wildcards.budget} --output {output} > {log} 2>&1"
@@ -39,20 +39,47 @@ rule train:
     output:
         checkpoint="results/{experiment}/{run}.ckpt",
         record="results/{experiment}/{run}.json",
-    params:
-        identity=run_identity,
-        budget=budget_of,
-        seed=seed_of,
-    threads: training_threads
-    resources:
-        gpu=int(has_gpu()),
-    retries: 2
     log:
         "logs/{experiment}/{run}.train.log",
     benchmark:
         "logs/benchmarks/{experiment}/{run}.train.tsv"
+    retries: 2
+    threads: training_threads
+    resources:
+        gpu=int(has_gpu()),
+    params:
+        identity=run_identity,
+        budget=budget_of,
+        seed=seed_of,
     shell:
         "exec python -m scaling.train --config configs/{wildcards.experiment}.yaml"
         " --param-budget {params.budget} --seed {params.seed} --data-md5 {input.stamp}"
         " --batch-size {input.batch_size} --output {output.checkpoint} --record {output.record}"
         " --threads {threads} --log {log} --stop-with-parent"
+
+
+# Not part of the grid: asked for by name when a budget or a recipe is new.
+rule sweep:
+    input:
+        prices=configured(lambda data: data.prices),
+        features=configured(lambda data: data.features),
+        stamp="results/{experiment}/data.md5",
+    output:
+        "results/{experiment}/{budget}.sweep.json",
+    log:
+        "logs/{experiment}/{budget}.sweep.log",
+    benchmark:
+        "logs/benchmarks/{experiment}/{budget}.sweep.tsv"
+    threads: 1
+    resources:
+        gpu=int(has_gpu()),
+    params:
+        identity=lambda wildcards: identity(
+            "sweep",
+            **configs.training_identity(
+                EXPERIMENTS[wildcards.experiment], MODELS[wildcards.budget]
+            ),
+        ),
+    shell:
+        "exec python -m scaling.sweep --config configs/{wildcards.experiment}.yaml"
+        " --param-budget {wildcards.budget} --threads {threads} --output {output} > {log} 2>&1"
