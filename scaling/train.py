@@ -1,6 +1,7 @@
 """Train one model: `python -m scaling.train --config configs/daily/threshold_1pct.yaml`."""
 
 import argparse
+import errno
 import json
 import os
 import signal
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from scaling.trainer import Outcome
 
 SMALLEST_MICRO_BATCH = 8
+UNWRITABLE = (errno.EROFS, errno.EACCES, errno.EEXIST, errno.ENOTDIR, errno.ENOSPC, errno.EDQUOT)
 TAGS = ("budget", "seed", "parameters", "data_md5", "git_commit", "device")
 LOCK_WAIT_SECONDS = 120  # an orphan whose snakemake was killed needs this long to save and leave
 
@@ -49,8 +51,11 @@ def make_say(log: Path | None) -> Callable[[str], None]:
     def say(message: str) -> None:
         tqdm.write(message, file=sys.stderr)
         if log:
-            with log.open("a") as stream:
-                stream.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {message}\n")
+            try:
+                with log.open("a") as stream:
+                    stream.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {message}\n")
+            except OSError as error:  # a full disk must not end the training that it reports
+                tqdm.write(f"{log}: {error.strerror}", file=sys.stderr)
 
     if log:
         log.parent.mkdir(parents=True, exist_ok=True)
@@ -119,6 +124,13 @@ def main(argv: list[str] | None = None) -> int | None:
         if arguments.log:
             say(f"stopped by an error: {error}")
         raise
+    except OSError as error:
+        if error.errno not in UNWRITABLE:
+            raise
+        raise UserError(
+            f"{error.filename or 'writing'}: {error.strerror}; it must be writable: mend that, "
+            "then the same command goes on from the last saved state"
+        ) from None
 
 
 @contextmanager
@@ -189,9 +201,6 @@ def train_one(arguments: argparse.Namespace, say: Callable[[str], None]) -> int:
         "code_digest": code_digest("train"),
     }
     identity_print = fingerprint(identity)
-    if not arguments.overwrite and already_made(output, record_path, identity_print):
-        say(f"{output} is up to date (fingerprint {identity_print}): nothing to train")
-        return 0
     output.parent.mkdir(parents=True, exist_ok=True)
     for block, days in study.samples.items():
         say(f"{block}: {len(days):,} samples, {study.labels(block).sum():,} positive")
@@ -235,6 +244,10 @@ def train_one(arguments: argparse.Namespace, say: Callable[[str], None]) -> int:
     )
     resume = configs.resume_directory(experiment, run)
     with sole_trainer(resume, output, say):
+        # Looked at under the lock: who waited for another trainer may find its work done.
+        if not arguments.overwrite and already_made(output, record_path, identity_print):
+            say(f"{output} is up to date (fingerprint {identity_print}): nothing to train")
+            return 0
         store = checkpoint.ResumeStore(resume / identity_print)
         state, problems = store.load()
         for problem in problems:
@@ -280,8 +293,16 @@ def train_one(arguments: argparse.Namespace, say: Callable[[str], None]) -> int:
                 "normaliser": {"mean": study.normaliser.mean, "std": study.normaliser.std},
                 "record": json.dumps(record),
             }
-            checkpoint.save(output, content)
-            write_json(record_path, {**record, "tracking": trackers.ids})
+            # The record first, so that after any kill a checkpoint on disk is beside its own.
+            output.unlink(missing_ok=True)
+            try:
+                write_json(record_path, {**record, "tracking": trackers.ids})
+                checkpoint.save(output, content)
+            except (OSError, RuntimeError) as error:
+                raise UserError(
+                    f"{output}: could not be written ({error}); the saved state is kept: make "
+                    "room, then the same command goes on"
+                ) from None
             trackers.artifact(output)
             ending = ("finished", outcome.stop_reason)
             store.clear()

@@ -31,7 +31,7 @@ class Guard(Protocol):
     @property
     def stop_reason(self) -> str | None: ...
 
-    def wait_if_hot(self) -> float: ...
+    def wait_if_hot(self, interrupted: Callable[[], object], /) -> float: ...
 
 
 class Tracker(Protocol):
@@ -273,9 +273,10 @@ def train(
             if reason := guard.stop_reason or stop_requested():
                 save_state()
                 raise Stopped(reason, progress.step)
-            paused = guard.wait_if_hot()
+            paused = guard.wait_if_hot(stop_requested)
             if paused:
                 say(f"paused {paused:.0f} s to cool down")
+                continue  # a signal may have ended the pause
             began = time.monotonic()
             epoch, within = divmod(progress.step, epoch_steps)
             rate = learning_rate(

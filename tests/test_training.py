@@ -57,7 +57,7 @@ class Quiet:
         self.stop_reason: str | None = None
         self.ids: dict[str, Any] = {}
 
-    def wait_if_hot(self) -> float:
+    def wait_if_hot(self, interrupted: Any) -> float:
         return 0.0
 
     def log(self, metrics: dict[str, float], step: int) -> None:
