@@ -209,6 +209,29 @@ def train_evaluate_parity(
     )
 
 
+def shuffled_labels_teach_nothing(skills: Sequence[float]) -> Check:
+    """Validation skill of networks trained on permuted labels, one for each permutation.
+
+    The interval is over permutations: a network fitted to noise leans on volatility one way or
+    the other, so a single one may well have skill by luck, on however many days it is judged.
+    """
+    from scipy.stats import t
+
+    values = np.asarray(skills, float)
+    if len(values) < 3:
+        raise UserError(f"{len(values)} permutations; at least 3 are needed for an interval")
+    half = float(t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values)))
+    mean = float(values.mean())
+    return check(
+        "shuffled labels teach nothing",
+        mean - half <= 0,
+        f"mean skill {100 * mean:.2f} %, 95 % interval {100 * (mean - half):.2f} to "
+        f"{100 * (mean + half):.2f} over {len(values)} permutations",
+        "an interval that is not wholly above 0",
+        "the pipeline has skill without labels to learn from: the answer leaks in somewhere",
+    )
+
+
 def study_checks(
     study: Study, config: TrainingConfig, prices: pd.DataFrame, features: pd.DataFrame
 ) -> list[Check]:

@@ -188,3 +188,23 @@ def test_a_second_sigmoid_breaks_parity(precision: str) -> None:
     assert checks.train_evaluate_parity(recorded, y, p, precision)["passed"]
     twice = 1 / (1 + np.exp(-p))
     assert not checks.train_evaluate_parity(recorded, y, twice, precision)["passed"]
+
+
+@pytest.mark.parametrize(
+    ("skills", "passed"),
+    [
+        ([-0.02, -0.01, -0.03, -0.02, -0.015], True),
+        ([0.02, -0.01, 0.01, -0.02, 0.005], True),
+        ([0.06, 0.05, 0.07, 0.055, 0.06], False),
+    ],
+    ids=["fitted noise", "luck both ways", "a leak"],
+)
+def test_skill_from_shuffled_labels_fails_unless_it_is_luck(
+    skills: list[float], passed: bool
+) -> None:
+    assert checks.shuffled_labels_teach_nothing(skills)["passed"] is passed
+
+
+def test_one_permutation_is_no_control() -> None:
+    with pytest.raises(UserError, match="at least 3"):
+        checks.shuffled_labels_teach_nothing([-0.1])

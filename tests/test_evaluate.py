@@ -13,7 +13,16 @@ import torch
 import yaml
 from conftest import random_prices
 
-from scaling import baselines, checkpoint, evaluate, features, judge_baselines, prepare, train
+from scaling import (
+    baselines,
+    checkpoint,
+    evaluate,
+    features,
+    judge_baselines,
+    prepare,
+    shuffled_control,
+    train,
+)
 from scaling.config import load_config, load_model_config
 from scaling.dataset import load_study
 from scaling.errors import UserError
@@ -276,3 +285,20 @@ def test_baselines_are_judged_on_the_very_days_and_labels_of_the_networks(
     record, evaluation = read_json("results/b.json"), read_json("results/1k.eval.json")
     assert record["label_hash"] == evaluation["label_hash"]
     assert record["train_base_rate"] == evaluation["train_base_rate"]
+
+
+def test_the_control_shuffles_training_labels_and_no_others(study: Path) -> None:
+    loaded = load_study(load_config(CONFIG))
+    shuffled = shuffled_control.with_shuffled_labels(loaded, seed=3)
+    assert (shuffled.labels("train") != loaded.labels("train")).any()
+    assert shuffled.labels("train").sum() == loaded.labels("train").sum()
+    assert (shuffled.labels("validation") == loaded.labels("validation")).all()
+    assert shuffled.dataset.labels is not loaded.dataset.labels
+
+
+def test_the_control_trains_on_shuffled_labels_and_finds_no_skill(study: Path) -> None:
+    output = "results/1k.shuffled.json"
+    shuffled_control.main(["--config", str(CONFIG), "--output", output])
+    record = read_json(output)
+    assert record["check"]["passed"]
+    assert len(set(record["validation_skills"])) == shuffled_control.PERMUTATIONS

@@ -20,6 +20,8 @@ rule evaluate:
         evaluation="results/{experiment}/{run}.eval.json",
     params:
         identity=identity("evaluate"),
+    conda:
+        "scaling"
     log:
         "logs/{experiment}/{run}.evaluate.log",
     benchmark:
@@ -45,6 +47,8 @@ rule baselines:
             window=configs.as_dict(EXPERIMENTS[wildcards.experiment].window),
             splits=configs.as_dict(EXPERIMENTS[wildcards.experiment].splits),
         ),
+    conda:
+        "scaling"
     log:
         "logs/{experiment}/baselines.log",
     benchmark:
@@ -52,6 +56,36 @@ rule baselines:
     shell:
         "exec python -m scaling.judge_baselines --config configs/{wildcards.experiment}.yaml"
         " --data-md5 {input.stamp} --predictions {output.predictions} --output {output.record}"
+        " > {log} 2>&1"
+
+
+# Optional: trains on shuffled labels, for whoever suspects the pipeline. Nothing depends on it.
+rule shuffled_control:
+    input:
+        prices=configured(lambda data: data.prices),
+        features=configured(lambda data: data.features),
+        stamp="results/{experiment}/data.md5",
+    output:
+        "results/{experiment}/{budget}.shuffled.json",
+    params:
+        identity=lambda wildcards: identity(
+            "shuffled_control",
+            **configs.training_identity(
+                EXPERIMENTS[wildcards.experiment], MODELS[wildcards.budget]
+            ),
+        ),
+    threads: workflow.cores or 1
+    resources:
+        gpu=int(has_gpu()),
+    conda:
+        "scaling"
+    log:
+        "logs/{experiment}/{budget}.shuffled.log",
+    benchmark:
+        "logs/benchmarks/{experiment}/{budget}.shuffled.tsv"
+    shell:
+        "exec python -m scaling.shuffled_control --config configs/{wildcards.experiment}.yaml"
+        " --param-budget {wildcards.budget} --data-md5 {input.stamp} --output {output}"
         " > {log} 2>&1"
 
 
@@ -65,6 +99,8 @@ rule fit_law:
         identity=lambda wildcards: identity(
             "fit", law=configs.as_dict(EXPERIMENTS[wildcards.experiment].law)
         ),
+    conda:
+        "scaling"
     log:
         "logs/{experiment}/fit_law.log",
     benchmark:
@@ -137,6 +173,8 @@ rule report:
     params:
         identity=identity("report", drawing=code_digest("plots")),
         figures=lambda wildcards, output: os.path.dirname(output.ladder),
+    conda:
+        "scaling"
     log:
         "logs/{experiment}/report.log",
     benchmark:

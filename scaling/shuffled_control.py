@@ -1,0 +1,126 @@
+"""Control: trained on shuffled labels, a sound pipeline has no validation skill. Optional.
+
+    python -m scaling.shuffled_control --config configs/daily/threshold_1pct.yaml \\
+        --param-budget 200k --output results/daily/threshold_1pct/200k.shuffled.json
+"""
+
+import argparse
+import dataclasses
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from scaling import config as configs
+from scaling.errors import UserError, run_command
+from scaling.record import code_digest, provenance, write_json
+
+if TYPE_CHECKING:
+    from scaling.dataset import Study
+
+PERMUTATIONS = 5
+
+
+class NoTracker:
+    """A control is no run of the study: nothing of it goes to the trackers."""
+
+    ids: dict[str, Any] = {}
+
+    def log(self, metrics: dict[str, float], step: int) -> None:
+        """Nothing."""
+
+
+def with_shuffled_labels(study: "Study", seed: int) -> "Study":
+    """The same study with the training labels permuted among themselves; validation's stay."""
+    import numpy as np
+    import torch
+
+    days = torch.from_numpy(study.samples["train"])
+    order = torch.from_numpy(np.random.default_rng(seed).permutation(len(days)))
+    dataset = study.dataset.to(torch.device("cpu"))
+    dataset.labels = dataset.labels.clone()
+    dataset.labels[days] = dataset.labels[days[order]]
+    return dataclasses.replace(study, dataset=dataset)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m scaling.shuffled_control",
+        description=f"Train {PERMUTATIONS} times on shuffled labels; the skill must not exceed 0.",
+    )
+    add = parser.add_argument
+    add("--config", type=Path, required=True, help="one experiment, configs/daily/*.yaml")
+    add("--param-budget", help="2m, 20m, ...: a file in configs/model (default: the config's)")
+    add("--data-md5", type=Path, help="the stamp of check_data, to be matched")
+    add("--micro-batch", type=int, help="default: the optimiser's whole batch")
+    add("--output", type=Path, required=True, help="JSON: skill of each permutation, the check")
+    return parser
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Train, measure on validation with the last epoch's weights, write."""
+    arguments = _parser().parse_args(argv)
+    config = configs.load_config(arguments.config, arguments.param_budget)
+    model_config = configs.load_model_config(config.param_budget)
+
+    from scaling import checks, trainer
+    from scaling.checkpoint import ResumeStore
+    from scaling.dataset import load_study
+    from scaling.device import choose_device, choose_precision, tune
+    from scaling.model import build_model
+    from scaling.thermal import ThermalGuard
+
+    prices_md5, features_md5 = checks.verified_data(config, arguments.data_md5)
+    study = load_study(config)
+    device = choose_device(config.device)
+    precision = choose_precision(config.precision, device)
+    tune(device)
+    skills = []
+    with tempfile.TemporaryDirectory() as states:
+        for seed in range(config.seed, config.seed + PERMUTATIONS):
+            trainer.seed_everything(seed)
+            model = build_model(model_config, config.window, len(study.feature_names))
+            with ThermalGuard(config.thermal, device.type) as guard:
+                try:
+                    outcome = trainer.train(
+                        model,
+                        with_shuffled_labels(study, seed),
+                        config.optimiser,
+                        peak_learning_rate=config.optimiser.learning_rate
+                        * model_config.learning_rate_multiplier,
+                        seed=seed,
+                        micro_batch=arguments.micro_batch or config.optimiser.batch_size,
+                        device=device,
+                        precision=precision,
+                        guard=guard,
+                        tracker=NoTracker(),
+                        store=ResumeStore(states),
+                        state=None,
+                        checkpoint_minutes=config.checkpoint_minutes,
+                    )
+                except trainer.Stopped as stop:
+                    raise UserError(f"stopped: {stop}; cool down and type it again") from None
+            # The last epoch: choosing one on validation would itself be a little skill.
+            skills.append(outcome.progress.epochs[-1]["val_skill"])
+    found = checks.shuffled_labels_teach_nothing(skills)
+    record = {
+        "kind": "shuffled control",
+        "experiment": configs.experiment_name(arguments.config),
+        "budget": config.param_budget,
+        "seeds": list(range(config.seed, config.seed + PERMUTATIONS)),
+        "validation_skills": skills,
+        "check": found,
+        "data_md5": prices_md5,
+        "features_md5": features_md5,
+        "label_hash": study.label_hash,
+        "code_digest": code_digest("shuffled_control"),
+        **provenance(),
+    }
+    write_json(arguments.output, record)
+    print(
+        f"made {arguments.output}: {'passed' if found['passed'] else 'CHECK FAILED'}, "
+        f"{found['found']}\nnext: snakemake results/{record['experiment']}/report.html"
+    )
+
+
+if __name__ == "__main__":
+    run_command(main)
