@@ -106,6 +106,7 @@ NOT_COMPUTING = frozenset(
 )
 
 
+@functools.cache
 def code_digest(module: str, package: Path = PACKAGE) -> str:
     """Digest of `scaling/<module>.py` and all it imports of ours, comments and docstrings dropped.
 

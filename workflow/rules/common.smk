@@ -1,6 +1,5 @@
 """What several rules ask: identities for `params`, the runs of a grid, the machine's share."""
 
-import importlib.util
 import shutil
 
 
@@ -35,6 +34,14 @@ def runs_of(experiment):
     """The grid's budgets and seeds as run names: 2m, 2m.seed43, ..."""
     own = EXPERIMENTS[experiment].seed
     return [configs.run_name(b, s, own) for b in GRID.budgets for s in GRID.seeds]
+
+
+def of_all_runs(suffix):
+    """That file of every run of the grid, for one experiment."""
+    return lambda wildcards: [
+        str(configs.artefact(wildcards.experiment, run, suffix))
+        for run in runs_of(wildcards.experiment)
+    ]
 
 
 def has_gpu():

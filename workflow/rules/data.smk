@@ -8,6 +8,8 @@ rule features:
     output:
         features="data/processed/v1/{asset}_features_a20.parquet",
         record="data/processed/v1/{asset}_features_a20.json",
+    conda:
+        "scaling"
     log:
         "logs/features/{asset}.log",
     benchmark:
@@ -28,6 +30,8 @@ checkpoint check_manifest:
         features=configured(lambda data: data.features),
     output:
         "results/{experiment}/data.md5",
+    conda:
+        "scaling"
     log:
         "logs/{experiment}/check_manifest.log",
     benchmark:

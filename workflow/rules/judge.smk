@@ -1,14 +1,6 @@
 """Evaluation on the test block, baselines on the same days, the law, the report."""
 
 
-def of_all_runs(suffix):
-    """That file of every run of the grid, for one experiment."""
-    return lambda wildcards: [
-        str(configs.artefact(wildcards.experiment, run, suffix))
-        for run in runs_of(wildcards.experiment)
-    ]
-
-
 rule evaluate:
     input:
         prices=configured(lambda data: data.prices),

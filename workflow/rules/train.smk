@@ -6,6 +6,8 @@ rule find_batch_size:
         stamp="results/{experiment}/data.md5",
     output:
         "results/{experiment}/{budget}.batch_size.json",
+    conda:
+        "scaling"
     log:
         "logs/{experiment}/{budget}.batch_size.log",
     benchmark:
@@ -39,6 +41,8 @@ rule train:
     output:
         checkpoint="results/{experiment}/{run}.ckpt",
         record="results/{experiment}/{run}.json",
+    conda:
+        "scaling"
     log:
         "logs/{experiment}/{run}.train.log",
     benchmark:
@@ -66,6 +70,8 @@ rule sweep:
         stamp="results/{experiment}/data.md5",
     output:
         "results/{experiment}/{budget}.sweep.json",
+    conda:
+        "scaling"
     log:
         "logs/{experiment}/{budget}.sweep.log",
     benchmark:
