@@ -18,7 +18,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from scaling import config as configs
 from scaling.errors import UserError, run_command
@@ -52,7 +52,7 @@ class Probe:
     optimiser: configs.OptimiserConfig
     n_channels: int
     device: str
-    precision: str
+    precision: Literal["fp32", "bf16"]
     seed: int
     ceiling: int
 

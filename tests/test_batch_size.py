@@ -47,6 +47,7 @@ def sizes(tried):
     return [result["micro_batch"] for result in tried]
 
 
+@pytest.mark.slow
 def test_find_batch_size_returns_power_of_two():
     tried = fbs.search(lambda size: fbs.run_probe(tiny(), size), batch_size=32, limit=32)
     assert [r["status"] for r in tried] == ["ok"] * 3
@@ -55,6 +56,7 @@ def test_find_batch_size_returns_power_of_two():
     assert all(r["peak_bytes"] > 0 and r["samples_per_second"] > 0 for r in tried)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux enforces a ceiling on CPU memory")
 def test_find_batch_size_respects_memory():
     # One sample's activations take tens of MB with 4,000 channels, so 128 of them cannot fit.

@@ -198,11 +198,13 @@ def test_a_stuck_sensor_that_moves_again_gets_its_place_back():
 
 
 def test_a_sensor_stuck_at_a_critical_temperature_still_stops():
-    guard = guarded(planted(96.0), planted(50.0, 51.0))
+    guard = guarded(planted(96.0), planted(*[50.0, 51.0] * 10))
     guard.config = ThermalConfig(log_only=True)
     levels(guard, 14)
+    assert guard.summary()["stuck"] == ["planted"]
     guard.config = ThermalConfig()
-    levels(guard, 2)
+    guard.poll_once(70.0)
+    guard.poll_once(71.0)
     assert guard.stop_reason is not None
 
 
@@ -262,14 +264,19 @@ def test_a_sensor_that_fails_in_a_pause_does_not_count_as_cooled():
     assert guard.wait_if_hot() >= 0.05
 
 
-def test_a_pause_ends_when_it_becomes_critical_or_is_interrupted():
-    guard = guarded(planted(90.0, 96.0), pause_on_warning=True)
+def test_a_critical_temperature_ends_a_pause_so_that_the_run_can_stop():
+    guard = guarded(planted(90.0, 96.0), pause_on_warning=True, max_pause_seconds=0.05)
     guard.poll_once(0.0)
-    assert guard.wait_if_hot(interrupted=lambda: True) < 600
     guard.poll_once(5.0)
     guard.poll_once(6.0)
     assert guard.stop_reason is not None
     assert guard.wait_if_hot() == 0.0
+
+
+def test_a_signal_ends_a_pause():
+    guard = guarded(planted(90.0), pause_on_warning=True)
+    guard.poll_once(0.0)
+    assert guard.wait_if_hot(interrupted=lambda: True) < 600
 
 
 def test_the_summary_has_extremes_mean_and_seconds_per_level_and_is_json():
