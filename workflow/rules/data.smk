@@ -8,12 +8,12 @@ rule features:
     output:
         features="data/processed/v1/{asset}_features_a20.parquet",
         record="data/processed/v1/{asset}_features_a20.json",
-    conda:
-        "scaling"
     log:
         "logs/features/{asset}.log",
     benchmark:
         "logs/benchmarks/features/{asset}.tsv"
+    conda:
+        "scaling"
     params:
         identity=identity("prepare"),
     shell:
@@ -30,12 +30,12 @@ checkpoint check_manifest:
         features=configured(lambda data: data.features),
     output:
         "results/{experiment}/data.md5",
-    conda:
-        "scaling"
     log:
         "logs/{experiment}/check_manifest.log",
     benchmark:
         "logs/benchmarks/{experiment}/check_manifest.tsv"
+    conda:
+        "scaling"
     params:
         identity=lambda wildcards: identity(
             "check_data", data=configs.as_dict(EXPERIMENTS[wildcards.experiment].data)

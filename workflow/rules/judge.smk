@@ -10,14 +10,14 @@ rule evaluate:
     output:
         predictions="results/{experiment}/{run}.predictions.parquet",
         evaluation="results/{experiment}/{run}.eval.json",
-    params:
-        identity=identity("evaluate"),
-    conda:
-        "scaling"
     log:
         "logs/{experiment}/{run}.evaluate.log",
     benchmark:
         "logs/benchmarks/{experiment}/{run}.evaluate.tsv"
+    conda:
+        "scaling"
+    params:
+        identity=identity("evaluate"),
     shell:
         "exec python -m scaling.evaluate --config configs/{wildcards.experiment}.yaml"
         " --checkpoint {input.checkpoint} --data-md5 {input.stamp}"
@@ -32,6 +32,12 @@ rule baselines:
     output:
         predictions="results/{experiment}/baselines.predictions.parquet",
         record="results/{experiment}/baselines.json",
+    log:
+        "logs/{experiment}/baselines.log",
+    benchmark:
+        "logs/benchmarks/{experiment}/baselines.tsv"
+    conda:
+        "scaling"
     params:
         identity=lambda wildcards: identity(
             "judge_baselines",
@@ -39,12 +45,6 @@ rule baselines:
             window=configs.as_dict(EXPERIMENTS[wildcards.experiment].window),
             splits=configs.as_dict(EXPERIMENTS[wildcards.experiment].splits),
         ),
-    conda:
-        "scaling"
-    log:
-        "logs/{experiment}/baselines.log",
-    benchmark:
-        "logs/benchmarks/{experiment}/baselines.tsv"
     shell:
         "exec python -m scaling.judge_baselines --config configs/{wildcards.experiment}.yaml"
         " --data-md5 {input.stamp} --predictions {output.predictions} --output {output.record}"
@@ -59,6 +59,15 @@ rule shuffled_control:
         stamp="results/{experiment}/data.md5",
     output:
         "results/{experiment}/{budget}.shuffled.json",
+    log:
+        "logs/{experiment}/{budget}.shuffled.log",
+    benchmark:
+        "logs/benchmarks/{experiment}/{budget}.shuffled.tsv"
+    conda:
+        "scaling"
+    threads: workflow.cores or 1
+    resources:
+        gpu=int(has_gpu()),
     params:
         identity=lambda wildcards: identity(
             "shuffled_control",
@@ -66,15 +75,6 @@ rule shuffled_control:
                 EXPERIMENTS[wildcards.experiment], MODELS[wildcards.budget]
             ),
         ),
-    threads: workflow.cores or 1
-    resources:
-        gpu=int(has_gpu()),
-    conda:
-        "scaling"
-    log:
-        "logs/{experiment}/{budget}.shuffled.log",
-    benchmark:
-        "logs/benchmarks/{experiment}/{budget}.shuffled.tsv"
     shell:
         "exec python -m scaling.shuffled_control --config configs/{wildcards.experiment}.yaml"
         " --param-budget {wildcards.budget} --data-md5 {input.stamp} --output {output}"
@@ -87,16 +87,16 @@ rule fit_law:
         baselines="results/{experiment}/baselines.predictions.parquet",
     output:
         "results/{experiment}/scaling_law.json",
-    params:
-        identity=lambda wildcards: identity(
-            "fit", law=configs.as_dict(EXPERIMENTS[wildcards.experiment].law)
-        ),
-    conda:
-        "scaling"
     log:
         "logs/{experiment}/fit_law.log",
     benchmark:
         "logs/benchmarks/{experiment}/fit_law.tsv"
+    conda:
+        "scaling"
+    params:
+        identity=lambda wildcards: identity(
+            "fit", law=configs.as_dict(EXPERIMENTS[wildcards.experiment].law)
+        ),
     shell:
         "exec python -m scaling.fit --config configs/{wildcards.experiment}.yaml"
         " --predictions {input.predictions} --baselines {input.baselines} --output {output}"
@@ -162,15 +162,15 @@ rule report:
             subcategory="Can it be trusted?",
             labels={"shows": "drift of the features"},
         ),
-    params:
-        identity=identity("report", drawing=code_digest("plots")),
-        figures=lambda wildcards, output: os.path.dirname(output.ladder),
-    conda:
-        "scaling"
     log:
         "logs/{experiment}/report.log",
     benchmark:
         "logs/benchmarks/{experiment}/report.tsv"
+    conda:
+        "scaling"
+    params:
+        identity=identity("report", drawing=code_digest("plots")),
+        figures=lambda wildcards, output: os.path.dirname(output.ladder),
     shell:
         "exec python -m scaling.report --law {input.law} --records {input.records}"
         " --evaluations {input.evaluations} --predictions {input.predictions}"

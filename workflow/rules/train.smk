@@ -6,12 +6,12 @@ rule find_batch_size:
         stamp="results/{experiment}/data.md5",
     output:
         "results/{experiment}/{budget}.batch_size.json",
-    conda:
-        "scaling"
     log:
         "logs/{experiment}/{budget}.batch_size.log",
     benchmark:
         "logs/benchmarks/{experiment}/{budget}.batch_size.tsv"
+    conda:
+        "scaling"
     threads: workflow.cores or 1
     resources:
         gpu=int(has_gpu()),
@@ -41,13 +41,13 @@ rule train:
     output:
         checkpoint="results/{experiment}/{run}.ckpt",
         record="results/{experiment}/{run}.json",
-    conda:
-        "scaling"
     log:
         "logs/{experiment}/{run}.train.log",
     benchmark:
         "logs/benchmarks/{experiment}/{run}.train.tsv"
     retries: 2
+    conda:
+        "scaling"
     threads: training_threads
     resources:
         gpu=int(has_gpu()),
@@ -70,12 +70,12 @@ rule sweep:
         stamp="results/{experiment}/data.md5",
     output:
         "results/{experiment}/{budget}.sweep.json",
-    conda:
-        "scaling"
     log:
         "logs/{experiment}/{budget}.sweep.log",
     benchmark:
         "logs/benchmarks/{experiment}/{budget}.sweep.tsv"
+    conda:
+        "scaling"
     threads: 1
     resources:
         gpu=int(has_gpu()),
