@@ -114,7 +114,7 @@ class MlflowBackend:
         from filelock import FileLock
 
         self._root.mkdir(parents=True, exist_ok=True)
-        return FileLock(self._root / ".mlflow.lock", timeout=30)
+        return FileLock(self._root / ".mlflow.lock", timeout=120)
 
     def _connect(self) -> Any:
         from mlflow.tracking import MlflowClient

@@ -539,8 +539,10 @@ def test_six_jobs_that_start_at_once_make_one_store_one_parent_and_six_children(
     code = """
 import sys; from pathlib import Path
 from scaling.config import TrackingConfig
+from scaling import tracking
 from scaling.tracking import open_trackers
 from tests.tracking_parts import a_run
+tracking.CLOSING_SECONDS = 400  # six imports of mlflow share a small machine
 problems = []
 run = a_run(Path(sys.argv[1]), f"2m.seed{sys.argv[2]}")
 with open_trackers(TrackingConfig(), run, on_problem=problems.append) as trackers:
