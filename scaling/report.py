@@ -50,6 +50,7 @@ h2 { font-size: 1.15rem; margin: 2.75rem 0 .5rem; border-top: 1px solid var(--li
 .verdict strong { text-transform: uppercase; letter-spacing: .04em; font-size: .9em; }
 .failed { background: var(--bad-tint); border-left: 4px solid var(--bad); margin: 1rem 0;
   padding: .75rem 1rem; }
+.failed ul { margin-bottom: 0; }
 .failed strong, .no { color: var(--bad); }
 .yes { color: var(--good); }
 figure { margin: 1rem 0; break-inside: avoid; }
@@ -208,7 +209,7 @@ def failed_banner(checks: Sequence[dict[str, Any]]) -> str:
         return ""
     items = "".join(
         f"<li><strong>{text(item['name'])}</strong> ({text(', '.join(item['runs']))}): "
-        f"{text(item['found'])}; allowed: {text(item['allowed'])}. {text(item['meaning'])}.</li>"
+        f"{text(item['found'])}; allowed: {text(item['allowed'])}. {text(item['meaning'][0].upper() + item['meaning'][1:])}.</li>"
         for item in failed
     )
     return (
@@ -527,13 +528,15 @@ def page(
         return f'<figure id="{name}">{drawn}<figcaption>{text(FIGURES[name])}</figcaption></figure>'
 
     experiment = text(law["experiment"])
+    sound = all(item["passed"] for item in checks)
+    verdict = text(law["verdict"]) + ("" if sound else " (void: a check failed)")
     return f"""<!DOCTYPE html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <link rel="icon" href="data:,">
-<title>{text(law["verdict"])}: {experiment}</title>
+<title>{verdict}: {experiment}</title>
 <style>{STYLE}</style>
 </head>
 <body>
@@ -543,7 +546,7 @@ def page(
 </header>
 <main>
 {failed_banner(checks)}
-<p class="verdict" id="verdict"><strong>{text(law["verdict"])}</strong><br>
+<p class="verdict" id="verdict"><strong>{verdict}</strong><br>
 {text(law["sentence"])}</p>
 {f"<ul>{warnings}</ul>" if warnings else ""}
 <p class="soft">{sum(c["passed"] for c in checks)} of {len(checks)} validity checks passed.</p>

@@ -237,6 +237,7 @@ def test_a_failed_check_of_one_run_is_marked_before_the_verdict(
         read_json(root / "scaling_law.json")["sentence"]
     )
     assert "600k.seed43" in page.text[: page.text.index("230,000 counted")]
+    assert f"{read_json(root / 'scaling_law.json')['verdict']} (void" in page.text
     assert "CHECKS FAILED: parameters match the budget" in capsys.readouterr().out
 
 
