@@ -209,7 +209,8 @@ def failed_banner(checks: Sequence[dict[str, Any]]) -> str:
         return ""
     items = "".join(
         f"<li><strong>{text(item['name'])}</strong> ({text(', '.join(item['runs']))}): "
-        f"{text(item['found'])}; allowed: {text(item['allowed'])}. {text(item['meaning'][0].upper() + item['meaning'][1:])}.</li>"
+        f"{text(item['found'])}; allowed: {text(item['allowed'])}. "
+        f"That means: {text(item['meaning'])}.</li>"
         for item in failed
     )
     return (
