@@ -118,7 +118,14 @@ def main(argv: list[str] | None = None) -> None:
     p: dict[tuple[str, str], Any] = {}
     y = {block: study.labels(block) for block in BLOCKS}
     for weights, key in WEIGHTS.items():
-        model.load_state_dict(content[key])
+        try:
+            model.load_state_dict(content[key])
+        except RuntimeError as error:
+            reason = " ".join(str(error).split())
+            raise UserError(
+                f"{arguments.checkpoint}: its weights are not those of the model built now "
+                f"({reason[:200]}); train it again: snakemake --force {arguments.checkpoint}"
+            ) from None
         for block in BLOCKS:
             days = study.samples[block]
             p[weights, block] = trainer.predict(model, dataset, days, device, precision)

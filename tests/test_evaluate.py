@@ -230,6 +230,16 @@ def test_a_normaliser_of_other_rows_is_refused(study: Path) -> None:
         evaluate_it("results/shifted.ckpt", "refused")
 
 
+def test_weights_of_another_architecture_are_refused_in_one_line(study: Path) -> None:
+    content = checkpoint.load("results/1k.ckpt")
+    weights = dict(content["weights"])
+    weights["renamed"] = weights.pop(next(iter(weights)))
+    checkpoint.save("results/other.ckpt", {**content, "weights": weights})
+    with pytest.raises(UserError, match="not those of the model") as caught:
+        evaluate_it("results/other.ckpt", "refused")
+    assert "\n" not in str(caught.value)
+
+
 def test_a_tracking_key_changed_after_training_is_no_reason_to_refuse(study: Path) -> None:
     write_config(tracking={"mlflow": False, "wandb_project": "another"})
     assert evaluate_it(name="again")["metrics"]
