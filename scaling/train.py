@@ -8,7 +8,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -117,9 +117,11 @@ def already_made(output: Path, record_path: Path, wanted: str) -> bool:
 def main(argv: list[str] | None = None) -> int | None:
     """Train one budget and seed, and write its checkpoint and run record."""
     arguments = parse(argv)
-    say = make_say(arguments.log)
+    first = os.environ.get("RANK", "0") == "0"  # of torchrun's processes one speaks
+    say = make_say(arguments.log) if first else lambda message: None
     try:
-        return train_one(arguments, say)
+        with ExitStack() as held:
+            return train_one(arguments, say, held)
     except UserError as error:
         if arguments.log:
             say(f"stopped by an error: {error}")
@@ -157,8 +159,8 @@ def sole_trainer(directory: Path, output: Path, say: Callable[[str], None]) -> I
         lock.release()
 
 
-def train_one(arguments: argparse.Namespace, say: Callable[[str], None]) -> int:
-    """Check everything, build, train, write; returns the exit code."""
+def train_one(arguments: argparse.Namespace, say: Callable[[str], None], held: ExitStack) -> int:
+    """Check everything, build, train, write; returns the exit code. `held` frees the device."""
     config = configs.load_config(arguments.config, arguments.param_budget, arguments.seed)
     own_seed = configs.load_config(arguments.config).seed
     model_config = configs.load_model_config(config.param_budget)
@@ -180,10 +182,14 @@ def train_one(arguments: argparse.Namespace, say: Callable[[str], None]) -> int:
     from scaling.backends import RunInfo
     from scaling.dataset import load_study
     from scaling.device import choose_device, choose_precision, device_name, tune
+    from scaling.distributed import NoTracker, claimed_device, joined
     from scaling.thermal import ThermalGuard
-    from scaling.tracking import open_trackers
+    from scaling.tracking import Trackers, open_trackers
 
-    device = choose_device(config.device)
+    device = held.enter_context(
+        claimed_device(choose_device(config.device), torch.cuda.device_count(), say)
+    )
+    group = held.enter_context(joined(device))
     precision = choose_precision(config.precision, device)
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
@@ -230,6 +236,7 @@ def train_one(arguments: argparse.Namespace, say: Callable[[str], None]) -> int:
         "device": device.type,
         "device_name": device_name(device),
         "threads": torch.get_num_threads(),
+        "processes": group.size,
         "precision": precision,
         **provenance(),
     }
@@ -243,7 +250,8 @@ def train_one(arguments: argparse.Namespace, say: Callable[[str], None]) -> int:
         datasets=[("prices", str(config.data.prices), prices_md5)],
     )
     resume = configs.resume_directory(experiment, run)
-    with sole_trainer(resume, output, say):
+    with sole_trainer(resume, output, say) if group.first else nullcontext():
+        group.wait()
         # Looked at under the lock: who waited for another trainer may find its work done.
         if not arguments.overwrite and already_made(output, record_path, identity_print):
             say(f"{output} is up to date (fingerprint {identity_print}): nothing to train")
@@ -253,13 +261,15 @@ def train_one(arguments: argparse.Namespace, say: Callable[[str], None]) -> int:
         for problem in problems:
             say(f"{problem}; the state before it is used")
         progress = state["progress"] if state else {}
-        trackers = open_trackers(
-            config.tracking,
-            info,
-            resume_ids=progress.get("tracker_ids"),
-            resume_step=progress.get("step"),
-            on_problem=say,
-        )
+        trackers: Trackers | NoTracker = NoTracker()
+        if group.first:
+            trackers = open_trackers(
+                config.tracking,
+                info,
+                resume_ids=progress.get("tracker_ids"),
+                resume_step=progress.get("step"),
+                on_problem=say,
+            )
         trackers.artifact(arguments.config)
         say(
             f"training {run} of {experiment}: {parameters:,} parameters on {device} in "
@@ -285,7 +295,10 @@ def train_one(arguments: argparse.Namespace, say: Callable[[str], None]) -> int:
                     checkpoint_minutes=config.checkpoint_minutes,
                     stop_requested=stop_requested,
                     say=say,
+                    group=group,
                 )
+            if not group.first:
+                return 0
             record |= finished_record(outcome, window_flops) | {"thermal": guard.summary()}
             content = {
                 "weights": outcome.best_weights,

@@ -17,6 +17,7 @@ from scaling.checkpoint import ResumeStore
 from scaling.config import OptimiserConfig
 from scaling.dataset import Indices, Study, WindowDataset
 from scaling.device import Precision, autocast
+from scaling.distributed import ALONE, Group
 from scaling.errors import UserError
 from scaling.metrics import log_loss, log_loss_skill
 from scaling.model import probabilities
@@ -128,21 +129,28 @@ def optimiser_step(
     micro_batch: int,
     precision: Precision,
     gradient_clip: float,
+    group: Group = ALONE,
 ) -> torch.Tensor:
-    """One step on `days`, in pieces of `micro_batch`; returns the mean loss, left on the device."""
+    """One step on `days`, in pieces of `micro_batch`; returns the mean loss, left on the device.
+
+    In a `group`, `model` is what its `wrap` gave, and each process computes its share of `days`.
+    """
     optimiser.zero_grad(set_to_none=True)
     total = torch.zeros((), device=days.device)
-    for piece in torch.split(days, micro_batch):
-        windows, targets = dataset.batch(piece)
-        with autocast(days.device, precision):
-            logits = model(windows)
-        loss = binary_cross_entropy_with_logits(logits.float(), targets, reduction="sum")
-        loss = loss / len(days)
-        loss.backward()  # type: ignore[no-untyped-call]
+    share, weight = group.share(days)
+    pieces = torch.split(share, micro_batch)
+    for index, piece in enumerate(pieces, start=1):
+        with group.accumulating(model, last=index == len(pieces)):
+            windows, targets = dataset.batch(piece)
+            with autocast(days.device, precision):
+                logits = model(windows)
+            loss = binary_cross_entropy_with_logits(logits.float(), targets, reduction="sum")
+            loss = loss / len(days) * weight
+            loss.backward()  # type: ignore[no-untyped-call]
         total += loss.detach()
     torch.nn.utils.clip_grad_norm_(model.parameters(), gradient_clip)
     optimiser.step()
-    return total
+    return group.mean(total)
 
 
 def _copied(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -190,6 +198,7 @@ def train(
     checkpoint_minutes: float,
     stop_requested: Callable[[], str | None] = lambda: None,
     say: Callable[[str], None] = tqdm.write,
+    group: Group = ALONE,
 ) -> Outcome:
     """Train `model` in place, from the resume `state` if there is one; save states to `store`.
 
@@ -198,6 +207,7 @@ def train(
     and resumed ends with the same bits as one that was not.
     """
     model.to(device).train()
+    stepped = group.wrap(model)
     dataset = study.dataset.to(device)
     optimiser = make_optimiser(model, config)
     order = [days.to(device) for days in sample_order(study.samples["train"], config.epochs, seed)]
@@ -217,10 +227,14 @@ def train(
         progress = Progress(**state["progress"])
         _restore_random_state(state["random"], device)
         say(f"resumed at step {progress.step:,} of {total_steps:,}")
+    if not group.first:  # dropout of its own; the saved generators are the first process's
+        seed_everything(((seed << 20) + progress.step << 10) + group.rank)
 
     def save_state() -> None:
         nonlocal saved_at
         _require_finite(losses, progress.step)
+        if not group.first:
+            return
         progress.tracker_ids = tracker.ids
         content = {
             "weights": model.state_dict(),
@@ -268,9 +282,10 @@ def train(
         desc="training",
         mininterval=1.0 if sys.stderr.isatty() else 30.0,
         smoothing=0.05,
+        disable=not group.first,
     ) as bar:
         while progress.step < total_steps and not _patience_spent(progress, config):
-            if reason := guard.stop_reason or stop_requested():
+            if reason := group.agreed(guard.stop_reason or stop_requested()):
                 save_state()
                 raise Stopped(reason, progress.step)
             paused = guard.wait_if_hot(stop_requested)
@@ -282,17 +297,18 @@ def train(
             rate = learning_rate(
                 progress.step, total_steps, peak_learning_rate, config.warmup_fraction
             )
-            for group in optimiser.param_groups:
-                group["lr"] = rate
+            for parameters in optimiser.param_groups:
+                parameters["lr"] = rate
             days = order[epoch][within * config.batch_size : (within + 1) * config.batch_size]
             losses[progress.step] = optimiser_step(
-                model,
+                stepped,
                 optimiser,
                 dataset,
                 days,
                 micro_batch=micro_batch,
                 precision=precision,
                 gradient_clip=config.gradient_clip,
+                group=group,
             )
             progress.step += 1
             progress.windows += len(days)
