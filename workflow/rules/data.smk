@@ -13,7 +13,7 @@ rule features:
     benchmark:
         "logs/benchmarks/features/{asset}.tsv"
     conda:
-        "scaling"
+        "../../environment.yml"
     params:
         identity=identity("prepare"),
     shell:
@@ -35,7 +35,7 @@ checkpoint check_manifest:
     benchmark:
         "logs/benchmarks/{experiment}/check_manifest.tsv"
     conda:
-        "scaling"
+        "../../environment.yml"
     params:
         identity=lambda wildcards: identity(
             "check_data", data=configs.as_dict(EXPERIMENTS[wildcards.experiment].data)

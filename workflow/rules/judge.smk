@@ -15,7 +15,7 @@ rule evaluate:
     benchmark:
         "logs/benchmarks/{experiment}/{run}.evaluate.tsv"
     conda:
-        "scaling"
+        "../../environment.yml"
     params:
         identity=identity("evaluate"),
     shell:
@@ -37,7 +37,7 @@ rule baselines:
     benchmark:
         "logs/benchmarks/{experiment}/baselines.tsv"
     conda:
-        "scaling"
+        "../../environment.yml"
     params:
         identity=lambda wildcards: identity(
             "judge_baselines",
@@ -64,7 +64,7 @@ rule shuffled_control:
     benchmark:
         "logs/benchmarks/{experiment}/{budget}.shuffled.tsv"
     conda:
-        "scaling"
+        "../../environment.yml"
     threads: workflow.cores or 1
     resources:
         gpu=int(has_gpu()),
@@ -92,7 +92,7 @@ rule fit_law:
     benchmark:
         "logs/benchmarks/{experiment}/fit_law.tsv"
     conda:
-        "scaling"
+        "../../environment.yml"
     params:
         identity=lambda wildcards: identity(
             "fit", law=configs.as_dict(EXPERIMENTS[wildcards.experiment].law)
@@ -167,7 +167,7 @@ rule report:
     benchmark:
         "logs/benchmarks/{experiment}/report.tsv"
     conda:
-        "scaling"
+        "../../environment.yml"
     params:
         identity=identity("report", drawing=code_digest("plots")),
         figures=lambda wildcards, output: os.path.dirname(output.ladder),

@@ -11,7 +11,7 @@ rule find_batch_size:
     benchmark:
         "logs/benchmarks/{experiment}/{budget}.batch_size.tsv"
     conda:
-        "scaling"
+        "../../environment.yml"
     threads: workflow.cores or 1
     resources:
         gpu=int(has_gpu()),
@@ -47,7 +47,7 @@ rule train:
         "logs/benchmarks/{experiment}/{run}.train.tsv"
     retries: 2
     conda:
-        "scaling"
+        "../../environment.yml"
     threads: training_threads
     resources:
         gpu=int(has_gpu()),
@@ -75,7 +75,7 @@ rule sweep:
     benchmark:
         "logs/benchmarks/{experiment}/{budget}.sweep.tsv"
     conda:
-        "scaling"
+        "../../environment.yml"
     threads: 1
     resources:
         gpu=int(has_gpu()),
