@@ -8,7 +8,6 @@ import argparse
 import dataclasses
 import tempfile
 from pathlib import Path
-from typing import Any
 
 from scaling import config as configs
 from scaling.errors import EXIT_STOPPED, UserError, run_command
@@ -18,15 +17,6 @@ from scaling.record import code_digest, provenance, write_json
 FACTORS = (0.25, 0.5, 1.0, 2.0, 4.0)
 MOST_EXTENSIONS = 2
 SWEEP_SEED = 1000  # studies count up from 42
-
-
-class NoTracker:
-    """A trial is a point of the sweep's own record, not a run of the study."""
-
-    ids: dict[str, Any] = {}
-
-    def log(self, metrics: dict[str, float], step: int) -> None:
-        """Nothing: the trial's epochs go into the sweep's JSON."""
 
 
 def best_of(trials: dict[float, float]) -> tuple[float, bool]:
@@ -55,6 +45,7 @@ def main(argv: list[str] | None = None) -> int | None:
     from scaling.checkpoint import ResumeStore
     from scaling.dataset import load_study
     from scaling.device import choose_device, choose_precision, tune
+    from scaling.distributed import NoTracker
     from scaling.features import verify_features
     from scaling.manifest import verify
     from scaling.model import build_model
