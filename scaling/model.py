@@ -36,8 +36,8 @@ COMPUTED = {
 class PackedDropout(torch.autograd.Function):
     """Dropout with 16 random bits an element, four elements per draw of torch's generator.
 
-    `F.dropout` on a CPU draws serially, one number an element, and took a quarter of a training
-    step. The rate is `p` rounded to 1/65536, and the scale is exact for the rounded rate.
+    `F.dropout` on a CPU draws serially, one number an element, and took a tenth or more of a
+    training step. The rate is `p` rounded to 1/65536, and the scale is exact for the rounded rate.
     """
 
     @staticmethod
