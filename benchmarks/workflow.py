@@ -6,6 +6,7 @@ seconds, imports included. With 5 budgets, 200 seeds are 1,000 trainings and 2,0
 
 import argparse
 import re
+import resource
 import subprocess
 import sys
 import tempfile
@@ -36,11 +37,15 @@ def main() -> None:
             text=True,
         )
         seconds = time.monotonic() - began
+        used = resource.getrusage(resource.RUSAGE_CHILDREN)
     printed = done.stdout + done.stderr
     if done.returncode:
         sys.exit(printed)
     jobs = max(int(count) for count in re.findall(r"^total\s+(\d+)", printed, re.MULTILINE))
-    print(f"planned {jobs:,} jobs in {seconds:.1f} s, imports included")
+    print(
+        f"planned {jobs:,} jobs in {seconds:.1f} s "
+        f"({used.ru_utime + used.ru_stime:.1f} s of CPU), imports included"
+    )
 
 
 if __name__ == "__main__":
