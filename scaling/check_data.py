@@ -9,7 +9,6 @@ from pathlib import Path
 
 from scaling.config import load_config
 from scaling.errors import run_command
-from scaling.manifest import verify
 from scaling.record import atomic_file
 
 
@@ -26,11 +25,11 @@ def _parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> None:
     """Verify prices and features; equal data give an equal stamp, so nothing is rebuilt."""
     args = _parser().parse_args(argv)
-    data = load_config(args.config).data
-    from scaling.features import check_dates, load_features, load_prices, verify_features
+    config = load_config(args.config)
+    data = config.data
+    from scaling.features import check_dates, load_features, load_prices, verified_data
 
-    prices_md5 = verify(data.prices, data.manifest)
-    features_md5 = verify_features(data.features, prices_md5)
+    prices_md5, features_md5 = verified_data(config)
     check_dates(load_prices(data.prices), load_features(data.features), data.features)
     stamp = f"{prices_md5}  {data.prices}\n{features_md5}  {data.features}\n"
     with atomic_file(args.output) as stream:

@@ -5,7 +5,6 @@ if it fails. A failed check never stops a run; the report shows it before anythi
 """
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,8 +14,7 @@ import pandas as pd
 from scaling.config import SplitConfig, TaskConfig, TrainingConfig, budget_parameters
 from scaling.dataset import Labels, Study
 from scaling.errors import UserError
-from scaling.features import ROWS_DROPPED, build_features, verify_features
-from scaling.manifest import verify
+from scaling.features import ROWS_DROPPED, build_features
 from scaling.metrics import log_loss
 from scaling.model import BUDGET_TOLERANCE
 
@@ -264,15 +262,3 @@ def model_checks(
         train_evaluate_parity(record["validation"]["log_loss"], *validation, precision),
         predictions_vary(test_probabilities),
     ]
-
-
-def verified_data(config: TrainingConfig, stamp: Path | None) -> tuple[str, str]:
-    """MD5 of prices and features, each as registered; a stamp of other data is a `UserError`."""
-    prices_md5 = verify(config.data.prices, config.data.manifest)
-    features_md5 = verify_features(config.data.features, prices_md5)
-    if stamp and not {prices_md5, features_md5} <= set(stamp.read_text().split()):
-        raise UserError(
-            f"{stamp}: is not the stamp of {config.data.prices} (MD5 {prices_md5}) and "
-            f"{config.data.features} (MD5 {features_md5}); make it again: snakemake {stamp}"
-        )
-    return prices_md5, features_md5

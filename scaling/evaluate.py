@@ -86,11 +86,11 @@ def main(argv: list[str] | None = None) -> None:
     from scaling import checks, trainer
     from scaling.dataset import load_study
     from scaling.device import choose_device, choose_precision, device_name, tune
-    from scaling.features import load_features, load_prices
+    from scaling.features import load_features, load_prices, verified_data
     from scaling.metrics import fit_recalibration, score
     from scaling.model import build_model, count_parameters
 
-    prices_md5, features_md5 = checks.verified_data(config, arguments.data_md5)
+    prices_md5, features_md5 = verified_data(config, arguments.data_md5)
     study = load_study(config, blocks=("train", *BLOCKS))
     identity = {
         "data_md5": prices_md5,

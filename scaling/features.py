@@ -13,7 +13,9 @@ import numpy.typing as npt
 import pandas as pd
 import talib
 
+from scaling.config import TrainingConfig
 from scaling.errors import UserError
+from scaling.manifest import verify
 from scaling.record import code_digest, file_md5, read_json
 
 Frame = pd.DataFrame
@@ -248,3 +250,18 @@ def check_dates(prices: Frame, features: Frame, where: str | Path) -> None:
             f"{_rows(missing, [True] * len(missing))}; too many "
             f"{_rows(extra, [True] * len(extra))}; {_rebuild(where)}"
         )
+
+
+def verified_data(config: TrainingConfig, stamp: Path | None = None) -> tuple[str, str]:
+    """MD5 of prices and features, each checked against what registered it, whoever calls.
+
+    `stamp` is the file that `check_data` wrote; one of other data is a `UserError`.
+    """
+    prices_md5 = verify(config.data.prices, config.data.manifest)
+    features_md5 = verify_features(config.data.features, prices_md5)
+    if stamp and not {prices_md5, features_md5} <= set(stamp.read_text().split()):
+        raise UserError(
+            f"{stamp}: is not the stamp of {config.data.prices} (MD5 {prices_md5}) and "
+            f"{config.data.features} (MD5 {features_md5}); make it again: snakemake {stamp}"
+        )
+    return prices_md5, features_md5

@@ -33,8 +33,8 @@ def main(argv: list[str] | None = None) -> None:
     import pandas as pd
 
     from scaling.baselines import fit_baselines, last_rows
-    from scaling.checks import verified_data
     from scaling.dataset import load_study
+    from scaling.features import verified_data
     from scaling.metrics import fit_recalibration, score
 
     prices_md5, features_md5 = verified_data(config, arguments.data_md5)

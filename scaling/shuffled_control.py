@@ -66,10 +66,11 @@ def main(argv: list[str] | None = None) -> None:
     from scaling.checkpoint import ResumeStore
     from scaling.dataset import load_study
     from scaling.device import choose_device, choose_precision, tune
+    from scaling.features import verified_data
     from scaling.model import build_model
     from scaling.thermal import ThermalGuard
 
-    prices_md5, features_md5 = checks.verified_data(config, arguments.data_md5)
+    prices_md5, features_md5 = verified_data(config, arguments.data_md5)
     study = load_study(config)
     device = choose_device(config.device)
     precision = choose_precision(config.precision, device)

@@ -46,13 +46,11 @@ def main(argv: list[str] | None = None) -> int | None:
     from scaling.dataset import load_study
     from scaling.device import choose_device, choose_precision, tune
     from scaling.distributed import NoTracker
-    from scaling.features import verify_features
-    from scaling.manifest import verify
+    from scaling.features import verified_data
     from scaling.model import build_model
     from scaling.thermal import ThermalGuard
 
-    prices_md5 = verify(config.data.prices, config.data.manifest)
-    verify_features(config.data.features, prices_md5)
+    prices_md5, _ = verified_data(config)
     device = choose_device(config.device)
     precision = choose_precision(config.precision, device)
     if arguments.threads:

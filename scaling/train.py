@@ -77,21 +77,6 @@ def catch_signals(stop_with_parent: bool) -> Callable[[], str | None]:
     return stop_requested
 
 
-def verified_data(config: configs.TrainingConfig, stamp: Path | None) -> tuple[str, str]:
-    """MD5 of prices and features, each checked against what registered it, whoever calls."""
-    from scaling.features import verify_features
-    from scaling.manifest import verify
-
-    prices_md5 = verify(config.data.prices, config.data.manifest)
-    features_md5 = verify_features(config.data.features, prices_md5)
-    if stamp and not {prices_md5, features_md5} <= set(stamp.read_text().split()):
-        raise UserError(
-            f"{stamp}: is not the stamp of {config.data.prices} (MD5 {prices_md5}) and "
-            f"{config.data.features} (MD5 {features_md5}); make it again: snakemake {stamp}"
-        )
-    return prices_md5, features_md5
-
-
 def chosen_micro_batch(path: Path, batch_size: int, say: Callable[[str], None]) -> int:
     """What the search found for this device, never more than one optimiser batch."""
     if not path.is_file():
@@ -171,6 +156,8 @@ def train_one(arguments: argparse.Namespace, say: Callable[[str], None], held: E
     search = arguments.batch_size or configs.artefact(
         experiment, config.param_budget, "batch_size.json"
     )
+    from scaling.features import verified_data
+
     prices_md5, features_md5 = verified_data(config, arguments.data_md5)
     micro_batch = chosen_micro_batch(search, config.optimiser.batch_size, say)
     stop_requested = catch_signals(arguments.stop_with_parent)
