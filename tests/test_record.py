@@ -8,7 +8,9 @@ import pytest
 from scaling.record import atomic_file, code_digest, file_md5, fingerprint, provenance, write_json
 
 PACKAGE = {
-    "work.py": '"""Doc."""\nfrom scaling.helper import f\ndef g():\n    """Doc."""\n    return f()\n',
+    "work.py": (
+        '"""Doc."""\nfrom scaling.helper import f\n\n\ndef g():\n    """Doc."""\n    return f()\n'
+    ),
     "helper.py": "def f():\n    return 1\n",
     "plots.py": "COLOUR = 'red'\n",
     "other.py": "X = 1\n",
