@@ -324,7 +324,8 @@ def test_two_trainers_of_one_target_cannot_run_at_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hold = (
-        "import sys, time; from filelock import FileLock; lock = FileLock(sys.argv[1]); lock.acquire();"
+        "import sys, time; from filelock import FileLock;"
+        "lock = FileLock(sys.argv[1]); lock.acquire();"
         "print('held', flush=True); time.sleep(600)"
     )
     other = subprocess.Popen(
