@@ -59,3 +59,10 @@ def training_threads(wildcards):
     targets = workflow.dag_settings.targets
     alone = len(targets) == 1 and str(next(iter(targets))).endswith(".ckpt")
     return (workflow.cores or 1) if alone else 1
+
+
+def launcher(wildcards, resources):
+    """One process, or one per GPU where a profile gives a training more than one."""
+    if resources.get("gpu", 0) > 1:
+        return f"torchrun --standalone --nproc-per-node {resources.gpu} -m"
+    return "python -m"

@@ -55,8 +55,9 @@ rule train:
         identity=run_identity,
         budget=budget_of,
         seed=seed_of,
+        launch=launcher,
     shell:
-        "exec python -m scaling.train --config configs/{wildcards.experiment}.yaml"
+        "exec {params.launch} scaling.train --config configs/{wildcards.experiment}.yaml"
         " --param-budget {params.budget} --seed {params.seed} --data-md5 {input.stamp}"
         " --batch-size {input.batch_size} --output {output.checkpoint} --record {output.record}"
         " --threads {threads} --log {log} --stop-with-parent"
