@@ -41,13 +41,14 @@ def fit_study(config_path: Path, predictions: list[Path], baselines: Path) -> di
 
     from scaling import law, record
     from scaling.config import experiment_name, load_config
+    from scaling.ladder import read_ladder
 
     config = load_config(config_path)
     twice = {str(path) for path in predictions if predictions.count(path) > 1}
     if twice:
         raise UserError(f"--predictions names {', '.join(sorted(twice))} twice; give each run once")
     networks = pd.concat([_read_parquet(path) for path in predictions], ignore_index=True)
-    ladder = law.read_ladder(networks, _read_parquet(baselines))
+    ladder = read_ladder(networks, _read_parquet(baselines))
     first, last = config.splits.test
     if ladder.dates[0].date() < first or ladder.dates[-1].date() > last:
         raise UserError(
@@ -74,7 +75,7 @@ def fit_table(path: Path) -> dict[str, Any]:
     """The two-variable law of a CSV with the columns N, D and loss."""
     import pandas as pd
 
-    from scaling import law, record
+    from scaling import curves, record
 
     try:
         table = pd.read_csv(path)
@@ -89,7 +90,7 @@ def fit_table(path: Path) -> dict[str, Any]:
     n, d, loss = (pd.to_numeric(table[name], errors="coerce").to_numpy() for name in TABLE_COLUMNS)
     return {
         "kind": "fit",
-        **law.fit_two_variable_law(n, d, loss),
+        **curves.fit_two_variable_law(n, d, loss),
         "inputs": {str(path): record.file_md5(path)},
         **record.provenance(),
     }

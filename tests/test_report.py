@@ -15,6 +15,7 @@ import pytest
 
 from scaling import checks, law, plots, report
 from scaling.errors import UserError
+from scaling.ladder import read_ladder
 from scaling.metrics import fit_recalibration, score
 from scaling.record import file_md5, provenance, read_json, write_json, write_parquet
 
@@ -129,7 +130,7 @@ def make_artefacts(root: Path, days: int = 500) -> list[str]:
     write_parquet(root / "baselines.predictions.parquet", baselines)
     models = {str(name): judged(rows) for name, rows in baselines.groupby("model", sort=False)}
     write_json(root / "baselines.json", {**STUDY, "models": models})
-    ladder = law.read_ladder(pd.concat(networks), baselines)
+    ladder = read_ladder(pd.concat(networks), baselines)
     files = [*flags["predictions"], root / "baselines.predictions.parquet"]
     result = law.fit_law(ladder, horizon=1, delta=0.01, samples=200)
     inputs = {str(path): file_md5(path) for path in files}
