@@ -193,6 +193,30 @@ def learning_curves(runs: Sequence[Mapping[str, Any]]) -> Figure:
     return figure
 
 
+def sweeps(swept: Sequence[Mapping[str, Any]]) -> Figure:
+    """Validation log-loss against the peak learning rate, a line per budget; `swept` are sweeps.
+
+    The chosen rate is ringed; a star instead says that it lies at the edge of what was tried.
+    """
+    with rc_context(STYLE):
+        figure, axes = _axes()
+        axes.set_xscale("log")
+        for index, sweep in enumerate(swept):
+            colour = COLOURS[index % len(COLOURS)]
+            rates = [sweep["learning_rate"] * trial["multiplier"] for trial in sweep["trials"]]
+            losses = [trial["val_log_loss"] for trial in sweep["trials"]]
+            mark = f"{MARKERS[index % len(MARKERS)]}-"
+            axes.plot(rates, losses, mark, color=colour, ms=4, label=sweep["budget"])
+            tried = [trial["multiplier"] for trial in sweep["trials"]]
+            best = tried.index(sweep["best_multiplier"])
+            ring = "o" if sweep["interior"] else "*"
+            axes.plot(rates[best], losses[best], ring, color=colour, ms=13, mfc="none", mew=1.5)
+        axes.set_xlabel("peak learning rate")
+        axes.set_ylabel("best validation log-loss, nats")
+        axes.legend(title="budget")
+    return figure
+
+
 def reliability_diagram(models: Mapping[str, tuple[npt.ArrayLike, npt.ArrayLike]]) -> Figure:
     """What was forecast and what happened, in bins of equal count; `models` maps name to (y, p)."""
     with rc_context(STYLE):

@@ -3,7 +3,7 @@
     python -m scaling.report --law scaling_law.json --records 2m.json ... \\
         --evaluations 2m.eval.json ... --predictions 2m.predictions.parquet ... \\
         --baselines baselines.predictions.parquet --baselines-record baselines.json \\
-        --figures figures --output report.html
+        --figures figures --output report.html [--sweeps 2m.sweep.json ...]
 """
 
 import argparse
@@ -32,6 +32,11 @@ FIGURES = {
     "drift": "Shift of each feature's mean from the training block, in its standard deviations "
     "there. Dashed: where extrapolation begins and the check fails.",
 }
+# Drawn only where a budget's learning rates were tried; no output of the workflow, hence apart.
+SWEEPS = (
+    "Learning rates tried with a seed that no study uses: the best epoch's validation log-loss. "
+    "Ringed: the lowest, between worse ones; a star: the lowest, but at the edge of what was tried."
+)
 
 STYLE = """
 :root { color-scheme: light dark; --ink: #1d2127; --page: #ffffff; --soft: #5d6672;
@@ -83,6 +88,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--predictions", type=Path, nargs="+", required=True, help="<run>.predictions.parquet")
     add("--baselines", type=Path, required=True, help="baselines.predictions.parquet")
     add("--baselines-record", type=Path, required=True, help="baselines.json")
+    add("--sweeps", type=Path, nargs="*", default=[], help="<budget>.sweep.json, where tried")
     add("--figures", type=Path, required=True, help="folder for the figures as SVG files")
     add("--output", type=Path, required=True, help="report.html")
     return parser
@@ -128,6 +134,31 @@ def require_one_study(
     for path in files:
         if file_md5(path) not in fitted:
             raise UserError(f"{path}: the law was not fitted to this file; fit it again: {again}")
+
+
+def read_sweeps(
+    paths: Sequence[Path], law: dict[str, Any], records: Sequence[dict[str, Any]]
+) -> list[dict[str, Any]]:
+    """The sweeps, smallest budget first. Raises `UserError` for one that is not of this study."""
+    order = [size["budget"] for size in law["sizes"]]
+    found: dict[str, dict[str, Any]] = {}
+    for path in paths:
+        sweep = read_json(path)
+        budget = sweep["budget"]
+        if budget not in order or budget in found:
+            raise UserError(
+                f"{path} is a sweep of {budget}; allowed is one for each of {', '.join(order)}: "
+                "leave it out of --sweeps"
+            )
+        for key in ("data_md5", "label_hash"):
+            if sweep[key] != records[0][key]:
+                raise UserError(
+                    f"{path}: {key} is {sweep[key]}, the study's is {records[0][key]}; make it "
+                    f"again (snakemake --force results/{law['experiment']}/{budget}.sweep.json) "
+                    "or delete it"
+                )
+        found[budget] = sweep
+    return [found[budget] for budget in order if budget in found]
 
 
 def merged_checks(evaluations: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -361,6 +392,28 @@ def needed(law: dict[str, Any], what: str) -> str:
     return text(note) if count is None else f"{count:,} ({text(note)})"
 
 
+def sweeps_sentence(sweeps: Sequence[dict[str, Any]], records: Sequence[dict[str, Any]]) -> str:
+    """For each budget the rate that did best, whether it is a minimum, and what was trained."""
+    parts = []
+    for sweep in sweeps:
+        best = sweep["learning_rate"] * sweep["best_multiplier"]
+        trained = {
+            run["config"]["optimiser"]["learning_rate"] * run["model"]["learning_rate_multiplier"]
+            for run in records
+            if run["budget"] == sweep["budget"]
+        }
+        where = (
+            "worse on both sides"
+            if sweep["interior"]
+            else "at the edge of what was tried, so not a minimum yet"
+        )
+        parts.append(
+            f"{sweep['budget']}: best at {best:.2g} of {len(sweep['trials'])} tried, {where}; "
+            f"the ladder trained it at {' and '.join(f'{rate:.2g}' for rate in sorted(trained))}"
+        )
+    return f"{'. '.join(parts)}."
+
+
 def drift_table(drift: Sequence[dict[str, Any]]) -> str:
     """Per feature what the drift check looks at."""
     columns = [
@@ -460,8 +513,12 @@ def draw(
     evaluations: Sequence[dict[str, Any]],
     networks: "pd.DataFrame",
     baselines: "pd.DataFrame",
+    sweeps: Sequence[dict[str, Any]],
 ) -> dict[str, Any]:
-    """Every figure of `FIGURES` by name; `networks` and `baselines` are all prediction rows."""
+    """Every figure of `FIGURES` by name, and "sweeps" where there are any.
+
+    `networks` and `baselines` are all prediction rows.
+    """
     import pandas as pd
 
     from scaling import checks, plots
@@ -499,7 +556,7 @@ def draw(
             for run in records
         ]
     )
-    return {
+    drawn = {
         "ladder": plots.ladder(
             law["sizes"], base_loss, {name: row["skill"] for name, row in against.items()}
         ),
@@ -511,6 +568,7 @@ def draw(
         "skill_by_year": plots.skill_by_year({**mean, strongest: rival}, law["base_rate"]),
         "drift": plots.drift(evaluations[0]["drift"], checks.LARGEST_SHIFT),
     }
+    return drawn | ({"sweeps": plots.sweeps(sweeps)} if sweeps else {})
 
 
 def page(
@@ -518,16 +576,24 @@ def page(
     records: Sequence[dict[str, Any]],
     evaluations: Sequence[dict[str, Any]],
     baselines: dict[str, Any],
+    sweeps: Sequence[dict[str, Any]],
     svg: dict[str, str],
 ) -> str:
-    """The whole HTML; `svg` maps the names of `FIGURES` to `<svg>` elements."""
+    """The whole HTML; `svg` maps the names of `draw`'s figures to `<svg>` elements."""
     checks = merged_checks(evaluations)
     warnings = "".join(f"<li>{text(warning)}</li>" for warning in law["warnings"])
 
     def figure(name: str) -> str:
-        drawn = svg[name].replace("<svg", f'<svg role="img" aria-label="{text(FIGURES[name])}"', 1)
-        return f'<figure id="{name}">{drawn}<figcaption>{text(FIGURES[name])}</figcaption></figure>'
+        caption = text(FIGURES.get(name, SWEEPS))
+        drawn = svg[name].replace("<svg", f'<svg role="img" aria-label="{caption}"', 1)
+        return f'<figure id="{name}">{drawn}<figcaption>{caption}</figcaption></figure>'
 
+    learning_rates = (
+        f"<h2>Learning rates</h2>\n<p>{text(sweeps_sentence(sweeps, records))}</p>\n"
+        f"{figure('sweeps')}\n"
+        if sweeps
+        else ""
+    )
     experiment = text(law["experiment"])
     sound = all(item["passed"] for item in checks)
     verdict = text(law["verdict"]) + ("" if sound else " (void: a check failed)")
@@ -561,7 +627,7 @@ def page(
 {figure("compute")}
 <h2>Learning curves</h2>
 {figure("learning_curves")}
-<h2>Calibration</h2>
+{learning_rates}<h2>Calibration</h2>
 {figure("reliability")}
 <h2>Year by year</h2>
 {figure("skill_by_year")}
@@ -588,19 +654,23 @@ def main(argv: list[str] | None = None) -> None:
     require_one_study(
         law, records, evaluations, baselines, (*arguments.predictions, arguments.baselines)
     )
+    sweeps = read_sweeps(arguments.sweeps, law, records)
 
     import pandas as pd
 
     from scaling.plots import to_svg
 
     networks = pd.concat([pd.read_parquet(p) for p in arguments.predictions], ignore_index=True)
-    drawn = draw(law, records, evaluations, networks, pd.read_parquet(arguments.baselines))
+    rivals = pd.read_parquet(arguments.baselines)
+    drawn = draw(law, records, evaluations, networks, rivals, sweeps)
+    if not sweeps:
+        (arguments.figures / "sweeps.svg").unlink(missing_ok=True)
     for name, figure in drawn.items():
         with atomic_file(arguments.figures / f"{name}.svg") as stream:
             stream.write(to_svg(figure, name, standalone=True).encode())
     svg = {name: to_svg(figure, name) for name, figure in drawn.items()}
     with atomic_file(arguments.output) as stream:
-        stream.write(page(law, records, evaluations, baselines, svg).encode())
+        stream.write(page(law, records, evaluations, baselines, sweeps, svg).encode())
     names = [item["name"] for item in merged_checks(evaluations) if not item["passed"]]
     failed = f" (CHECKS FAILED: {', '.join(names)})" if names else ""
     print(

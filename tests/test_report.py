@@ -102,12 +102,14 @@ def make_artefacts(root: Path, days: int = 500) -> list[str]:
                 "run": run,
                 "config": {
                     "task": {"threshold": 0.01, "horizon": 1},
+                    "optimiser": {"learning_rate": 1e-3},
                     "splits": {
                         "train": ["1993-01-29", "2011-12-30"],
                         "validation": [str(dates[0].date()), str(dates[days - 1].date())],
                         "test": [str(dates[days].date()), str(dates[-1].date())],
                     },
                 },
+                "model": {"learning_rate_multiplier": 1.0},
                 "flops": 6e10 * parameters * (1 + 0.1 * (seed - 42)),
                 "seconds": parameters / 1000,
                 "best_epoch": 4,
@@ -322,6 +324,87 @@ def test_a_run_that_the_law_knows_and_the_report_does_not_get_is_refused(
     flags.remove(str(root / "2m.eval.json"))
     with pytest.raises(UserError, match="--evaluations and the law.*2m seed 42"):
         report.main(flags)
+
+
+def write_sweep(root: Path, budget: str, losses: dict[float, float], **values: Any) -> str:
+    best = min(losses, key=lambda multiplier: losses[multiplier])
+    sweep = {
+        "kind": "sweep",
+        "budget": budget,
+        "seed": 1000,
+        "learning_rate": 1e-3,
+        "trials": [{"multiplier": m, "val_log_loss": losses[m]} for m in sorted(losses)],
+        "best_multiplier": best,
+        "interior": min(losses) < best < max(losses),
+        "data_md5": STUDY["data_md5"],
+        "label_hash": STUDY["label_hash"],
+    }
+    write_json(root / f"{budget}.sweep.json", {**sweep, **values})
+    return str(root / f"{budget}.sweep.json")
+
+
+VALLEY = {0.5: 0.42, 1.0: 0.41, 2.0: 0.40, 4.0: 0.43}
+FALLING = {0.5: 0.42, 1.0: 0.41, 2.0: 0.40}
+
+
+def test_a_sweep_is_drawn_and_its_best_rate_said_beside_the_rate_that_was_trained(
+    study: tuple[Path, list[str]],
+) -> None:
+    root, flags = study
+    swept = [write_sweep(root, "2m", FALLING), write_sweep(root, "200k", VALLEY)]
+    report.main([*flags, "--sweeps", *swept])
+    page = read(root)
+    assert "sweeps" in page.ids
+    assert (root / "figures/sweeps.svg").is_file()
+    assert (
+        "200k: best at 0.002 of 4 tried, worse on both sides; the ladder trained it at 0.001. "
+        "2m: best at 0.002 of 3 tried, at the edge of what was tried, so not a minimum yet; "
+        "the ladder trained it at 0.001." in page.text
+    )
+
+
+def test_a_report_without_sweeps_has_no_place_for_them_and_leaves_no_old_figure(
+    study: tuple[Path, list[str]],
+) -> None:
+    root, flags = study
+    without = (root / "report.html").read_bytes()
+    report.main([*flags, "--sweeps", write_sweep(root, "2m", VALLEY)])
+    assert (root / "report.html").read_bytes() != without
+    report.main([*flags, "--sweeps"])
+    assert "sweeps" not in read(root).ids
+    assert "Learning rates" not in read(root).text
+    assert not (root / "figures/sweeps.svg").exists()
+
+
+def test_the_sweep_figure_has_rates_on_a_log_axis_and_marks_an_edge_otherwise(
+    tmp_path: Path,
+) -> None:
+    paths = [write_sweep(tmp_path, "200k", VALLEY), write_sweep(tmp_path, "2m", FALLING)]
+    (axes,) = plots.sweeps([read_json(path) for path in paths]).axes
+    valley, ring, falling, star = axes.get_lines()
+    assert axes.get_xscale() == "log"
+    assert list(valley.get_xdata()) == pytest.approx([5e-4, 1e-3, 2e-3, 4e-3])
+    assert list(valley.get_ydata()) == list(VALLEY.values())
+    assert (valley.get_label(), falling.get_label()) == ("200k", "2m")
+    for mark, shape in ((ring, "o"), (star, "*")):
+        assert mark.get_marker() == shape
+        assert [*mark.get_xdata(), *mark.get_ydata()] == pytest.approx([2e-3, 0.40])
+
+
+@pytest.mark.parametrize(
+    ("budget", "values", "message"),
+    [
+        ("2m", {"data_md5": "old"}, "data_md5 is old.*--force.*2m.sweep.json.*delete"),
+        ("2m", {"label_hash": "other"}, "label_hash is other, the study's is ab12"),
+        ("20m", {}, "a sweep of 20m; allowed is one for each of 200k, 600k, 2m"),
+    ],
+)
+def test_a_sweep_of_another_study_is_refused(
+    study: tuple[Path, list[str]], budget: str, values: dict[str, str], message: str
+) -> None:
+    root, flags = study
+    with pytest.raises(UserError, match=message):
+        report.main([*flags, "--sweeps", write_sweep(root, budget, VALLEY, **values)])
 
 
 class Visit(NamedTuple):

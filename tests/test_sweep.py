@@ -1,6 +1,7 @@
 """The learning-rate sweep: same number of trials per rung, and no optimum at an edge unsaid."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -43,3 +44,20 @@ def test_a_sweep_with_the_studys_own_seed_is_refused(tmp_path: Path) -> None:
     )
     assert done.returncode == 2
     assert "study's own" in done.stderr
+
+
+def test_the_report_takes_the_sweeps_that_exist_and_builds_none(tmp_path: Path) -> None:
+    directory = make_miniature(tmp_path)
+    dry_run = ("snakemake", "--dry-run", "--printshellcmds", "results/daily/tiny/report.html")
+    sweep = "results/daily/tiny/6k.sweep.json"
+    before = run(directory, *dry_run).stdout
+    assert "scaling.report" in before
+    assert "scaling.sweep" not in before
+    assert ".sweep.json" not in before
+    (directory / sweep).parent.mkdir(parents=True)
+    # Older than all that it depends on, and made by no rule: an input would be made again.
+    (directory / sweep).write_text("{}")
+    os.utime(directory / sweep, (0, 0))
+    after = run(directory, *dry_run).stdout
+    assert f"--sweeps {sweep} --figures" in after
+    assert "scaling.sweep" not in after

@@ -44,6 +44,14 @@ def of_all_runs(suffix):
     ]
 
 
+def sweeps_of(wildcards):
+    """The sweeps of the grid's budgets that exist. For `params`: an input would be (re)built."""
+    named = [
+        configs.artefact(wildcards.experiment, budget, "sweep.json") for budget in GRID.budgets
+    ]
+    return [str(path) for path in named if path.is_file()]
+
+
 def has_gpu():
     """CUDA or Apple; asked without torch, whose import costs seconds."""
     return shutil.which("nvidia-smi") is not None or (

@@ -169,10 +169,16 @@ rule report:
     conda:
         "../../environment.yml"
     params:
-        identity=identity("report", drawing=code_digest("plots")),
+        identity=lambda wildcards: identity(
+            "report",
+            drawing=code_digest("plots"),
+            sweeps=[file_md5(path) for path in sweeps_of(wildcards)],
+        ),
+        sweeps=sweeps_of,
         figures=lambda wildcards, output: os.path.dirname(output.ladder),
     shell:
         "exec python -m scaling.report --law {input.law} --records {input.records}"
         " --evaluations {input.evaluations} --predictions {input.predictions}"
         " --baselines {input.baselines} --baselines-record {input.baselines_record}"
-        " --figures {params.figures} --output {output.page} > {log} 2>&1"
+        " --sweeps {params.sweeps} --figures {params.figures} --output {output.page}"
+        " > {log} 2>&1"
