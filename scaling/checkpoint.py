@@ -126,10 +126,3 @@ class ResumeStore:
             except UserError as error:
                 problems.append(str(error).split(";")[0])
         return None, problems
-
-    def clear(self) -> None:
-        """Forget the run: its checkpoint is on disk."""
-        for path in self.directory.glob("*"):
-            path.unlink(missing_ok=True)
-        if self.directory.is_dir():
-            self.directory.rmdir()

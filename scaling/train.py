@@ -4,6 +4,7 @@ import argparse
 import errno
 import json
 import os
+import shutil
 import signal
 import sys
 import time
@@ -305,7 +306,9 @@ def train_one(arguments: argparse.Namespace, say: Callable[[str], None], held: E
                 ) from None
             trackers.artifact(output)
             ending = ("finished", outcome.stop_reason)
-            store.clear()
+            for states in resume.iterdir():  # this run's, and those of settings since changed
+                if states.is_dir():
+                    shutil.rmtree(states)
         except trainer.Stopped as stop:
             ending = ("stopped", str(stop))
             say(f"stopped: {stop}; the same command resumes at step {stop.step:,}")

@@ -32,6 +32,9 @@ class Guard(Protocol):
     @property
     def stop_reason(self) -> str | None: ...
 
+    @property
+    def latest(self) -> Any: ...
+
     def wait_if_hot(self, interrupted: Callable[[], object], /) -> float: ...
 
 
@@ -269,7 +272,9 @@ def train(
         progress.epochs.append(record)
         for offset, loss in enumerate(step_losses, start=1):
             tracker.log({"loss": loss}, step=first + offset)
-        tracker.log(record, step=progress.step)
+        celsius = getattr(guard.latest, "celsius", None)  # None: no sensor, or a pressure level
+        heat = {} if celsius is None else {"celsius": celsius}
+        tracker.log(record | heat, step=progress.step)
         if val_log_loss < progress.best_log_loss:
             progress.best_log_loss, progress.best_epoch = val_log_loss, epoch
             best_weights = _copied(model.state_dict())

@@ -55,6 +55,7 @@ class Quiet:
     def __init__(self) -> None:
         self.logged: list[tuple[int, dict[str, float]]] = []
         self.stop_reason: str | None = None
+        self.latest: Reading | None = None
         self.ids: dict[str, Any] = {}
 
     def wait_if_hot(self, interrupted: Any) -> float:
@@ -118,6 +119,17 @@ def test_train_logs_metrics(study: Study, tmp_path: Path) -> None:
     assert [step for step, _ in losses] == list(range(1, len(losses) + 1))
     assert all(np.isfinite(loss) for _, loss in losses)
     assert "val_log_loss" in tracker.logged[-1][1]
+
+
+def test_the_temperature_goes_to_the_trackers_and_no_sensor_logs_none(
+    study: Study, tmp_path: Path
+) -> None:
+    warm, blind = Quiet(), Quiet()
+    warm.latest = Reading(source="planted", celsius=61.5)
+    fit(study, tmp_path / "warm", guard=warm, tracker=warm)
+    fit(study, tmp_path / "blind", guard=blind, tracker=blind)
+    assert warm.logged[-1][1]["celsius"] == 61.5
+    assert "celsius" not in blind.logged[-1][1]
 
 
 def test_two_cpu_runs_with_one_seed_end_with_the_same_bits(study: Study, tmp_path: Path) -> None:

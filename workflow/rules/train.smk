@@ -51,13 +51,14 @@ rule train:
     threads: training_threads
     resources:
         gpu=int(has_gpu()),
+        cool_down=lambda wildcards, attempt: 30 * (attempt - 1),
     params:
         identity=run_identity,
         budget=budget_of,
         seed=seed_of,
         launch=launcher,
     shell:
-        "exec {params.launch} scaling.train --config configs/{wildcards.experiment}.yaml"
+        "sleep {resources.cool_down} && exec {params.launch} scaling.train --config configs/{wildcards.experiment}.yaml"
         " --param-budget {params.budget} --seed {params.seed} --data-md5 {input.stamp}"
         " --batch-size {input.batch_size} --output {output.checkpoint} --record {output.record}"
         " --threads {threads} --log {log} --stop-with-parent"
