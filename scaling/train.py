@@ -38,7 +38,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     add("--batch-size", type=Path, help="JSON of find_batch_size (default: beside the output)")
     add("--output", type=Path, help="checkpoint (default: results/<experiment>/<run>.ckpt)")
     add("--record", type=Path, help="run record (default: the output, with .json)")
-    add("--log", type=Path, help="a file that also gets every message, appended")
+    add("--log", type=Path, help="a file for every message; FILE.history keeps earlier tries")
     add("--threads", type=int, help="CPU threads (default: all)")
     add("--overwrite", action="store_true", help="replace a checkpoint of other settings")
     add("--stop-with-parent", action="store_true", help="save and stop if the caller is killed")
@@ -46,17 +46,22 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
 
 
 def make_say(log: Path | None) -> Callable[[str], None]:
-    """Messages go past the progress bar to the terminal, and to the log of all tries."""
+    """Messages go past the progress bar to the terminal, to the log and to its history.
+
+    Snakemake empties a declared log before each try; the history beside it keeps them all.
+    """
     from tqdm import tqdm
+
+    files = [log, log.with_suffix(".history")] if log else []
 
     def say(message: str) -> None:
         tqdm.write(message, file=sys.stderr)
-        if log:
+        for path in files:
             try:
-                with log.open("a") as stream:
+                with path.open("a") as stream:
                     stream.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {message}\n")
             except OSError as error:  # a full disk must not end the training that it reports
-                tqdm.write(f"{log}: {error.strerror}", file=sys.stderr)
+                tqdm.write(f"{path}: {error.strerror}", file=sys.stderr)
 
     if log:
         log.parent.mkdir(parents=True, exist_ok=True)

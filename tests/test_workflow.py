@@ -254,7 +254,7 @@ def test_a_stopped_training_is_retried_goes_on_and_keeps_its_log(study: Path) ->
         stream.write(STOPS_ONCE)
     target = "results/daily/tiny/6k.ckpt"
     assert "train daily/tiny 6k" in made(study, target)
-    log = (study / "logs/daily/tiny/6k.train.log").read_text()
+    log = (study / "logs/daily/tiny/6k.train.history").read_text()
     assert "stopped: SIGTERM; the same command resumes at step 3" in log
     assert "resumed at step 3 of 50" in log
     assert log.splitlines()[-2].split(" ", 2)[2].startswith(f"made {target}")

@@ -29,8 +29,8 @@ rule find_batch_size:
         " --param-budget {wildcards.budget} --output {output} > {log} 2>&1"
 
 
-# The progress bar goes to the terminal, every message also to the log, which is appended to:
-# a training that was stopped and retried keeps the story of its earlier tries.
+# The progress bar goes to the terminal, every message also to the log, and to a history beside it
+# that Snakemake does not know: a training that was stopped and retried keeps the story of all tries.
 rule train:
     input:
         prices=configured(lambda data: data.prices),
