@@ -13,9 +13,9 @@ help: ## what can be typed
 env: $(READY) ## the Python environment in .venv, remade when the pins change
 
 $(READY): pyproject.toml constraints.txt
-	rm -rf $(VENV)
+	[ ! -e $@ ] || rm -rf $(VENV)  # the pins changed: anew; a .venv that you prepared is kept
 	python3 -c 'import sys; sys.exit("Python 3.11 or newer is needed, found " + sys.version.split()[0] if sys.version_info < (3, 11) else 0)'
-	python3 -m venv $(VENV)
+	[ -x $(BIN)/python ] || python3 -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	touch $@
 

@@ -65,8 +65,12 @@ def load(path: str | Path, device: str | torch.device = "cpu") -> dict[str, Any]
         TypeError,
         UnicodeDecodeError,
     ) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise UserError(f"{path}: not a readable checkpoint ({reason}); {_again(path)}") from None
+        # torch's own text for a foreign file advises to load it unsafely.
+        reason = type(error).__name__ if isinstance(error, pickle.UnpicklingError) else str(error)
+        raise UserError(
+            f"{path}: not a readable checkpoint ({reason.splitlines()[0] if reason else 'empty'}); "
+            f"{_again(path)}"
+        ) from None
     if checksum(content) != stated:
         raise UserError(f"{path}: damaged, its checksum does not match; {_again(path)}")
     if str(device) == "cpu":
@@ -115,7 +119,7 @@ class ResumeStore:
     def load(self) -> tuple[dict[str, Any] | None, list[str]]:
         """The newest undamaged state, or None, and a line for each damaged one passed over.
 
-        Call it under the run's lock: half-written files are removed.
+        Call it under the run's lock: half-written and damaged files are removed.
         """
         for torn in self.directory.glob(".step-*"):  # a kill in mid-write
             torn.unlink(missing_ok=True)
@@ -125,4 +129,6 @@ class ResumeStore:
                 return load(path), problems
             except UserError as error:
                 problems.append(str(error).split(";")[0])
+                # Left there it would outrank, and so remove, every earlier step saved from now on.
+                path.unlink(missing_ok=True)
         return None, problems

@@ -202,9 +202,17 @@ class ModelConfig:
 class GridConfig:
     """Which experiments x budgets x seeds the bare `snakemake` builds."""
 
-    experiments: list[str]
-    budgets: list[str]
-    seeds: list[Integer]
+    experiments: Annotated[list[str], Field(min_length=1)]
+    budgets: Annotated[list[str], Field(min_length=1)]
+    seeds: Annotated[list[Annotated[Integer, Field(ge=0, lt=2**32)]], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _each_once(self) -> "GridConfig":
+        for name in ("experiments", "budgets", "seeds"):
+            values = getattr(self, name)
+            if twice := [v for v in values if values.count(v) > 1]:
+                raise ValueError(f"{name}: {twice[0]} stands twice; keep one")
+        return self
 
 
 # What cannot change a trained weight: left out of the fingerprint, so changing it retrains nothing.
@@ -378,12 +386,10 @@ def experiment_path(experiment: str) -> Path:
 
 def experiment_name(config_path: str | Path) -> str:
     """The inverse of `experiment_path`; a file outside `configs/` is named by its stem."""
-    path = Path(config_path)
-    if not path.is_absolute() and path.parts[0] == str(CONFIG_ROOT):
-        path = path.relative_to(CONFIG_ROOT)
-    else:
-        path = Path(path.name)
-    return str(path.with_suffix(""))
+    path = Path(config_path).resolve()
+    root = CONFIG_ROOT.resolve()
+    inside = path.relative_to(root) if path.is_relative_to(root) else Path(path.name)
+    return str(inside.with_suffix(""))
 
 
 def run_name(budget: str, seed: int, own_seed: int) -> str:

@@ -18,5 +18,6 @@ def run_command(main: Callable[[], int | None]) -> None:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
     except (PermissionError, FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
-        print(f"error: {error.filename}: {error.strerror}", file=sys.stderr)
+        what = f"{error.filename}: {error.strerror}" if error.filename else error
+        print(f"error: {what}", file=sys.stderr)
     sys.exit(EXIT_BAD_INPUT)

@@ -228,7 +228,11 @@ def main(argv: list[str] | None = None) -> None:
 def _next(output: Path) -> str:
     if output == DEFAULT_PRICES:
         return "next: snakemake results/daily/threshold_1pct/2m.ckpt"
-    return f"next: name it in a config, data: {{prices: {output}}}, and train that"
+    features = f"data/processed/v1/{output.stem}_features_a20.parquet"
+    return (
+        f"next: name both in a config, data: {{prices: {output}, features: {features}}}, "
+        "and train that"
+    )
 
 
 def _day(text: str) -> str:

@@ -66,7 +66,7 @@ def fit_study(config_path: Path, predictions: list[Path], baselines: Path) -> di
         "experiment": experiment_name(config_path),
         **result,
         "inputs": {str(path): record.file_md5(path) for path in (*predictions, baselines)},
-        "code_digest": record.code_digest("law"),
+        "code_digest": record.code_digest("fit"),
         **record.provenance(),
     }
 

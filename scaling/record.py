@@ -9,13 +9,17 @@ import os
 import platform
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
+from scaling.errors import UserError
+
 PACKAGE = Path(__file__).parent
 RECORD_VERSION = 1
+# They hold the layers, their initialisation and the random streams: another version, other weights.
+COMPUTING_PACKAGES = ("torch", "transformers", "numpy")
 REPORTED_PACKAGES = ("torch", "transformers", "numpy", "pandas", "TA-Lib", "scikit-learn", "arch")
 
 
@@ -57,8 +61,18 @@ def write_json(path: str | Path, content: Any) -> None:
 
 
 def read_json(path: str | Path) -> Any:
-    """Read one JSON file."""
-    return json.loads(Path(path).read_text())
+    """Read one JSON file; a damaged one is a `UserError`."""
+    try:
+        return json.loads(Path(path).read_text())
+    except ValueError as error:
+        raise UserError(
+            f"{path}: not valid JSON ({error}); make it again: snakemake --force {path}"
+        ) from None
+
+
+def micro_batch_of(search: str | Path, batch_size: int) -> int:
+    """What a batch-size search found for this device, never more than one optimiser batch."""
+    return min(int(read_json(search)["micro_batch"]), batch_size)
 
 
 def write_parquet(path: str | Path, frame: Any) -> None:
@@ -126,19 +140,24 @@ def code_digest(module: str, package: Path = PACKAGE) -> str:
     return fingerprint(seen)
 
 
+def versions_of(packages: Sequence[str]) -> dict[str, str]:
+    """Installed versions, read without importing anything."""
+    found = {}
+    for package in packages:
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            found[package] = "not installed"
+    return found
+
+
 def provenance() -> dict[str, Any]:
     """What code and machine an artefact comes from: git commit, versions, platform."""
-    versions = {"python": platform.python_version()}
-    for package in REPORTED_PACKAGES:
-        try:
-            versions[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            versions[package] = "not installed"
     return {
         "record_version": RECORD_VERSION,
         "git_commit": _git("rev-parse", "HEAD"),
         "git_dirty": bool(_git("status", "--porcelain", "--untracked-files=no")),
-        "versions": versions,
+        "versions": {"python": platform.python_version(), **versions_of(REPORTED_PACKAGES)},
         "platform": platform.platform(),
     }
 

@@ -463,6 +463,10 @@ def provenance_table(
     def distinct(key: str, items: Sequence[dict[str, Any]]) -> str:
         return ", ".join(sorted({str(item.get(key)) for item in items}))
 
+    def distinct_versions(items: Sequence[dict[str, Any]]) -> str:
+        found = {", ".join(f"{k} {v}" for k, v in item["versions"].items()) for item in items}
+        return " | and ".join(sorted(found))
+
     config = records[0]["config"]
     dirty = any(item["git_dirty"] for item in (law, *records, *evaluations))
     rows = [
@@ -487,7 +491,8 @@ def provenance_table(
             distinct("git_commit", [law, *records, *evaluations])
             + (" with uncommitted changes" if dirty else ""),
         ),
-        ("versions", ", ".join(f"{k} {v}" for k, v in law["versions"].items())),
+        ("versions, training", distinct_versions(records)),
+        ("versions, law", distinct_versions([law])),
         ("trained on", distinct("device_name", records)),
         ("precision", distinct("precision", records)),
         (
@@ -538,7 +543,6 @@ def draw(
     of_baseline = {str(name): rows for name, rows in baselines.groupby("model", sort=False)}
     against = law["best_network"]["against"]
     strongest = max(against, key=lambda name: against[name]["skill"])
-    pooled = networks[networks["budget"] == best]
     rival = of_baseline[strongest]
     y = next(iter(of_baseline.values()))["y"]
     base_loss = log_loss(y, [law["base_rate"]] * len(y))
@@ -563,7 +567,7 @@ def draw(
         "compute": plots.compute(losses),
         "learning_curves": plots.learning_curves(records),
         "reliability": plots.reliability_diagram(
-            {best: (pooled["y"], pooled["p"]), strongest: (rival["y"], rival["p"])}
+            {best: (mean[best]["y"], mean[best]["p"]), strongest: (rival["y"], rival["p"])}
         ),
         "skill_by_year": plots.skill_by_year({**mean, strongest: rival}, law["base_rate"]),
         "drift": plots.drift(evaluations[0]["drift"], checks.LARGEST_SHIFT),

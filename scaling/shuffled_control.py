@@ -8,25 +8,16 @@ import argparse
 import dataclasses
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from scaling import config as configs
 from scaling.errors import UserError, run_command
-from scaling.record import code_digest, provenance, write_json
+from scaling.record import code_digest, micro_batch_of, provenance, write_json
 
 if TYPE_CHECKING:
     from scaling.dataset import Study
 
 PERMUTATIONS = 5
-
-
-class NoTracker:
-    """A control is no run of the study: nothing of it goes to the trackers."""
-
-    ids: dict[str, Any] = {}
-
-    def log(self, metrics: dict[str, float], step: int) -> None:
-        """Nothing."""
 
 
 def with_shuffled_labels(study: "Study", seed: int) -> "Study":
@@ -51,7 +42,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--config", type=Path, required=True, help="one experiment, configs/daily/*.yaml")
     add("--param-budget", help="2m, 20m, ...: a file in configs/model (default: the config's)")
     add("--data-md5", type=Path, help="the stamp of check_data, to be matched")
-    add("--micro-batch", type=int, help="default: the optimiser's whole batch")
+    add("--batch-size", type=Path, required=True, help="JSON of find_batch_size")
     add("--output", type=Path, required=True, help="JSON: skill of each permutation, the check")
     return parser
 
@@ -66,11 +57,13 @@ def main(argv: list[str] | None = None) -> None:
     from scaling.checkpoint import ResumeStore
     from scaling.dataset import load_study
     from scaling.device import choose_device, choose_precision, tune
+    from scaling.distributed import NoTracker
     from scaling.features import verified_data
     from scaling.model import build_model
     from scaling.thermal import ThermalGuard
 
     prices_md5, features_md5 = verified_data(config, arguments.data_md5)
+    micro_batch = micro_batch_of(arguments.batch_size, config.optimiser.batch_size)
     study = load_study(config)
     device = choose_device(config.device)
     precision = choose_precision(config.precision, device)
@@ -89,7 +82,7 @@ def main(argv: list[str] | None = None) -> None:
                         peak_learning_rate=config.optimiser.learning_rate
                         * model_config.learning_rate_multiplier,
                         seed=seed,
-                        micro_batch=arguments.micro_batch or config.optimiser.batch_size,
+                        micro_batch=micro_batch,
                         device=device,
                         precision=precision,
                         guard=guard,

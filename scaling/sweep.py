@@ -1,6 +1,7 @@
 """Choose a budget's learning rate on the validation block, with a seed that no study uses.
 
 python -m scaling.sweep --config configs/daily/threshold_1pct.yaml --param-budget 2m \\
+    --batch-size results/daily/threshold_1pct/2m.batch_size.json \\
     --output results/daily/threshold_1pct/2m.sweep.json
 """
 
@@ -11,7 +12,7 @@ from pathlib import Path
 
 from scaling import config as configs
 from scaling.errors import EXIT_STOPPED, UserError, run_command
-from scaling.record import code_digest, provenance, write_json
+from scaling.record import code_digest, micro_batch_of, provenance, write_json
 
 # Factors of two around the width rule, the same number of trials for every rung of a ladder.
 FACTORS = (0.25, 0.5, 1.0, 2.0, 4.0)
@@ -31,6 +32,7 @@ def main(argv: list[str] | None = None) -> int | None:
     parser.add_argument("--config", type=Path, required=True)
     parser.add_argument("--param-budget", required=True)
     parser.add_argument("--seed", type=int, default=SWEEP_SEED)
+    parser.add_argument("--batch-size", type=Path, required=True, help="JSON of find_batch_size")
     parser.add_argument("--threads", type=int, help="CPU threads (default: all)")
     parser.add_argument("--output", type=Path, required=True)
     arguments = parser.parse_args(argv)
@@ -51,6 +53,7 @@ def main(argv: list[str] | None = None) -> int | None:
     from scaling.thermal import ThermalGuard
 
     prices_md5, _ = verified_data(config)
+    micro_batch = micro_batch_of(arguments.batch_size, config.optimiser.batch_size)
     device = choose_device(config.device)
     precision = choose_precision(config.precision, device)
     if arguments.threads:
@@ -74,7 +77,7 @@ def main(argv: list[str] | None = None) -> int | None:
                 ),
                 peak_learning_rate=config.optimiser.learning_rate * multiplier,
                 seed=config.seed,
-                micro_batch=config.optimiser.batch_size,
+                micro_batch=micro_batch,
                 device=device,
                 precision=precision,
                 guard=guard,
@@ -104,6 +107,7 @@ def main(argv: list[str] | None = None) -> int | None:
         {
             "kind": "sweep",
             "budget": config.param_budget,
+            **configs.training_identity(config, shape),
             "seed": config.seed,
             "learning_rate": config.optimiser.learning_rate,
             "trials": [

@@ -188,7 +188,7 @@ def _gpus(nvml: Any) -> list[Any]:
     nvml.nvmlInit()
     if torch.cuda.is_available():
         with contextlib.suppress(nvml.NVMLError):
-            identity = f"GPU-{torch.cuda.get_device_properties(0).uuid}"
+            identity = f"GPU-{torch.cuda.get_device_properties(torch.cuda.current_device()).uuid}"
             return [nvml.nvmlDeviceGetHandleByUUID(identity)]
     return [nvml.nvmlDeviceGetHandleByIndex(i) for i in range(nvml.nvmlDeviceGetCount())]
 

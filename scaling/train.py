@@ -15,7 +15,16 @@ from typing import TYPE_CHECKING, Any
 
 from scaling import config as configs
 from scaling.errors import EXIT_STOPPED, UserError, run_command
-from scaling.record import code_digest, fingerprint, provenance, read_json, write_json
+from scaling.record import (
+    COMPUTING_PACKAGES,
+    code_digest,
+    fingerprint,
+    micro_batch_of,
+    provenance,
+    read_json,
+    versions_of,
+    write_json,
+)
 
 if TYPE_CHECKING:
     from scaling.backends import Status
@@ -42,7 +51,10 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     add("--threads", type=int, help="CPU threads (default: all)")
     add("--overwrite", action="store_true", help="replace a checkpoint of other settings")
     add("--stop-with-parent", action="store_true", help="save and stop if the caller is killed")
-    return parser.parse_args(argv)
+    arguments = parser.parse_args(argv)
+    if arguments.threads is not None and arguments.threads < 1:
+        parser.error(f"--threads {arguments.threads}: at least 1")
+    return arguments
 
 
 def make_say(log: Path | None) -> Callable[[str], None]:
@@ -81,15 +93,6 @@ def catch_signals(stop_with_parent: bool) -> Callable[[], str | None]:
         return received[0] if received else None
 
     return stop_requested
-
-
-def chosen_micro_batch(path: Path, batch_size: int, say: Callable[[str], None]) -> int:
-    """What the search found for this device, never more than one optimiser batch."""
-    if not path.is_file():
-        micro_batch = min(SMALLEST_MICRO_BATCH, batch_size)
-        say(f"no batch-size search at {path}: micro-batch {micro_batch}; snakemake {path} finds it")
-        return micro_batch
-    return min(int(read_json(path)["micro_batch"]), batch_size)
 
 
 def already_made(output: Path, record_path: Path, wanted: str) -> bool:
@@ -165,7 +168,11 @@ def train_one(arguments: argparse.Namespace, say: Callable[[str], None], held: E
     from scaling.features import verified_data
 
     prices_md5, features_md5 = verified_data(config, arguments.data_md5)
-    micro_batch = chosen_micro_batch(search, config.optimiser.batch_size, say)
+    if search.is_file():
+        micro_batch = micro_batch_of(search, config.optimiser.batch_size)
+    else:
+        micro_batch = min(SMALLEST_MICRO_BATCH, config.optimiser.batch_size)
+        say(f"no batch-size search at {search}: micro-batch {micro_batch}; snakemake {search}")
     stop_requested = catch_signals(arguments.stop_with_parent)
 
     import torch
@@ -198,6 +205,7 @@ def train_one(arguments: argparse.Namespace, say: Callable[[str], None], held: E
         "device": device.type,
         "precision": precision,
         "code_digest": code_digest("train"),
+        "versions": versions_of(COMPUTING_PACKAGES),
     }
     identity_print = fingerprint(identity)
     output.parent.mkdir(parents=True, exist_ok=True)

@@ -290,13 +290,13 @@ def train(
         disable=not group.first,
     ) as bar:
         while progress.step < total_steps and not _patience_spent(progress, config):
+            if paused := guard.wait_if_hot(stop_requested):
+                say(f"paused {paused:.0f} s to cool down")
+            # After the pause, which a signal may have ended, and once a step in every process:
+            # a second question in one of them would meet the others' gradients.
             if reason := group.agreed(guard.stop_reason or stop_requested()):
                 save_state()
                 raise Stopped(reason, progress.step)
-            paused = guard.wait_if_hot(stop_requested)
-            if paused:
-                say(f"paused {paused:.0f} s to cool down")
-                continue  # a signal may have ended the pause
             began = time.monotonic()
             epoch, within = divmod(progress.step, epoch_steps)
             rate = learning_rate(

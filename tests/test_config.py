@@ -137,6 +137,26 @@ def test_every_shipped_grid_loads(path: Path) -> None:
     assert configs.load_grid(configs.read_yaml(path), path).seeds
 
 
+GRID = {"experiments": ["daily/threshold_1pct"], "budgets": ["2m"], "seeds": [42]}
+
+
+@pytest.mark.parametrize(
+    "hole",
+    [{"seeds": []}, {"seeds": [42, 42]}, {"seeds": [-1]}, {"budgets": []}, {"experiments": []}],
+    ids=str,
+)
+def test_a_grid_of_nothing_or_of_one_thing_twice_is_refused(hole: dict[str, list[str]]) -> None:
+    assert configs.load_grid(GRID).budgets == ["2m"]
+    with pytest.raises(UserError, match=next(iter(hole))):
+        configs.load_grid({**GRID, **hole})
+
+
+def test_an_absolute_path_names_the_same_experiment() -> None:
+    assert configs.experiment_name(SHIPPED) == "daily/threshold_1pct"
+    assert configs.experiment_name(SHIPPED.resolve()) == "daily/threshold_1pct"
+    assert configs.experiment_name("/elsewhere/mine.yaml") == "mine"
+
+
 def test_the_file_name_says_what_the_task_asks() -> None:
     for experiment in configs.known_experiments():
         task = load_config(configs.experiment_path(experiment)).task

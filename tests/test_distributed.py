@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -68,6 +69,27 @@ def test_two_processes_give_the_losses_and_the_weights_of_one(study: Path, two: 
     both = checkpoint.load(study / "two/6k.ckpt")["last_weights"]
     assert one.keys() == both.keys()
     assert all(torch.allclose(one[n], both[n], rtol=0, atol=1e-4) for n in one)
+
+
+PAUSES_ONE = """
+_calls = []
+def _pauses_rank_0_once(self, interrupted=lambda: False):
+    import os
+    _calls.append(1)
+    return 1.0 if os.environ.get("RANK") == "0" and len(_calls) == 3 else 0.0
+ThermalGuard.wait_if_hot = _pauses_rank_0_once
+"""
+
+
+def test_a_process_that_pauses_to_cool_does_not_lose_the_others(
+    study: Path, two: str, tmp_path: Path
+) -> None:
+    hot = Path(shutil.copytree(study, tmp_path / "hot"))
+    with (hot / "scaling/thermal.py").open("a") as stream:
+        stream.write(PAUSES_ONE)
+    printed = miniature.run(hot, *command(hot, "paused", 2)).stderr
+    assert "paused 1 s to cool down" in printed
+    assert losses(hot, "paused") == losses(study, "two")
 
 
 def test_of_two_processes_one_speaks_and_the_record_counts_both(study: Path, two: str) -> None:

@@ -308,7 +308,12 @@ def test_the_control_shuffles_training_labels_and_no_others(study: Path) -> None
 
 def test_the_control_trains_on_shuffled_labels_and_finds_no_skill(study: Path) -> None:
     output = "results/1k.shuffled.json"
-    shuffled_control.main(["--config", str(CONFIG), "--output", output])
+    search = Path("results/1k.batch_size.json")
+    search.parent.mkdir(exist_ok=True)
+    search.write_text('{"micro_batch": 16}')
+    shuffled_control.main(
+        ["--config", str(CONFIG), "--batch-size", str(search), "--output", output]
+    )
     record = read_json(output)
     assert record["check"]["passed"]
     assert len(set(record["validation_skills"])) == shuffled_control.PERMUTATIONS

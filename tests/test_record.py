@@ -5,7 +5,16 @@ from pathlib import Path
 
 import pytest
 
-from scaling.record import atomic_file, code_digest, file_md5, fingerprint, provenance, write_json
+from scaling.errors import UserError
+from scaling.record import (
+    atomic_file,
+    code_digest,
+    file_md5,
+    fingerprint,
+    provenance,
+    read_json,
+    write_json,
+)
 
 PACKAGE = {
     "work.py": (
@@ -90,6 +99,12 @@ def test_a_write_that_fails_leaves_the_old_file_and_no_other(tmp_path: Path) -> 
         raise RuntimeError
     assert json.loads(path.read_text()) == {"good": 1}
     assert [p.name for p in tmp_path.iterdir()] == ["kept.json"]
+
+
+def test_a_damaged_json_file_is_refused_with_its_name(tmp_path: Path) -> None:
+    (tmp_path / "cut.json").write_text('{"micro_batch": ')
+    with pytest.raises(UserError, match=r"cut.json: not valid JSON .*snakemake --force"):
+        read_json(tmp_path / "cut.json")
 
 
 def test_a_nan_never_reaches_a_json_file(tmp_path: Path) -> None:

@@ -232,6 +232,17 @@ def test_with_both_states_damaged_training_starts_over_and_says_so(
     assert_same_bits(CHECKPOINT, undisturbed)
 
 
+def test_damaged_states_of_later_steps_do_not_push_out_new_ones(tmp_path: Path) -> None:
+    store = checkpoint.ResumeStore(tmp_path)
+    for step in (400, 500):
+        (tmp_path / f"step-{step:09d}.state").write_bytes(b"garbage")
+    state, problems = store.load()
+    assert state is None
+    assert len(problems) == 2
+    store.save(100, {"step": 100})
+    assert store.load() == ({"step": 100}, [])
+
+
 def test_only_the_last_two_states_are_kept(tmp_path: Path) -> None:
     store = checkpoint.ResumeStore(tmp_path)
     for step in (9, 10, 11):

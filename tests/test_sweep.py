@@ -39,7 +39,7 @@ def test_a_sweep_with_the_studys_own_seed_is_refused(tmp_path: Path) -> None:
     done = run(
         directory,
         *command,
-        *("--param-budget", "6k", "--seed", "42", "--output", "x.json"),
+        *("--param-budget", "6k", "--seed", "42", "--batch-size", "y.json", "--output", "x.json"),
         check=False,
     )
     assert done.returncode == 2

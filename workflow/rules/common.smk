@@ -19,7 +19,7 @@ def run_identity(wildcards):
     budget, seed = configs.split_run_name(wildcards.run, own.seed)
     asked = configs.training_identity(own, MODELS[budget])
     asked["training"] |= {"param_budget": budget, "seed": seed}
-    return identity("train", **asked)
+    return identity("train", versions=versions_of(COMPUTING_PACKAGES), **asked)
 
 
 def budget_of(wildcards):

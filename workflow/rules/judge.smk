@@ -16,6 +16,8 @@ rule evaluate:
         "logs/benchmarks/{experiment}/{run}.evaluate.tsv"
     conda:
         "../../environment.yml"
+    resources:
+        gpu=int(has_gpu()),
     params:
         identity=identity("evaluate"),
     shell:
@@ -57,6 +59,7 @@ rule shuffled_control:
         prices=configured(lambda data: data.prices),
         features=configured(lambda data: data.features),
         stamp="results/{experiment}/data.md5",
+        batch_size="results/{experiment}/{budget}.batch_size.json",
     output:
         "results/{experiment}/{budget}.shuffled.json",
     log:
@@ -77,8 +80,8 @@ rule shuffled_control:
         ),
     shell:
         "exec python -m scaling.shuffled_control --config configs/{wildcards.experiment}.yaml"
-        " --param-budget {wildcards.budget} --data-md5 {input.stamp} --output {output}"
-        " > {log} 2>&1"
+        " --param-budget {wildcards.budget} --data-md5 {input.stamp}"
+        " --batch-size {input.batch_size} --output {output} > {log} 2>&1"
 
 
 rule fit_law:

@@ -16,8 +16,10 @@ rule find_batch_size:
     resources:
         gpu=int(has_gpu()),
     params:
+        # Not the search's own code: what was found stays until what it depends on changes.
         identity=lambda wildcards: identity(
-            "find_batch_size",
+            "model",
+            versions=versions_of(COMPUTING_PACKAGES),
             model=configs.as_dict(MODELS[wildcards.budget]),
             window=configs.as_dict(EXPERIMENTS[wildcards.experiment].window),
             batch_size=EXPERIMENTS[wildcards.experiment].optimiser.batch_size,
@@ -70,6 +72,7 @@ rule sweep:
         prices=configured(lambda data: data.prices),
         features=configured(lambda data: data.features),
         stamp="results/{experiment}/data.md5",
+        batch_size="results/{experiment}/{budget}.batch_size.json",
     output:
         "results/{experiment}/{budget}.sweep.json",
     log:
@@ -90,4 +93,5 @@ rule sweep:
         ),
     shell:
         "exec python -m scaling.sweep --config configs/{wildcards.experiment}.yaml"
-        " --param-budget {wildcards.budget} --threads {threads} --output {output} > {log} 2>&1"
+        " --param-budget {wildcards.budget} --batch-size {input.batch_size} --threads {threads}"
+        " --output {output} > {log} 2>&1"
