@@ -2,8 +2,11 @@
 
 Each process computes a share of every optimiser batch; the gradients are averaged, so the batch,
 and with it the losses, stay those of one process. Only process 0 writes, logs and tracks.
+With `--shard` each process also keeps only a share of the weights, gradients and optimiser state
+(FSDP2); what is saved is gathered, so that files are the same with and without.
 """
 
+import math
 import os
 import tempfile
 from collections.abc import Callable, Iterator
@@ -13,10 +16,17 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 import torch.distributed as dist
 from filelock import FileLock, Timeout
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import fully_shard
+from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.nn.parallel import DistributedDataParallel
+
+from scaling.errors import UserError
 
 TIMEOUT = timedelta(minutes=30)  # of a collective; the first waits for every process's imports
 
@@ -32,32 +42,82 @@ class Group:
     rank: int = 0
     size: int = 1
     control: dist.ProcessGroup | None = None
+    sharded: bool = False
 
     @property
     def first(self) -> bool:
         """True in the one process that writes."""
         return self.rank == 0
 
-    def share(self, days: torch.Tensor) -> tuple[torch.Tensor, int]:
-        """This process's part of an optimiser batch, and what to multiply its loss with.
+    def pieces(self, days: torch.Tensor, micro_batch: int) -> list[tuple[torch.Tensor, int]]:
+        """This process's part of an optimiser batch by micro-batches, and each one's loss weight.
 
-        The parts are disjoint and complete; the weight undoes the averaging of gradients. With
-        fewer days than processes the last ones compute a day that counts for nothing.
+        The parts are disjoint and complete; the weight undoes the averaging of gradients. Every
+        process has as many pieces, as FSDP exchanges weights in each: where days are too few,
+        the last ones compute a day that counts for nothing.
         """
-        if self.rank < len(days):
-            return days[self.rank :: self.size], self.size
-        return days[:1], 0
+        share = days[self.rank :: self.size]
+        pieces = [(piece, self.size) for piece in torch.split(share, micro_batch) if len(piece)]
+        rounds = math.ceil(len(days) / (self.size * micro_batch))
+        return pieces + [(days[:1], 0)] * (rounds - len(pieces))
 
-    def wrap(self, model: torch.nn.Module) -> torch.nn.Module:
-        """A callable that averages the gradients over the group; its weights are `model`'s own."""
-        return DistributedDataParallel(model) if self.size > 1 else model
+    def wrap(self, model: torch.nn.Module, device: torch.device) -> torch.nn.Module:
+        """Move `model` to `device`; returns a callable that averages gradients over the group.
+
+        Its weights are `model`'s own. Sharded, no process ever has all of them on the device: each
+        layer of a `ModuleList` is gathered when it computes, what is outside them for the whole
+        pass.
+        """
+        if not self.sharded:
+            model.to(device)
+            return DistributedDataParallel(model) if self.size > 1 else model
+        mesh = init_device_mesh(device.type, (self.size,))
+        for module in list(model.modules()):
+            if isinstance(module, torch.nn.ModuleList):
+                for layer in module:
+                    fully_shard(layer, mesh=mesh)
+        fully_shard(model, mesh=mesh)
+        return model
 
     def accumulating(self, wrapped: torch.nn.Module, last: bool) -> AbstractContextManager[object]:
-        """Around each micro-batch: only the `last` of a step exchanges gradients."""
+        """Around each micro-batch: only the `last` of a step exchanges DDP's gradients.
+
+        FSDP exchanges at each: to wait for the last it would keep all gradients whole.
+        """
         if isinstance(wrapped, DistributedDataParallel) and not last:
             no_sync: AbstractContextManager[object] = wrapped.no_sync()
             return no_sync
         return nullcontext()
+
+    def gathered(self, state: Any) -> Any:
+        """A state dict whose sharded tensors are whole, on the CPU of the first process.
+
+        All processes must call it at once; on the others such tensors come back empty. torch's own
+        `get_optimizer_state_dict` would take a step where none was taken yet.
+        """
+        if isinstance(state, dict):
+            return {key: self.gathered(value) for key, value in state.items()}
+        if isinstance(state, DTensor):
+            whole = state.full_tensor()
+            return whole.cpu() if self.first else whole.new_empty(0)
+        return state
+
+    def load(
+        self,
+        model: torch.nn.Module,
+        optimiser: torch.optim.Optimizer,
+        weights: dict[str, torch.Tensor],
+        optimiser_state: dict[str, Any],
+    ) -> None:
+        """Put saved whole tensors back, each process keeping its own part of them."""
+        own = model.state_dict()
+        model.load_state_dict({name: _placed(weights[name], own[name]) for name in weights})
+        parameters = [p for group in optimiser.param_groups for p in group["params"]]
+        moments = {
+            index: {name: _placed(value, parameters[index]) for name, value in kept.items()}
+            for index, kept in optimiser_state["state"].items()
+        }
+        optimiser.load_state_dict({**optimiser_state, "state": moments})
 
     def mean(self, value: torch.Tensor) -> torch.Tensor:
         """The mean over the processes, in each of them."""
@@ -66,15 +126,24 @@ class Group:
             value = value / self.size
         return value
 
-    def agreed(self, reason: str | None) -> str | None:
-        """Any process's reason to stop, in all of them at the same step: else they would hang."""
+    def any(self, here: bool) -> bool:
+        """True in all processes where it is true in one, at the same step: else they would hang."""
         if self.size == 1:
-            return reason
-        flag = torch.tensor(int(reason is not None))
+            return here
+        flag = torch.tensor(int(here))
         dist.all_reduce(flag, op=dist.ReduceOp.MAX, group=self.control)
-        if not flag.item():
-            return None
-        return reason or "another process of this training was stopped"
+        return bool(flag.item())
+
+    def agreed(self, reason: str | None) -> str | None:
+        """Any process's reason to stop, in all of them at the same step."""
+        stop = self.any(reason is not None)
+        return (reason or "another process of this training was stopped") if stop else None
+
+    def as_first(self, values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        """The first process's `values` in all: another's rounding must not decide differently."""
+        if self.size > 1:
+            dist.broadcast(torch.from_numpy(values), src=0, group=self.control)
+        return values
 
     def wait(self) -> None:
         """Until every process is here."""
@@ -83,6 +152,13 @@ class Group:
 
 
 ALONE = Group()
+
+
+def _placed(value: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
+    """This process's part of a whole tensor if `like` is sharded; a step count stays as it is."""
+    if not isinstance(like, DTensor) or value.shape != like.shape:
+        return value
+    return distribute_tensor(value, like.device_mesh, like.placements, src_data_rank=None)
 
 
 class NoTracker:
@@ -103,17 +179,22 @@ def launched() -> bool:
 
 
 @contextmanager
-def joined(device: torch.device) -> Iterator[Group]:
+def joined(device: torch.device, sharded: bool = False) -> Iterator[Group]:
     """The group that torchrun describes in the environment; alone without it."""
     if device.type == "cuda":
         torch.cuda.set_device(device)
     if not launched():
+        if sharded:
+            raise UserError(
+                "--shard: one process has nobody to share with; allowed: two and more; type "
+                "torchrun --nproc-per-node 2 -m scaling.train --shard ..., or leave --shard out"
+            )
         yield ALONE
         return
     dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=TIMEOUT)
     try:
         control = dist.new_group(backend="gloo") if device.type == "cuda" else dist.group.WORLD
-        yield Group(dist.get_rank(), dist.get_world_size(), control)
+        yield Group(dist.get_rank(), dist.get_world_size(), control, sharded)
     finally:
         dist.destroy_process_group()
 

@@ -49,6 +49,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     add("--record", type=Path, help="run record (default: the output, with .json)")
     add("--log", type=Path, help="a file for every message; FILE.history keeps earlier tries")
     add("--threads", type=int, help="CPU threads (default: all)")
+    add("--shard", action="store_true", help="FSDP2: torchrun's processes share weights and state")
     add("--overwrite", action="store_true", help="replace a checkpoint of other settings")
     add("--stop-with-parent", action="store_true", help="save and stop if the caller is killed")
     arguments = parser.parse_args(argv)
@@ -189,7 +190,7 @@ def train_one(arguments: argparse.Namespace, say: Callable[[str], None], held: E
     device = held.enter_context(
         claimed_device(choose_device(config.device), torch.cuda.device_count(), say)
     )
-    group = held.enter_context(joined(device))
+    group = held.enter_context(joined(device, arguments.shard))
     precision = choose_precision(config.precision, device)
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
@@ -238,6 +239,7 @@ def train_one(arguments: argparse.Namespace, say: Callable[[str], None], held: E
         "device_name": device_name(device),
         "threads": torch.get_num_threads(),
         "processes": group.size,
+        "sharded": group.sharded,
         "precision": precision,
         **provenance(),
     }

@@ -140,9 +140,8 @@ def optimiser_step(
     """
     optimiser.zero_grad(set_to_none=True)
     total = torch.zeros((), device=days.device)
-    share, weight = group.share(days)
-    pieces = torch.split(share, micro_batch)
-    for index, piece in enumerate(pieces, start=1):
+    pieces = group.pieces(days, micro_batch)
+    for index, (piece, weight) in enumerate(pieces, start=1):
         with group.accumulating(model, last=index == len(pieces)):
             windows, targets = dataset.batch(piece)
             with autocast(days.device, precision):
@@ -156,7 +155,8 @@ def optimiser_step(
     return group.mean(total)
 
 
-def _copied(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+def _copied(model: torch.nn.Module, group: Group) -> dict[str, torch.Tensor]:
+    weights = group.gathered(model.state_dict())
     return {name: value.detach().cpu().clone() for name, value in weights.items()}
 
 
@@ -209,8 +209,7 @@ def train(
     and `UserError` when the loss is no longer finite. On a CPU a run that was killed at any step
     and resumed ends with the same bits as one that was not.
     """
-    model.to(device).train()
-    stepped = group.wrap(model)
+    stepped = group.wrap(model.train(), device)
     dataset = study.dataset.to(device)
     optimiser = make_optimiser(model, config)
     order = [days.to(device) for days in sample_order(study.samples["train"], config.epochs, seed)]
@@ -218,13 +217,12 @@ def train(
     total_steps = epoch_steps * config.epochs
     # Losses stay on the device and are fetched once an epoch: reading one would wait for it.
     losses = torch.full((total_steps,), torch.nan, device=device)
-    best_weights = _copied(model.state_dict())
+    best_weights = _copied(model, group)
     progress = Progress()
     saved_at = time.monotonic()
 
     if state is not None:
-        model.load_state_dict(state["weights"])
-        optimiser.load_state_dict(state["optimiser"])
+        group.load(model, optimiser, state["weights"], state["optimiser"])
         best_weights = state["best_weights"]
         losses[: len(state["losses"])] = state["losses"].to(device)
         progress = Progress(**state["progress"])
@@ -236,12 +234,14 @@ def train(
     def save_state() -> None:
         nonlocal saved_at
         _require_finite(losses, progress.step)
+        weights = group.gathered(model.state_dict())
+        moments = group.gathered(optimiser.state_dict())
         if not group.first:
             return
         progress.tracker_ids = tracker.ids
         content = {
-            "weights": model.state_dict(),
-            "optimiser": optimiser.state_dict(),
+            "weights": weights,
+            "optimiser": moments,
             "best_weights": best_weights,
             "losses": losses[: progress.step].clone(),
             "progress": vars(progress),
@@ -256,6 +256,7 @@ def train(
     def validate_epoch(epoch: int) -> None:
         nonlocal best_weights
         p = predict(model, dataset, study.samples["validation"], device, precision)
+        p = group.as_first(p)
         y = study.labels("validation")
         val_log_loss = log_loss(y, p)
         first = (epoch - 1) * epoch_steps
@@ -277,7 +278,7 @@ def train(
         tracker.log(record | heat, step=progress.step)
         if val_log_loss < progress.best_log_loss:
             progress.best_log_loss, progress.best_epoch = val_log_loss, epoch
-            best_weights = _copied(model.state_dict())
+            best_weights = _copied(model, group)
 
     windows = len(order[0]) * config.epochs
     with tqdm(
@@ -290,11 +291,11 @@ def train(
         disable=not group.first,
     ) as bar:
         while progress.step < total_steps and not _patience_spent(progress, config):
-            if paused := guard.wait_if_hot(stop_requested):
+            reason = guard.stop_reason or stop_requested()
+            if reason is None and (paused := guard.wait_if_hot(stop_requested)):
                 say(f"paused {paused:.0f} s to cool down")
-            # After the pause, which a signal may have ended, and once a step in every process:
-            # a second question in one of them would meet the others' gradients.
-            if reason := group.agreed(guard.stop_reason or stop_requested()):
+                reason = guard.stop_reason or stop_requested()  # what may have ended the pause
+            if reason := group.agreed(reason):  # after the pause: the others wait for it here
                 save_state()
                 raise Stopped(reason, progress.step)
             began = time.monotonic()
@@ -330,12 +331,13 @@ def train(
                     f"validation skill {100 * latest['val_skill']:.1f} %"
                 )
             progress.seconds += time.monotonic() - began
-            if ends_epoch or time.monotonic() - saved_at > 60 * checkpoint_minutes:
+            due = group.first and time.monotonic() - saved_at > 60 * checkpoint_minutes
+            if ends_epoch or group.any(due):
                 save_state()
     finished = progress.step == total_steps
     return Outcome(
         best_weights,
-        _copied(model.state_dict()),
+        _copied(model, group),
         progress,
         "completed" if finished else f"early stopping at epoch {len(progress.epochs)}",
     )

@@ -4,16 +4,23 @@ import multiprocessing
 import os
 import re
 import shutil
+import socket
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from test_training import OPTIMISER, Quiet, fit
 
-from scaling import checkpoint
-from scaling.distributed import ALONE, Group, claimed_device
+from scaling import checkpoint, trainer
+from scaling.config import load_config, load_model_config
+from scaling.dataset import load_study
+from scaling.distributed import ALONE, Group, claimed_device, joined
+from scaling.errors import UserError
+from scaling.model import build_model
 from scaling.record import read_json
 from tests import miniature
 
@@ -40,14 +47,14 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def command(study: Path, name: str, processes: int) -> list[str]:
+def command(study: Path, name: str, processes: int, *more: str) -> list[str]:
     launcher = [sys.executable]
     if processes > 1:
         launcher += ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
     return [
         *launcher,
         *("-m", "scaling.train", "--config", "configs/daily/tiny.yaml", "--param-budget", "6k"),
-        *("--threads", "1", "--output", str(study / name / "6k.ckpt")),
+        *("--threads", "1", "--output", str(study / name / "6k.ckpt"), *more),
     ]
 
 
@@ -62,13 +69,47 @@ def two(study: Path) -> str:
     return miniature.run(study, *command(study, "two", 2)).stderr
 
 
-def test_two_processes_give_the_losses_and_the_weights_of_one(study: Path, two: str) -> None:
-    miniature.run(study, *command(study, "one", 1))
-    assert losses(study, "two") == pytest.approx(losses(study, "one"), rel=TOLERANCE)
-    one = checkpoint.load(study / "one/6k.ckpt")["last_weights"]
-    both = checkpoint.load(study / "two/6k.ckpt")["last_weights"]
-    assert one.keys() == both.keys()
-    assert all(torch.allclose(one[n], both[n], rtol=0, atol=1e-4) for n in one)
+@pytest.fixture(scope="module")
+def sharded(study: Path) -> str:
+    """The same, with weights and optimiser state shared."""
+    return miniature.run(study, *command(study, "sharded", 2, "--shard")).stderr
+
+
+@pytest.fixture(scope="module")
+def one(study: Path) -> str:
+    """The same on one process."""
+    return miniature.run(study, *command(study, "one", 1)).stderr
+
+
+@pytest.mark.parametrize("name", ["two", "sharded"])
+def test_two_processes_give_the_losses_and_the_weights_of_one(
+    study: Path, one: str, name: str, request: pytest.FixtureRequest
+) -> None:
+    request.getfixturevalue(name)
+    assert losses(study, name) == pytest.approx(losses(study, "one"), rel=TOLERANCE)
+    alone = checkpoint.load(study / "one/6k.ckpt")["last_weights"]
+    both = checkpoint.load(study / name / "6k.ckpt")["last_weights"]
+    assert list(alone) == list(both)
+    assert all(torch.allclose(alone[n], both[n], rtol=0, atol=1e-4) for n in alone)
+
+
+@pytest.mark.parametrize("name", ["two", "sharded"])
+def test_of_two_processes_one_speaks_and_the_record_counts_both(
+    study: Path, name: str, request: pytest.FixtureRequest
+) -> None:
+    printed = request.getfixturevalue(name)
+    assert printed.count("made ") == 1
+    assert printed.count("training 6k of") == 1
+    record = read_json(study / name / "6k.json")
+    assert (record["processes"], record["sharded"]) == (2, name == "sharded")
+
+
+def test_one_process_has_nobody_to_shard_with() -> None:
+    with (
+        pytest.raises(UserError, match="torchrun --nproc-per-node 2"),
+        joined(torch.device("cpu"), sharded=True),
+    ):
+        pass
 
 
 PAUSES_ONE = """
@@ -92,12 +133,6 @@ def test_a_process_that_pauses_to_cool_does_not_lose_the_others(
     assert losses(hot, "paused") == losses(study, "two")
 
 
-def test_of_two_processes_one_speaks_and_the_record_counts_both(study: Path, two: str) -> None:
-    assert two.count("made ") == 1
-    assert two.count("training 6k of") == 1
-    assert read_json(study / "two/6k.json")["processes"] == 2
-
-
 def test_a_training_stopped_on_two_processes_goes_on_and_ends_as_an_undisturbed_one(
     study: Path, two: str
 ) -> None:
@@ -119,23 +154,151 @@ def test_a_training_stopped_on_two_processes_goes_on_and_ends_as_an_undisturbed_
     assert not (study / "stopped/6k.ckpt").exists()
     again = miniature.run(study, *command(study, "stopped", 2))
     assert "resumed at step" in again.stderr
-    expected = checkpoint.load(study / "two/6k.ckpt")["weights"]
-    found = checkpoint.load(study / "stopped/6k.ckpt")["weights"]
+    expected = checkpoint.load(study / "two/6k.ckpt")["last_weights"]
+    found = checkpoint.load(study / "stopped/6k.ckpt")["last_weights"]
     assert all(torch.equal(expected[name], found[name]) for name in expected)
 
 
-def test_the_shares_of_a_batch_are_disjoint_and_complete() -> None:
-    days = torch.arange(33)
-    shares = [Group(rank=rank, size=4).share(days) for rank in range(4)]
-    assert torch.cat([share for share, _ in shares]).sort().values.equal(days)
-    assert {weight for _, weight in shares} == {4}
-    share, weight = ALONE.share(days)
-    assert share.equal(days) and weight == 1
+CLIP = 1e-3  # far below the gradient's norm
+STOP_STEP = 12
 
 
-def test_a_process_without_a_day_of_the_batch_counts_for_nothing() -> None:
-    weights = [Group(rank=rank, size=4).share(torch.tensor([7, 9]))[1] for rank in range(4)]
-    assert weights == [4, 4, 0, 0]
+def five_days(group: Group) -> tuple[torch.nn.Module, torch.optim.Optimizer]:
+    """One clipped step on five days by twos: one process of two has fewer micro-batches."""
+    config = load_config("configs/daily/tiny.yaml")
+    study = load_study(config)
+    trainer.seed_everything(42)
+    model = build_model(load_model_config("6k"), config.window, len(study.feature_names))
+    stepped = group.wrap(model.train(), torch.device("cpu"))
+    optimiser = trainer.make_optimiser(model, OPTIMISER)
+    days = torch.from_numpy(study.samples["train"][:5])
+    options: dict[str, Any] = {"precision": "fp32", "gradient_clip": CLIP, "group": group}
+    trainer.optimiser_step(stepped, optimiser, study.dataset, days, micro_batch=2, **options)
+    return model, optimiser
+
+
+def gradients(model: torch.nn.Module, group: Group) -> dict[str, torch.Tensor]:
+    own = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
+    whole: dict[str, torch.Tensor] = group.gathered(own)
+    return whole
+
+
+class HotThenCritical(Quiet):
+    """A guard that pauses at one step and stops at a later one."""
+
+    asked = 0
+
+    def wait_if_hot(self, interrupted: Any) -> float:
+        self.asked += 1
+        if self.asked == STOP_STEP:
+            self.stop_reason = "critical"
+        return 0.1 if self.asked == 5 else 0.0
+
+
+def shard(rank: int, port: int, study: Path, out: Path) -> None:
+    """One of two processes. Only the second is hot; only the first finds it time to save."""
+    os.chdir(study)
+    os.environ |= {"RANK": str(rank), "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1"}
+    os.environ |= {"MASTER_PORT": str(port)}
+    torch.set_num_threads(1)
+    loaded = load_study(load_config("configs/daily/tiny.yaml"))
+    guard, minutes = (HotThenCritical(), 10.0) if rank else (Quiet(), 0.0)
+    with joined(torch.device("cpu"), sharded=True) as group:
+        model, optimiser = five_days(group)
+        moments = [kept["exp_avg"].to_local().numel() for kept in optimiser.state.values()]
+        found = {"gradients": gradients(model, group), "kept": sum(moments)}
+        found["whole"] = fit(loaded, out / f"whole-{rank}", group=group).last_weights
+        stopped = out / f"states-{rank}"
+        with pytest.raises(trainer.Stopped):
+            fit(loaded, stopped, group=group, guard=guard, checkpoint_minutes=minutes)
+        group.wait()
+        state, _ = checkpoint.ResumeStore(out / "states-0").load()
+        found["resumed"] = fit(loaded, out / f"again-{rank}", group=group, state=state).last_weights
+        torch.save(found, out / f"{rank}.pt")
+
+
+@pytest.fixture(scope="module")
+def pair(study: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where two processes that share a model left what they found."""
+    out = tmp_path_factory.mktemp("pair")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    context = multiprocessing.get_context("spawn")
+    processes = [context.Process(target=shard, args=(r, port, study, out)) for r in range(2)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(timeout=120)
+    hung = [process for process in processes if process.is_alive()]
+    for process in hung:
+        process.kill()
+    assert not hung and [process.exitcode for process in processes] == [0, 0]
+    return out
+
+
+def test_sharded_gradients_are_clipped_as_whole_ones(
+    study: Path, pair: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(study)
+    expected = gradients(five_days(ALONE)[0], ALONE)
+    found = torch.load(pair / "0.pt")["gradients"]
+    norm = torch.cat([value.flatten() for value in found.values()]).norm().item()
+    assert norm == pytest.approx(CLIP, rel=1e-4)
+    assert expected.keys() == found.keys()
+    assert all(torch.allclose(expected[n], found[n], rtol=1e-4, atol=1e-9) for n in expected)
+
+
+def test_each_process_keeps_about_half_of_the_optimiser_state(pair: Path) -> None:
+    first, second = (torch.load(pair / f"{rank}.pt")["kept"] for rank in range(2))
+    parameters = sum(value.numel() for value in torch.load(pair / "0.pt")["gradients"].values())
+    assert first + second == parameters
+    assert 0.45 < first / parameters < 0.55
+
+
+def test_processes_whose_clocks_and_pauses_differ_save_and_stop_at_one_step(pair: Path) -> None:
+    assert sorted(path.name for path in (pair / "states-0").iterdir()) == [
+        f"step-{step:09d}.state" for step in (STOP_STEP - 1, STOP_STEP)
+    ]
+    assert not (pair / "states-1").exists()
+
+
+def test_a_sharded_training_that_resumes_ends_with_the_same_bits(pair: Path) -> None:
+    found = torch.load(pair / "0.pt")
+    assert all(torch.equal(found["whole"][n], found["resumed"][n]) for n in found["whole"])
+
+
+def test_one_process_goes_on_from_a_sharded_state(
+    study: Path, pair: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(study)
+    loaded = load_study(load_config("configs/daily/tiny.yaml"))
+    undisturbed = fit(loaded, tmp_path / "whole").last_weights
+    state, problems = checkpoint.ResumeStore(pair / "states-0").load()
+    assert problems == [] and state is not None
+    assert state["progress"]["step"] == STOP_STEP
+    resumed = fit(loaded, tmp_path / "resumed", state=state).last_weights
+    assert all(torch.allclose(undisturbed[n], resumed[n], rtol=0, atol=1e-5) for n in undisturbed)
+
+
+@pytest.mark.parametrize(("days", "micro_batch"), [(33, 8), (33, 3), (6, 1), (2, 4)])
+def test_the_pieces_of_a_batch_are_disjoint_complete_and_as_many_in_each_process(
+    days: int, micro_batch: int
+) -> None:
+    batch = torch.arange(100, 100 + days)
+    shares = [Group(rank=rank, size=4).pieces(batch, micro_batch) for rank in range(4)]
+    counted = [piece for pieces in shares for piece, weight in pieces if weight]
+    assert torch.cat(counted).sort().values.equal(batch)
+    assert {weight for pieces in shares for _, weight in pieces} <= {0, 4}
+    assert len({len(pieces) for pieces in shares}) == 1
+    assert all(1 <= len(piece) <= micro_batch for pieces in shares for piece, _ in pieces)
+
+
+def test_one_process_computes_the_batch_as_it_is() -> None:
+    batch = torch.arange(33)
+    pieces = ALONE.pieces(batch, 8)
+    assert torch.cat([piece for piece, _ in pieces]).equal(batch)
+    assert [weight for _, weight in pieces] == [1] * 5
 
 
 def take_gpu(folder: Path, barrier: object, queue: object) -> None:
