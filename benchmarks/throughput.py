@@ -1,8 +1,8 @@
 """Training throughput: ours, the loop one would write with Hugging Face's model, and its peers.
 
 Fresh processes, interleaved round by round, so that a busy machine slows all alike; every figure
-is the median over rounds, every ratio the median of the rounds' own ratios. `ours` is the
-trainer's own optimiser step. HF Trainer, Lightning and accelerate run where they are installed,
+is the median over rounds, every ratio the median of the rounds' own ratios (over naive fp32: of
+the medians, for precisions are measured one after the other). `ours` is the trainer's own step. HF Trainer, Lightning and accelerate run where they are installed,
 with their own defaults, the same model, batches and clipping:
 
     python benchmarks/throughput.py --budget 2m --device cpu
