@@ -2,8 +2,9 @@
 
 Fresh processes, interleaved round by round, so that a busy machine slows all alike; every figure
 is the median over rounds, every ratio the median of the rounds' own ratios (over naive fp32: of
-the medians, for precisions are measured one after the other). `ours` is the trainer's own step. HF Trainer, Lightning and accelerate run where they are installed,
-with their own defaults, the same model, batches and clipping:
+the medians, for precisions are measured one after the other). `ours` is the trainer's own step.
+HF Trainer, Lightning and accelerate run where they are installed, with their own defaults, the
+same model, batches and clipping:
 
     python benchmarks/throughput.py --budget 2m --device cpu
     pip install --no-deps --target PEERS accelerate lightning pytorch-lightning \\
