@@ -1,6 +1,6 @@
 """How long a command takes before it works: `--help` of each, and the imports training needs.
 
-Fresh processes, the fastest of several, for a busy machine only ever adds.
+Fresh processes, the least of several, for a busy machine only ever adds; CPU seconds add less.
 
     python benchmarks/startup.py
 """
@@ -8,6 +8,7 @@ Fresh processes, the fastest of several, for a busy machine only ever adds.
 import argparse
 import os
 import platform
+import resource
 import subprocess
 import sys
 import time
@@ -19,16 +20,23 @@ IMPORTS = ("torch", "transformers", "scaling.model", "scaling.config", "mlflow")
 COUNT = "import sys; before = len(sys.modules); import {}; print(len(sys.modules) - before)"
 
 
-def fastest(command: list[str], rounds: int) -> tuple[float, str]:
-    """Least wall seconds, and what the command printed last."""
-    best = float("inf")
+def children_cpu() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def row(what: str, command: list[str], rounds: int) -> str:
+    """One line of the table: least wall and CPU seconds, and the modules if the command says."""
+    walls, cpus = [], []
     for _ in range(rounds):
-        start = time.perf_counter()
+        start, cpu = time.perf_counter(), children_cpu()
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-        best = min(best, time.perf_counter() - start)
-    if done.returncode:
-        return float("nan"), ""
-    return best, done.stdout.strip()
+        if done.returncode:
+            return f"| {what} | failed: {done.stderr.strip().splitlines()[-1]} | | |"
+        walls.append(time.perf_counter() - start)
+        cpus.append(children_cpu() - cpu)
+    modules = done.stdout.strip() if done.stdout.strip().isdigit() else ""
+    return f"| {what} | {min(walls):.2f} | {min(cpus):.2f} | {modules} |"
 
 
 def main(argv: list[str] | None = None) -> int | None:
@@ -37,21 +45,30 @@ def main(argv: list[str] | None = None) -> int | None:
     )
     parser.add_argument("--rounds", type=int, default=2, help="processes each (default 2)")
     rounds = parser.parse_args(argv).rounds
+
+    sys.path.insert(0, str(ROOT))
+    import torch
+
+    from scaling.device import device_name
+
     print(
-        f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, python "
+        f"{device_name(torch.device('cpu'))}, {os.cpu_count()} cores, python "
         f"{platform.python_version()}, {date.today()}, load average {os.getloadavg()[0]:.1f}\n"
     )
-    print("| what | seconds | modules |\n|---|---|---|")
-    bare, _ = fastest([sys.executable, "-c", ""], rounds)
-    print(f"| python alone | {bare:.2f} | |")
+    print("| what | wall s | CPU s | modules |\n|---|---|---|---|")
+    print(row("python alone", [sys.executable, "-c", ""], rounds), flush=True)
     for path in sorted((ROOT / "scaling").glob("*.py")):
         if "run_command(main)" in path.read_text():
             name = f"scaling.{path.stem}"
-            seconds, _ = fastest([sys.executable, "-m", name, "--help"], rounds)
-            print(f"| python -m {name} --help | {seconds:.2f} | |", flush=True)
+            command = [sys.executable, "-m", name, "--help"]
+            print(row(f"python -m {name} --help", command, rounds), flush=True)
     for name in IMPORTS:
-        seconds, modules = fastest([sys.executable, "-c", COUNT.format(name)], rounds)
-        print(f"| import {name} | {seconds:.2f} | {modules} |", flush=True)
+        command = [sys.executable, "-c", COUNT.format(name)]
+        print(row(f"import {name}", command, rounds), flush=True)
+    print(
+        f"\nload average at the end {os.getloadavg()[0]:.1f}; next: copy the table into "
+        "benchmarks/README.md, with the line above it"
+    )
     return None
 
 
