@@ -23,12 +23,12 @@ from scaling import (
     shuffled_control,
     train,
 )
-from scaling.config import load_config, load_model_config
+from scaling.config import as_dict, load_config, load_model_config
 from scaling.dataset import load_study
 from scaling.errors import UserError
 from scaling.manifest import register
 from scaling.model import build_model, count_parameters
-from scaling.record import read_json, write_parquet
+from scaling.record import code_digest, read_json, write_parquet
 
 CONFIG = Path("configs/daily/tiny.yaml")
 MODEL = {
@@ -316,4 +316,6 @@ def test_the_control_trains_on_shuffled_labels_and_finds_no_skill(study: Path) -
     )
     record = read_json(output)
     assert record["check"]["passed"]
+    assert record["training_code_digest"] == code_digest("train")  # as in each run's record
+    assert record["training"]["optimiser"] == as_dict(load_config(CONFIG).optimiser)
     assert len(set(record["validation_skills"])) == shuffled_control.PERMUTATIONS

@@ -17,6 +17,7 @@ from scaling import checks, law, plots, report
 from scaling.errors import UserError
 from scaling.ladder import read_ladder
 from scaling.metrics import fit_recalibration, score
+from scaling.page import FIGURES
 from scaling.record import file_md5, provenance, read_json, write_json, write_parquet
 
 RUNS = {"200k": 201_000, "600k": 598_000, "2m": 2_010_000}
@@ -28,6 +29,17 @@ STUDY = {
     "features_md5": "f0",
 }
 BASE_RATE = 0.15
+CONFIG = {
+    "task": {"threshold": 0.01, "horizon": 1},
+    "window": {"context_length": 64, "patch_length": 8, "warmup": 63},
+    "splits": {
+        "train": ["1993-01-29", "2011-12-30"],
+        "validation": ["2012-01-02", "2013-11-29"],
+        "test": ["2013-12-02", "2015-10-30"],
+    },
+    "optimiser": {"learning_rate": 1e-3, "epochs": 5},
+}
+MODEL = {"d_model": 32, "learning_rate_multiplier": 1.0}
 
 
 def judged(rows: pd.DataFrame) -> dict[str, Any]:
@@ -100,16 +112,8 @@ def make_artefacts(root: Path, days: int = 500) -> list[str]:
                 **STUDY,
                 **identity,
                 "run": run,
-                "config": {
-                    "task": {"threshold": 0.01, "horizon": 1},
-                    "optimiser": {"learning_rate": 1e-3},
-                    "splits": {
-                        "train": ["1993-01-29", "2011-12-30"],
-                        "validation": [str(dates[0].date()), str(dates[days - 1].date())],
-                        "test": [str(dates[days].date()), str(dates[-1].date())],
-                    },
-                },
-                "model": {"learning_rate_multiplier": 1.0},
+                "config": CONFIG,
+                "model": MODEL,
                 "flops": 6e10 * parameters * (1 + 0.1 * (seed - 42)),
                 "seconds": parameters / 1000,
                 "best_epoch": 4,
@@ -246,8 +250,8 @@ def test_a_failed_check_of_one_run_is_marked_before_the_verdict(
 
 def test_every_figure_is_on_the_page_and_in_the_folder(made: tuple[Path, list[str]]) -> None:
     page = read(made[0])
-    assert page.tags.count("svg") == len(report.FIGURES)
-    for name in report.FIGURES:
+    assert page.tags.count("svg") == len(FIGURES)
+    for name in FIGURES:
         assert name in page.ids
         root = ElementTree.parse(made[0] / "figures" / f"{name}.svg").getroot()
         assert root.tag.endswith("svg")
@@ -331,6 +335,8 @@ def write_sweep(root: Path, budget: str, losses: dict[float, float], **values: A
     sweep = {
         "kind": "sweep",
         "budget": budget,
+        "training": {**CONFIG, "seed": 1000, "precision": "bf16"},
+        "model": MODEL,
         "seed": 1000,
         "learning_rate": 1e-3,
         "trials": [{"multiplier": m, "val_log_loss": losses[m]} for m in sorted(losses)],
@@ -391,20 +397,145 @@ def test_the_sweep_figure_has_rates_on_a_log_axis_and_marks_an_edge_otherwise(
         assert [*mark.get_xdata(), *mark.get_ydata()] == pytest.approx([2e-3, 0.40])
 
 
+def test_a_sweep_still_counts_when_its_advice_was_followed(
+    study: tuple[Path, list[str]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    root, flags = study
+    for run in ("2m", "2m.seed43"):
+        change(root / f"{run}.json", model={**MODEL, "learning_rate_multiplier": 2.0})
+    report.main([*flags, "--sweeps", write_sweep(root, "2m", VALLEY)])
+    assert "the ladder trained it at 0.002." in read(root).text
+    assert "left out" not in capsys.readouterr().out
+
+
+def otherwise(section: str, **values: Any) -> dict[str, Any]:
+    return {"training": {**CONFIG, section: {**CONFIG[section], **values}}}
+
+
+AGAIN = "make it again: snakemake --force results/daily/planted/2m.sweep.json"
+
+
 @pytest.mark.parametrize(
     ("budget", "values", "message"),
     [
-        ("2m", {"data_md5": "old"}, "data_md5 is old.*--force.*2m.sweep.json.*delete"),
-        ("2m", {"label_hash": "other"}, "label_hash is other, the study's is ab12"),
-        ("20m", {}, "a sweep of 20m; allowed is one for each of 200k, 600k, 2m"),
+        ("2m", {"data_md5": "old"}, f"data_md5 is old, the ladder's is d0; {AGAIN}"),
+        ("2m", {"label_hash": "other"}, f"label_hash is other, the ladder's is ab12; {AGAIN}"),
+        ("2m", otherwise("task", horizon=5), f"task.horizon is 5, the ladder's is 1; {AGAIN}"),
+        ("2m", otherwise("window", warmup=70), "window.warmup is 70, the ladder's is 63"),
+        ("2m", otherwise("splits", test=["2014", "2015"]), "splits.test is ['2014', '2015']"),
+        ("2m", otherwise("optimiser", epochs=9), "optimiser.epochs is 9, the ladder's is 5"),
+        ("2m", {"model": {**MODEL, "d_model": 64}}, "model.d_model is 64, the ladder's is 32"),
+        ("2m", {"kind": "train"}, "it is no sweep; give one, or none"),
+        ("20m", {}, "it is of 20m, the ladder has 200k, 600k, 2m; drop it from the command"),
     ],
 )
-def test_a_sweep_of_another_study_is_refused(
-    study: tuple[Path, list[str]], budget: str, values: dict[str, str], message: str
+def test_a_sweep_of_another_study_is_left_out_in_one_line_and_spoils_nothing(
+    study: tuple[Path, list[str]],
+    capsys: pytest.CaptureFixture[str],
+    budget: str,
+    values: dict[str, Any],
+    message: str,
 ) -> None:
     root, flags = study
-    with pytest.raises(UserError, match=message):
-        report.main([*flags, "--sweeps", write_sweep(root, budget, VALLEY, **values)])
+    odd = write_sweep(root, budget, VALLEY, **values)
+    report.main([*flags, "--sweeps", odd, write_sweep(root, "200k", VALLEY)])
+    line = f"{odd} is left out: {message}"
+    (said,) = [said for said in capsys.readouterr().out.splitlines() if "left out" in said]
+    assert said.startswith(line)
+    page = read(root)
+    assert said in page.text
+    assert "200k: best at 0.002" in page.text
+    assert f"{budget}: best at" not in page.text
+    assert "failed" not in page.ids
+
+
+def test_a_sweep_that_does_not_say_what_was_trained_is_left_out(
+    study: tuple[Path, list[str]],
+) -> None:
+    root, flags = study
+    path = Path(write_sweep(root, "2m", VALLEY))
+    old = {k: v for k, v in read_json(path).items() if k not in ("training", "model")}
+    write_json(path, old)
+    report.main([*flags, "--sweeps", str(path)])
+    assert f"does not say what was trained, as older ones do not; {AGAIN}" in read(root).text
+    assert "sweeps" not in read(root).ids
+
+
+def test_of_two_sweeps_of_one_budget_the_second_is_left_out(
+    study: tuple[Path, list[str]],
+) -> None:
+    root, flags = study
+    path = write_sweep(root, "2m", VALLEY)
+    (root / "again").mkdir()
+    report.main([*flags, "--sweeps", path, write_sweep(root / "again", "2m", FALLING)])
+    assert "left out: another sweep of 2m stands before it" in read(root).text
+    assert "2m: best at 0.002 of 4 tried" in read(root).text
+
+
+LEAKS, SOUND = [0.30, 0.31, 0.29], [-0.02, 0.01, -0.01]
+
+
+def write_control(root: Path, budget: str, skills: list[float], **values: Any) -> str:
+    control = {
+        "kind": "shuffled control",
+        "budget": budget,
+        "training": {**CONFIG, "precision": "bf16"},
+        "model": MODEL,
+        "check": checks.shuffled_labels_teach_nothing(skills),
+        **STUDY,
+        "training_code_digest": "c0de",
+    }
+    write_json(root / f"{budget}.shuffled.json", {**control, **values})
+    return str(root / f"{budget}.shuffled.json")
+
+
+def test_a_control_that_learns_from_shuffled_labels_voids_the_verdict_in_the_first_lines(
+    study: tuple[Path, list[str]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    root, flags = study
+    given = [write_control(root, "200k", SOUND), write_control(root, "2m", LEAKS)]
+    report.main([*flags, "--controls", *given])
+    page, found = read(root), read_json(root / "scaling_law.json")
+    assert page.ids.index("failed") < page.ids.index("verdict")
+    assert page.text.index("mean skill 30.00 %") < page.text.index(found["sentence"])
+    assert "shuffled labels teach nothing (2m shuffled)" in page.text
+    assert f"{found['verdict']} (void" in page.text
+    assert "CHECKS FAILED: shuffled labels teach nothing" in capsys.readouterr().out
+
+
+def test_a_control_without_skill_is_one_more_check_that_passed(
+    made: tuple[Path, list[str]], study: tuple[Path, list[str]]
+) -> None:
+    root, flags = study
+    assert "shuffled labels" not in read(made[0]).text
+    assert "4 of 4 validity checks passed" in read(made[0]).text
+    report.main([*flags, "--controls", write_control(root, "200k", SOUND)])
+    assert "5 of 5 validity checks passed" in read(root).text
+    assert "shuffled labels teach nothing passed" in read(root).text
+    assert "failed" not in read(root).ids
+
+
+@pytest.mark.parametrize("skills", [LEAKS, SOUND], ids=["leaks", "sound"])
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"data_md5": "old"}, "data_md5 is old"),
+        ({"features_md5": "old"}, "features_md5 is old"),
+        (otherwise("optimiser", epochs=9), "optimiser.epochs is 9"),
+        ({"training_code_digest": "before"}, "training code is before, the ladder's is c0de"),
+        ({"kind": "sweep"}, "it is no shuffled control"),
+    ],
+)
+def test_a_control_of_another_study_vouches_for_nothing_and_that_is_said(
+    study: tuple[Path, list[str]], skills: list[float], values: dict[str, Any], message: str
+) -> None:
+    root, flags = study
+    path = write_control(root, "2m", skills, **values)
+    report.main([*flags, "--controls", path])
+    page = read(root)
+    assert f"{path} is left out: {message}" in page.text
+    assert page.ids.index("left-out") < page.ids.index("ladder")
+    assert "4 of 4 validity checks passed" in page.text
 
 
 class Visit(NamedTuple):
@@ -458,7 +589,7 @@ def test_a_browser_shows_verdict_and_figures_without_errors_or_requests(
     seen = visit(made[0] / "report.html", tmp_path)
     assert "verdict" in seen.page.ids
     assert "failed" not in seen.page.ids
-    assert seen.page.tags.count("svg") == len(report.FIGURES)
+    assert seen.page.tags.count("svg") == len(FIGURES)
     assert not seen.console
     assert not asked_by_the_page(seen)
 

@@ -46,18 +46,25 @@ def test_a_sweep_with_the_studys_own_seed_is_refused(tmp_path: Path) -> None:
     assert "study's own" in done.stderr
 
 
-def test_the_report_takes_the_sweeps_that_exist_and_builds_none(tmp_path: Path) -> None:
+def test_the_report_takes_the_sweeps_and_controls_that_exist_and_builds_none(
+    tmp_path: Path,
+) -> None:
     directory = make_miniature(tmp_path)
     dry_run = ("snakemake", "--dry-run", "--printshellcmds", "results/daily/tiny/report.html")
-    sweep = "results/daily/tiny/6k.sweep.json"
+    results = directory / "results/daily/tiny"
     before = run(directory, *dry_run).stdout
     assert "scaling.report" in before
-    assert "scaling.sweep" not in before
-    assert ".sweep.json" not in before
-    (directory / sweep).parent.mkdir(parents=True)
-    # Older than all that it depends on, and made by no rule: an input would be made again.
-    (directory / sweep).write_text("{}")
-    os.utime(directory / sweep, (0, 0))
+    results.mkdir(parents=True)
+    for name in ("6k.sweep.json", "20k.shuffled.json"):
+        assert name not in before
+        # Older than all that it depends on, and made by no rule: an input would be made again.
+        (results / name).write_text("{}")
+        os.utime(results / name, (0, 0))
     after = run(directory, *dry_run).stdout
-    assert f"--sweeps {sweep} --figures" in after
-    assert "scaling.sweep" not in after
+    assert (
+        "--sweeps results/daily/tiny/6k.sweep.json --controls results/daily/tiny/20k.shuffled.json"
+        " --figures" in after
+    )
+    for output in (before, after):
+        assert "scaling.sweep" not in output
+        assert "scaling.shuffled_control" not in output

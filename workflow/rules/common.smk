@@ -44,12 +44,18 @@ def of_all_runs(suffix):
     ]
 
 
-def sweeps_of(wildcards):
-    """The sweeps of the grid's budgets that exist. For `params`: an input would be (re)built."""
-    named = [
-        configs.artefact(wildcards.experiment, budget, "sweep.json") for budget in GRID.budgets
-    ]
+def existing(wildcards, suffix):
+    """That file of the grid's budgets, where there is one. For `params`: an input would be built."""
+    named = [configs.artefact(wildcards.experiment, budget, suffix) for budget in GRID.budgets]
     return [str(path) for path in named if path.is_file()]
+
+
+def sweeps_of(wildcards):
+    return existing(wildcards, "sweep.json")
+
+
+def shuffled_of(wildcards):
+    return existing(wildcards, "shuffled.json")
 
 
 def has_gpu():

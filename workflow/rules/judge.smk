@@ -53,7 +53,8 @@ rule baselines:
         " > {log} 2>&1"
 
 
-# Optional: trains on shuffled labels, for whoever suspects the pipeline. Nothing depends on it.
+# Optional: trains on shuffled labels, for whoever suspects the pipeline. Asked for by name; the
+# next report reads it.
 rule shuffled_control:
     input:
         prices=configured(lambda data: data.prices),
@@ -106,7 +107,7 @@ rule fit_law:
         " > {log} 2>&1"
 
 
-# The figures' names are those of scaling.report.FIGURES; each has its caption in workflow/report.
+# The figures' names are those of scaling.page.FIGURES; each has its caption in workflow/report.
 rule report:
     input:
         law="results/{experiment}/scaling_law.json",
@@ -176,12 +177,14 @@ rule report:
             "report",
             drawing=code_digest("plots"),
             sweeps=[file_md5(path) for path in sweeps_of(wildcards)],
+            controls=[file_md5(path) for path in shuffled_of(wildcards)],
         ),
         sweeps=sweeps_of,
+        controls=shuffled_of,
         figures=lambda wildcards, output: os.path.dirname(output.ladder),
     shell:
         "exec python -m scaling.report --law {input.law} --records {input.records}"
         " --evaluations {input.evaluations} --predictions {input.predictions}"
         " --baselines {input.baselines} --baselines-record {input.baselines_record}"
-        " --sweeps {params.sweeps} --figures {params.figures} --output {output.page}"
-        " > {log} 2>&1"
+        " --sweeps {params.sweeps} --controls {params.controls} --figures {params.figures}"
+        " --output {output.page} > {log} 2>&1"
