@@ -108,7 +108,7 @@ def predict(
     parts = []
     with torch.inference_mode(), autocast(device, precision):
         for chunk in torch.split(days, batch):
-            parts.append(probabilities(model(dataset.batch(chunk)[0])).cpu())
+            parts.append(probabilities(model(dataset.batch(chunk)[0]).float()).cpu())
     model.train(was_training)
     return torch.cat(parts).numpy().astype(np.float64).reshape(-1)
 

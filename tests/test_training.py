@@ -112,6 +112,17 @@ def test_train_one_epoch_completes(study: Study, tmp_path: Path) -> None:
     assert outcome.progress.windows == len(study.samples["train"])
 
 
+def test_bf16_trains_and_its_forecasts_stay_near_those_of_fp32(
+    study: Study, tmp_path: Path
+) -> None:
+    exact, coarse = (
+        fit(study, tmp_path / precision, precision=precision).progress.epochs[-1]["val_log_loss"]
+        for precision in ("fp32", "bf16")
+    )
+    assert coarse != exact
+    assert coarse == pytest.approx(exact, rel=0.05)
+
+
 def test_train_logs_metrics(study: Study, tmp_path: Path) -> None:
     tracker = Quiet()
     fit(study, tmp_path, tracker=tracker)
