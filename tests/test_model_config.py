@@ -5,12 +5,14 @@ import dataclasses
 import pytest
 import torch
 from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+from transformers import PatchTSTForClassification
 
-from scaling.config import WindowConfig, budget_parameters, known_budgets, load_model_config
+from scaling.config import budget_parameters, known_budgets, load_config, load_model_config
 from scaling.errors import UserError
-from scaling.model import build_model, check_budget, count_parameters, training_flops
+from scaling.model import build_model, check_budget, count_parameters, hf_config, training_flops
 
-WINDOW = WindowConfig(context_length=64, patch_length=8, warmup=63)
+WINDOW = load_config("configs/daily/threshold_1pct.yaml").window
 CHANNELS = 20
 
 
@@ -69,6 +71,16 @@ def test_flops_of_a_training_step_are_six_per_parameter_and_token_within_two_per
     assert training_flops(shape, WINDOW, CHANNELS) == pytest.approx(
         6 * counted("20m") * tokens, rel=0.02
     )
+
+
+@pytest.mark.parametrize("budget", ["200k", "600k", "2m"])
+def test_flops_are_those_that_torch_counts_in_hugging_faces_own_model(budget: str) -> None:
+    shape = load_model_config(budget)
+    model = PatchTSTForClassification(hf_config(shape, WINDOW, CHANNELS))
+    with FlopCounterMode(display=False) as counter:
+        model(torch.randn(1, WINDOW.context_length, CHANNELS)).prediction_logits.sum().backward()
+    counted_flops = counter.get_total_flops()
+    assert training_flops(shape, WINDOW, CHANNELS) == pytest.approx(counted_flops, rel=0.01)
 
 
 def test_twice_the_channels_are_twice_the_flops() -> None:
