@@ -135,6 +135,7 @@ def real_steps(probe: Probe, micro_batch: int) -> Result:
     import torch
 
     from scaling import trainer
+    from scaling.capture import captured
     from scaling.dataset import WindowDataset
     from scaling.device import tune
     from scaling.model import build_model
@@ -156,11 +157,12 @@ def real_steps(probe: Probe, micro_batch: int) -> Result:
     days = torch.arange(warmup, warmup + micro_batch, device=device)
     model = build_model(probe.model, probe.window, probe.n_channels).to(device)
     optimiser = trainer.make_optimiser(model, probe.optimiser)
+    stepped = captured(model, dataset.batch(days)[0], probe.precision, print)
     seconds = []
     for _ in range(STEPS):
         start = time.perf_counter()
         loss = trainer.optimiser_step(
-            model,
+            stepped,
             optimiser,
             dataset,
             days,

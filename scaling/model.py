@@ -33,35 +33,43 @@ COMPUTED = {
 }
 
 
-class PackedDropout(torch.autograd.Function):
-    """Dropout with 16 random bits an element, four elements per draw of torch's generator.
+def packed_keep(like: Tensor, p: float) -> tuple[Tensor, float]:
+    """Dropout's draws: int16 of `like`'s shape, -1 (all bits) where kept, and what the rest is
+    scaled by.
 
-    `F.dropout` on a CPU draws serially, one number an element, and took a tenth or more of a
-    training step. The rate is `p` rounded to 1/65536, and the scale is exact for the rounded rate.
+    16 random bits an element, four elements per draw of torch's default generator: `F.dropout` on
+    a CPU draws serially, one number an element, and took a tenth or more of a training step. The
+    rate is `p` rounded to 1/65536, and the scale is exact for the rounded rate.
     """
+    threshold = min(max(round(p * 2**16), 1), 2**16 - 1) - 2**15
+    count = like.numel()
+    draws = torch.empty((count + 3) // 4, dtype=torch.int64).random_(-(2**63), None)
+    bits = draws.view(torch.int16)[:count].view(like.shape)
+    # Saturating by hand keeps to vectorised int16 passes.
+    keep = bits.clamp_(threshold - 1, threshold).neg_().add_(threshold - 1)
+    return keep, 1.0 / (0.5 - threshold / 2**16)
+
+
+def masked(values: Tensor, keep: Tensor, scale: float) -> Tensor:
+    """`values` where `keep`, times `scale`; 0 elsewhere."""
+    if values.dtype == torch.bfloat16:
+        return (values.contiguous().view(torch.int16) & keep).view(torch.bfloat16).mul_(scale)
+    return keep.to(values.dtype).mul_(-scale).mul_(values)
+
+
+class PackedDropout(torch.autograd.Function):
+    """Dropout by `packed_keep`."""
 
     @staticmethod
     def forward(ctx: Any, values: Tensor, p: float) -> Tensor:
-        threshold = min(max(round(p * 2**16), 1), 2**16 - 1) - 2**15
-        count = values.numel()
-        draws = torch.empty((count + 3) // 4, dtype=torch.int64).random_(-(2**63), None)
-        bits = draws.view(torch.int16)[:count].view(values.shape)
-        # Saturating by hand keeps to vectorised int16 passes: -1 (all ones) is kept, 0 dropped.
-        keep = bits.clamp_(threshold - 1, threshold).neg_().add_(threshold - 1)
+        keep, ctx.scale = packed_keep(values, p)
         ctx.save_for_backward(keep)
-        ctx.scale = 1.0 / (0.5 - threshold / 2**16)
-        return PackedDropout.apply_mask(values, keep, ctx.scale)
+        return masked(values, keep, ctx.scale)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
         (keep,) = ctx.saved_tensors
-        return PackedDropout.apply_mask(grads[0].contiguous(), keep, ctx.scale), None
-
-    @staticmethod
-    def apply_mask(values: Tensor, keep: Tensor, scale: float) -> Tensor:
-        if values.dtype == torch.bfloat16:
-            return (values.view(torch.int16) & keep).view(torch.bfloat16).mul_(scale)
-        return keep.to(values.dtype).mul_(-scale).mul_(values)
+        return masked(grads[0], keep, ctx.scale), None
 
 
 def dropout(values: Tensor, p: float, training: bool) -> Tensor:
@@ -70,8 +78,67 @@ def dropout(values: Tensor, p: float, training: bool) -> Tensor:
         return values
     if values.device.type != "cpu":
         return F.dropout(values, p)
-    kept: Tensor = PackedDropout.apply(values.contiguous(), p)  # type: ignore[no-untyped-call]
+    kept: Tensor = PackedDropout.apply(values, p)  # type: ignore[no-untyped-call]
     return kept
+
+
+class Attention(torch.autograd.Function):
+    """Scaled dot-product attention of many sequences of a few tokens, on a CPU.
+
+    For 8 patches a fused kernel costs more than it saves, and autograd's own gradient copied each
+    operand of each product: forward and backward together took 24 ms, here 16 (2M, patch 8).
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, merged: Tensor, patches: int, width: int, scale: float, p: float
+    ) -> Tensor:
+        """`merged` [tokens, heads * 3 * width], patch first -> [tokens, heads * width].
+
+        Of each head query, key and value stand side by side.
+        """
+        parts = merged.view(patches, -1, 3, width).permute(2, 1, 0, 3).contiguous()
+        query, key, value = parts
+        # Keys come before queries, so that the softmax is vectorised over queries: 2.3 ms, not 6.3.
+        scores = torch.baddbmm(
+            merged.new_empty(()), key, query.transpose(1, 2), beta=0, alpha=scale
+        )
+        weights = scores.softmax(1, dtype=torch.float32)
+        keep, ctx.kept = packed_keep(weights, p) if p else (None, 1.0)
+        used = (weights if keep is None else masked(weights, keep, ctx.kept)).to(merged.dtype)
+        ctx.save_for_backward(parts, weights, used, keep)
+        ctx.scale = scale
+        mixed = torch.bmm(used.transpose(1, 2), value)
+        return mixed.transpose(0, 1).reshape(len(merged), -1)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None, None, None]:
+        parts, weights, used, keep = ctx.saved_tensors
+        query, key, value = parts
+        sequences, patches, width = query.shape
+        grad = grads[0].reshape(patches, sequences, width).transpose(0, 1).contiguous()
+        grad_weights = torch.bmm(value, grad.transpose(1, 2)).float()
+        if keep is not None:
+            grad_weights = masked(grad_weights, keep, ctx.kept)
+        grad_weights.mul_(weights)
+        mean = grad_weights.sum(1, keepdim=True)
+        grad_scores = grad_weights.addcmul_(weights, mean, value=-1).mul_(ctx.scale).to(query.dtype)
+        merged = grad.new_empty(patches, sequences, 3, width)
+        merged[:, :, 0] = torch.bmm(grad_scores.transpose(1, 2), key).transpose(0, 1)
+        merged[:, :, 1] = torch.bmm(grad_scores, query).transpose(0, 1)
+        merged[:, :, 2] = torch.bmm(used, grad).transpose(0, 1)
+        return merged.view(len(grads[0]), -1), None, None, None, None
+
+
+def fused_attention(merged: Tensor, patches: int, heads: int, scale: float, p: float) -> Tensor:
+    """What `Attention` computes, by torch's own kernel: on GPUs."""
+    width = merged.shape[1] // (3 * heads)
+    query, key, value = (
+        part.transpose(0, 1).view(-1, heads, patches, width)
+        for part in merged.view(patches, -1, 3, width).unbind(2)
+    )
+    mixed = F.scaled_dot_product_attention(query, key, value, dropout_p=p, scale=scale)
+    return mixed.flatten(0, 1).transpose(0, 1).reshape(len(merged), -1)
 
 
 class EncoderLayer(PatchTSTEncoderLayer):  # type: ignore[misc]
@@ -92,7 +159,8 @@ class EncoderLayer(PatchTSTEncoderLayer):  # type: ignore[misc]
         hidden = activation(expand(self.norm_sublayer3(tokens)))
         hidden = dropout(hidden, self.ff_dropout, self.training)
         if pool:
-            hidden = hidden.view(patches, -1, hidden.shape[1]).mean(0)
+            # A sum's gradient is a view; a mean's would be written out for every patch.
+            hidden = hidden.view(patches, -1, hidden.shape[1]).sum(0) / patches
             tokens = tokens.view(patches, -1, tokens.shape[1]).mean(0)
         result: Tensor = tokens + contract(hidden)
         return result
@@ -107,25 +175,13 @@ class EncoderLayer(PatchTSTEncoderLayer):  # type: ignore[misc]
         weight = torch.stack([part.weight.view(heads, width, d_model) for part in parts], 1)
         bias = torch.stack([part.bias.view(heads, width) for part in parts], 1)
         merged = F.linear(tokens, weight.view(3 * d_model, d_model), bias.view(3 * d_model))
-        query, key, value = merged.view(patches, -1, 3, width).unbind(2)
-        query, key, value = (part.transpose(0, 1) for part in (query, key, value))
+        rate = attention.dropout if self.training else 0.0
         if tokens.device.type == "cpu":
-            # For 8 patches a fused kernel costs more than it saves. Keys come before queries, so
-            # that the softmax is vectorised over queries: 2.3 ms instead of 6.3.
-            scores = torch.baddbmm(
-                merged.new_empty(()), key, query.transpose(1, 2), beta=0, alpha=attention.scaling
+            mixed: Tensor = Attention.apply(  # type: ignore[no-untyped-call]
+                merged, patches, width, attention.scaling, rate
             )
-            weights = dropout(scores.softmax(1), attention.dropout, self.training)
-            mixed = torch.bmm(weights.transpose(1, 2).to(value.dtype), value)
-        else:
-            query, key, value = (
-                part.view(-1, heads, patches, width) for part in (query, key, value)
-            )
-            rate = attention.dropout if self.training else 0.0
-            mixed = F.scaled_dot_product_attention(
-                query, key, value, dropout_p=rate, scale=attention.scaling
-            ).flatten(0, 1)
-        return mixed.transpose(0, 1).reshape(-1, d_model)
+            return mixed
+        return fused_attention(merged, patches, heads, attention.scaling, rate)
 
 
 class PatchTST(PatchTSTForClassification):  # type: ignore[misc]

@@ -13,6 +13,7 @@ import torch
 from torch.nn.functional import binary_cross_entropy_with_logits
 from tqdm import tqdm
 
+from scaling.capture import Captured, captured
 from scaling.checkpoint import ResumeStore
 from scaling.config import OptimiserConfig
 from scaling.dataset import Indices, Study, WindowDataset
@@ -138,7 +139,7 @@ def optimiser_step(
 
     In a `group`, `model` is what its `wrap` gave, and each process computes its share of `days`.
     """
-    optimiser.zero_grad(set_to_none=True)
+    optimiser.zero_grad(set_to_none=not isinstance(model, Captured))
     total = torch.zeros((), device=days.device)
     pieces = group.pieces(days, micro_batch)
     for index, (piece, weight) in enumerate(pieces, start=1):
@@ -211,6 +212,9 @@ def train(
     """
     stepped = group.wrap(model.train(), device)
     dataset = study.dataset.to(device)
+    if stepped is model:  # neither DDP's nor FSDP's exchanges can be recorded
+        first = torch.from_numpy(study.samples["train"][:micro_batch]).to(device)
+        stepped = captured(model, dataset.batch(first)[0], precision, say)
     optimiser = make_optimiser(model, config)
     order = [days.to(device) for days in sample_order(study.samples["train"], config.epochs, seed)]
     epoch_steps = math.ceil(len(order[0]) / config.batch_size)

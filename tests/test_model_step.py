@@ -9,7 +9,18 @@ from hypothesis import strategies as st
 from transformers import PatchTSTForClassification
 
 from scaling.config import ModelConfig, WindowConfig, known_budgets, load_model_config
-from scaling.model import PatchTST, build_model, dropout, hf_config, loss, probabilities
+from scaling.model import (
+    Attention,
+    PatchTST,
+    build_model,
+    dropout,
+    fused_attention,
+    hf_config,
+    loss,
+    masked,
+    packed_keep,
+    probabilities,
+)
 
 
 def pair(
@@ -183,6 +194,40 @@ def test_dropout_in_training_has_hugging_faces_mean_and_spread(place: str) -> No
     assert a.std() > 0.01 * certain.abs()
     assert abs(a.mean() - b.mean()).item() < 5 * (a.var() + b.var()).div(draws).sqrt().item()
     assert a.std().item() == pytest.approx(b.std().item(), rel=0.15)
+
+
+def test_the_attention_of_gpus_is_that_of_cpus_with_its_gradient() -> None:
+    torch.manual_seed(8)
+    patches, heads, width, scale = 4, 3, 5, 0.37
+    merged = torch.randn(patches * 6, heads * 3 * width, requires_grad=True)
+    weight = torch.randn(patches * 6, heads * width)
+    ours = Attention.apply(merged, patches, width, scale, 0.0)
+    theirs = fused_attention(merged, patches, heads, scale, 0.0)
+    torch.testing.assert_close(ours, theirs)
+    gradients = [torch.autograd.grad((out * weight).sum(), merged)[0] for out in (ours, theirs)]
+    torch.testing.assert_close(*gradients)
+
+
+def test_the_gradient_of_attention_with_dropout_is_autograds_for_the_same_draws() -> None:
+    torch.manual_seed(9)
+    patches, width, scale, p = 4, 5, 0.37, 0.3
+    merged = torch.randn(patches * 6, 2 * 3 * width, requires_grad=True)
+    weight = torch.randn(patches * 6, 2 * width)
+    state = torch.get_rng_state()
+    ours = Attention.apply(merged, patches, width, scale, p)
+
+    torch.set_rng_state(state)
+    query, key, value = merged.view(patches, -1, 3, width).permute(2, 1, 0, 3)
+    weights = (scale * query @ key.transpose(1, 2)).softmax(2)
+    # The draws stand keys first, as the CPU's attention keeps its weights.
+    keep, kept = packed_keep(weights, p)
+    used = weights * masked(torch.ones_like(weights), keep, kept).transpose(1, 2)
+    expected = (used @ value).transpose(0, 1).reshape(len(merged), -1)
+
+    assert (keep == 0).any()
+    torch.testing.assert_close(ours, expected)
+    gradients = [torch.autograd.grad((out * weight).sum(), merged)[0] for out in (ours, expected)]
+    torch.testing.assert_close(*gradients)
 
 
 def test_the_default_generator_alone_decides_a_training_step() -> None:
