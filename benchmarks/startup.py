@@ -1,4 +1,4 @@
-"""How long a command takes before it works: `--help` of each, and the imports training needs.
+"""How long a command takes before it works: `--help`, imports, the first training step.
 
 Fresh processes, the least of several, for a busy machine only ever adds; CPU seconds add less.
 
@@ -9,15 +9,26 @@ import argparse
 import os
 import platform
 import resource
+import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from datetime import date
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-IMPORTS = ("torch", "transformers", "scaling.model", "scaling.config", "mlflow")
+IMPORTS = ("torch", "transformers", "scaling.model", "scaling.trainer", "scaling.config", "mlflow")
 COUNT = "import sys; before = len(sys.modules); import {}; print(len(sys.modules) - before)"
+
+# Training as it is shipped, ended where its first optimiser step would begin.
+FIRST_STEP = """
+import os, sys
+import scaling.trainer
+scaling.trainer.optimiser_step = lambda *_, **__: os._exit(0)
+from scaling.train import main
+main(sys.argv[1:])
+"""
 
 
 def children_cpu() -> float:
@@ -25,18 +36,38 @@ def children_cpu() -> float:
     return used.ru_utime + used.ru_stime
 
 
-def row(what: str, command: list[str], rounds: int) -> str:
+def row(what: str, command: list[str], rounds: int, folder: Path = ROOT) -> str:
     """One line of the table: least wall and CPU seconds, and the modules if the command says."""
     walls, cpus = [], []
     for _ in range(rounds):
         start, cpu = time.perf_counter(), children_cpu()
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
         if done.returncode:
             return f"| {what} | failed: {done.stderr.strip().splitlines()[-1]} | | |"
         walls.append(time.perf_counter() - start)
         cpus.append(children_cpu() - cpu)
     modules = done.stdout.strip() if done.stdout.strip().isdigit() else ""
     return f"| {what} | {min(walls):.2f} | {min(cpus):.2f} | {modules} |"
+
+
+def study_in(folder: str) -> Path:
+    """The shipped configs and prices with their features built, as training finds them."""
+    root = Path(folder)
+    for part in ("configs", "data/raw", "data/manifest.json", "scaling"):
+        (root / part).parent.mkdir(exist_ok=True)
+        (shutil.copytree if (ROOT / part).is_dir() else shutil.copy)(ROOT / part, root / part)
+    for asset in (root / "data/raw").glob("*.parquet"):
+        features = f"data/processed/v1/{asset.stem}_features_a20.parquet"
+        subprocess.run(
+            [
+                *(sys.executable, "-m", "scaling.prepare", "--output", features),
+                *("--prices", f"data/raw/{asset.name}", "--manifest", "data/manifest.json"),
+            ],
+            cwd=root,
+            capture_output=True,
+            check=True,
+        )
+    return root
 
 
 def main(argv: list[str] | None = None) -> int | None:
@@ -65,6 +96,12 @@ def main(argv: list[str] | None = None) -> int | None:
     for name in IMPORTS:
         command = [sys.executable, "-c", COUNT.format(name)]
         print(row(f"import {name}", command, rounds), flush=True)
+    with tempfile.TemporaryDirectory() as folder:
+        root = study_in(folder)
+        for budget in ("200k", "2m"):
+            config = ["--config", "configs/daily/threshold_1pct.yaml", "--param-budget", budget]
+            command = [sys.executable, "-c", FIRST_STEP, *config]
+            print(row(f"training {budget} to its first step", command, rounds, root), flush=True)
     print(
         f"\nload average at the end {os.getloadavg()[0]:.1f}; next: copy the table into "
         "benchmarks/README.md, with the line above it"
