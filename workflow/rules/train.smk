@@ -19,7 +19,7 @@ rule find_batch_size:
         # Not the search's own code: what was found stays until what it depends on changes.
         identity=lambda wildcards: identity(
             "model",
-            versions=versions_of(COMPUTING_PACKAGES),
+            versions=VERSIONS,
             model=configs.as_dict(MODELS[wildcards.budget]),
             window=configs.as_dict(EXPERIMENTS[wildcards.experiment].window),
             batch_size=EXPERIMENTS[wildcards.experiment].optimiser.batch_size,
