@@ -1,4 +1,7 @@
-"""The Kubernetes profile plans the real grid against a real S3 server; no pod is run."""
+"""The Kubernetes profile against a real S3 server: the real grid planned, a small study run.
+
+The jobs run on this machine instead of in pods; files, links and keys are those of a pod.
+"""
 
 import importlib.util
 import logging
@@ -10,9 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from scaling import config as configs
-from tests.miniature import environment
+from tests.miniature import REPOSITORY, environment, make_miniature, run
 
 NEEDED = ("snakemake_executor_plugin_kubernetes", "snakemake_storage_plugin_s3", "moto")
 ABSENT = [module for module in NEEDED if importlib.util.find_spec(module) is None]
@@ -22,6 +26,7 @@ pytestmark = [
 ]
 COMMITTED = ("data/raw/SPY.parquet", "data/manifest.json")
 PREFIX = "s3://study/scaling"
+PROFILE = Path("workflow/profiles/kubernetes/config.yaml")
 # The server takes all keys; Snakemake hands these two variables on to every pod.
 KEYS = {"SNAKEMAKE_STORAGE_S3_ACCESS_KEY": "any", "SNAKEMAKE_STORAGE_S3_SECRET_KEY": "any"}
 
@@ -51,14 +56,17 @@ def bucket(endpoint: str) -> Iterator[Any]:
     made.delete()
 
 
-def planned(endpoint: str) -> subprocess.CompletedProcess[str]:
-    """A dry run with the profile as it is shipped, its bucket and server filled in."""
+def snakemake(
+    endpoint: str, *options: str, directory: Path = REPOSITORY
+) -> subprocess.CompletedProcess[str]:
+    """Snakemake with the profile as it is shipped, its bucket and server filled in."""
     return subprocess.run(
         [
-            *(sys.executable, "-m", "snakemake", "--dry-run"),
-            *("--workflow-profile", "workflow/profiles/kubernetes"),
+            *(sys.executable, "-m", "snakemake", "--workflow-profile", PROFILE.parent),
             *("--default-storage-prefix", PREFIX, "--storage-s3-endpoint-url", endpoint),
+            *options,
         ],
+        cwd=directory,
         env=environment() | KEYS,
         capture_output=True,
         text=True,
@@ -74,7 +82,7 @@ def jobs(shown: str) -> dict[str, int]:
 def test_the_whole_grid_is_planned_from_and_into_the_bucket(bucket: Any, endpoint: str) -> None:
     for name in COMMITTED:
         bucket.upload_file(name, f"scaling/{name}")
-    done = planned(endpoint)
+    done = snakemake(endpoint, "--dry-run")
     assert done.returncode == 0, done.stderr
     grid = configs.load_grid(configs.read_yaml("configs/grid.yaml"))
     trainings = len(grid.budgets) * len(grid.seeds)
@@ -90,7 +98,27 @@ def test_the_whole_grid_is_planned_from_and_into_the_bucket(bucket: Any, endpoin
 
 def test_prices_on_this_disk_alone_are_missed(bucket: Any, endpoint: str) -> None:
     assert Path(COMMITTED[0]).is_file()
-    done = planned(endpoint)
+    done = snakemake(endpoint, "--dry-run")
     assert done.returncode != 0
     missed = done.stdout.partition("MissingInputException")[2]
     assert f"{PREFIX}/{COMMITTED[0]}" in missed
+
+
+def test_a_study_runs_through_the_bucket(bucket: Any, endpoint: str, tmp_path: Path) -> None:
+    study = make_miniature(tmp_path)
+    for name in COMMITTED:
+        bucket.upload_file(study / name, f"scaling/{name}")
+    # What a pod does before its job.
+    precommand = yaml.safe_load((study / PROFILE).read_text())["precommand"]
+    mirrored = precommand.replace("s3/CHANGE-ME/market-scaling/", "s3/study/scaling/")
+    assert mirrored != precommand
+    run(study, "sh", "-c", mirrored)
+    target = "results/daily/tiny/6k.eval.json"
+    options = ("--executor", "local", "--set-resources", "train:gpu=0", "find_batch_size:gpu=0")
+    done = snakemake(endpoint, *options, "--", target, directory=study)
+    assert done.returncode == 0, done.stdout + done.stderr
+    stored = {item.key.removeprefix("scaling/") for item in bucket.objects.all()}
+    assert {target, target.replace("eval.json", "ckpt")} <= stored
+    assert not (study / target).exists()
+    again = snakemake(endpoint, *options, "--", target, directory=study)
+    assert "Nothing to be done" in again.stdout + again.stderr
