@@ -135,9 +135,18 @@ def table(costs: Sequence[Cost]) -> str:
 
 
 def totals(costs: Sequence[Cost], gpus: Sequence[int]) -> list[str]:
-    """The sums, what each number of devices makes of them, and expected against real."""
+    """The sums by budget and in all, what more devices make of them, expected against real."""
+    lines = []
+    for budget in dict.fromkeys(cost.run.partition(".")[0] for cost in costs):
+        own = [cost for cost in costs if cost.run.partition(".")[0] == budget]
+        times = [cost.expected for cost in own if cost.expected is not None]
+        lines.append(
+            f"{budget}: {len(own)} trainings, {sum(c.flops for c in own) / 1e15:.3g} PFLOP, "
+            f"{max(c.memory for c in own) / 2**30:.3g} GiB, one after another "
+            f"{duration(sum(times) if len(times) == len(own) else None)}"
+        )
     flops = sum(cost.flops for cost in costs)
-    lines = [f"total: {len(costs)} trainings, {flops / 1e15:.3g} PFLOP"]
+    lines.append(f"total: {len(costs)} trainings, {flops / 1e15:.3g} PFLOP")
     known = [cost.expected for cost in costs if cost.expected is not None]
     if len(known) < len(costs):
         lines.append(

@@ -75,7 +75,8 @@ def test_without_a_measurement_no_time_is_invented(tmp_path: Path) -> None:
     assert cost.expected is None
     assert cost.memory == 16 * cost.parameters
     lines = plan.totals([cost], [1, 8])
-    assert len(lines) == 2 and "--device-flops" in lines[1]
+    assert len(lines) == 3 and "--device-flops" in lines[2]
+    assert lines[0].endswith("one after another -")
 
 
 def test_the_makespan_is_never_below_the_longest_job_nor_below_an_even_share() -> None:
@@ -93,6 +94,20 @@ def test_the_printed_plan_has_every_job_and_the_total(
     printed = capsys.readouterr().out
     assert printed.count(EXPERIMENT) == 9
     assert "2m.seed44" in printed and "total: 9 trainings" in printed and "8 devices" in printed
+
+
+def test_the_totals_of_the_budgets_add_up_to_the_grids() -> None:
+    def job(run: str, flops: float) -> plan.Cost:
+        return plan.Cost(EXPERIMENT, run, 1, flops, 2**30, flops / 1e12, "FLOP/s", None)
+
+    jobs = [job("2m", 1e15), job("2m.seed43", 2e15), job("20m", 7e15)]
+    lines = plan.totals(jobs, [2])
+    assert lines == [
+        "2m: 2 trainings, 3 PFLOP, 1 GiB, one after another 50.0 min",
+        "20m: 1 trainings, 7 PFLOP, 1 GiB, one after another 1.9 h",
+        "total: 3 trainings, 10 PFLOP",
+        "2 devices: 1.9 h",
+    ]
 
 
 def test_an_impossible_speed_or_count_is_refused() -> None:

@@ -2,6 +2,9 @@
 
 import shutil
 
+# Read once: a thousand trainings would read a thousand times what pip wrote down.
+VERSIONS = versions_of(COMPUTING_PACKAGES)
+
 
 def configured(path_of):
     """The experiment's own path, read from its config: `configured(lambda data: data.prices)`."""
@@ -19,7 +22,7 @@ def run_identity(wildcards):
     budget, seed = configs.split_run_name(wildcards.run, own.seed)
     asked = configs.training_identity(own, MODELS[budget])
     asked["training"] |= {"param_budget": budget, "seed": seed}
-    return identity("train", versions=versions_of(COMPUTING_PACKAGES), **asked)
+    return identity("train", versions=VERSIONS, **asked)
 
 
 def budget_of(wildcards):

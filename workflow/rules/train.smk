@@ -19,7 +19,7 @@ rule find_batch_size:
         # Not the search's own code: what was found stays until what it depends on changes.
         identity=lambda wildcards: identity(
             "model",
-            versions=versions_of(COMPUTING_PACKAGES),
+            versions=VERSIONS,
             model=configs.as_dict(MODELS[wildcards.budget]),
             window=configs.as_dict(EXPERIMENTS[wildcards.experiment].window),
             batch_size=EXPERIMENTS[wildcards.experiment].optimiser.batch_size,
@@ -37,6 +37,7 @@ rule train:
     input:
         prices=configured(lambda data: data.prices),
         features=configured(lambda data: data.features),
+        features_record=configured(lambda data: data.features.with_suffix(".json")),
         stamp="results/{experiment}/data.md5",
         batch_size=lambda wildcards: f"results/{wildcards.experiment}/{budget_of(wildcards)}"
         ".batch_size.json",
@@ -71,6 +72,7 @@ rule sweep:
     input:
         prices=configured(lambda data: data.prices),
         features=configured(lambda data: data.features),
+        features_record=configured(lambda data: data.features.with_suffix(".json")),
         stamp="results/{experiment}/data.md5",
         batch_size="results/{experiment}/{budget}.batch_size.json",
     output:
