@@ -405,6 +405,11 @@ def split_run_name(run: str, own_seed: int) -> tuple[str, int]:
     return budget, int(seed) if seed else own_seed
 
 
+def features_record(features: Path) -> Path:
+    """Where the record of a features file stands: beside it, `.json`."""
+    return features.with_suffix(".json")
+
+
 def artefact(experiment: str, run: str, suffix: str) -> Path:
     """`('daily/threshold_1pct', '2m', 'ckpt')` -> `results/daily/threshold_1pct/2m.ckpt`."""
     return RESULTS_ROOT / experiment / f"{run}.{suffix}"

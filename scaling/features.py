@@ -13,7 +13,7 @@ import numpy.typing as npt
 import pandas as pd
 import talib
 
-from scaling.config import TrainingConfig
+from scaling.config import TrainingConfig, features_record
 from scaling.errors import UserError
 from scaling.manifest import verify
 from scaling.record import code_digest, file_md5, read_json
@@ -188,11 +188,6 @@ def build_features(prices: Frame) -> Frame:
     return features
 
 
-def features_record(path: str | Path) -> Path:
-    """Where the record of a features file stands: beside it, `.json`."""
-    return Path(path).with_suffix(".json")
-
-
 def load_features(path: str | Path) -> Frame:
     """The feature table, float64 [rows, 20], indexed by date; a `UserError` if it is another's."""
     features = _read_parquet(Path(path))
@@ -213,7 +208,7 @@ def verify_features(path: str | Path, prices_md5: str) -> str:
 
     Raises `UserError` saying which of the three does not hold, and how to build it again.
     """
-    record_path = features_record(path)
+    record_path = features_record(Path(path))
     for file in (Path(path), record_path):
         if not file.is_file():
             raise UserError(f"{file}: no such file; {_rebuild(path)}")

@@ -7,6 +7,7 @@
 import argparse
 from pathlib import Path
 
+from scaling.config import features_record
 from scaling.errors import UserError, run_command
 from scaling.manifest import verify
 from scaling.record import code_digest, file_md5, provenance, write_json, write_parquet
@@ -50,7 +51,7 @@ def main(argv: list[str] | None = None) -> None:
         "code_digest": code_digest("features"),
         **provenance(),
     }
-    write_json(f.features_record(args.output), record)
+    write_json(features_record(args.output), record)
     print(
         f"wrote {args.output}: {len(features):,} days, {first} to {last}, {features.shape[1]} "
         f"features (the first {f.ROWS_DROPPED} of {len(prices):,} days only fill the averages); "

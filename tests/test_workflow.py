@@ -127,6 +127,15 @@ def test_touched_prices_train_nothing(study: Path) -> None:
     assert times == [(study / target).stat().st_mtime_ns for target in (TINY, OTHER)]
 
 
+def test_features_made_again_with_the_same_result_train_nothing(study: Path) -> None:
+    command = study / "scaling/prepare.py"
+    replace(command, '"kind": "features",', '"kind": "features", "remade": True,')
+    assert any(job.startswith("features") for job in planned(study))
+    before = (study / "data/processed/v1/SPY_features_a20.json").read_bytes()
+    assert trainings(made(study)) == set()
+    assert (study / "data/processed/v1/SPY_features_a20.json").read_bytes() != before
+
+
 def test_one_changed_price_fails_at_the_manifest_and_its_return_trains_nothing(
     study: Path,
 ) -> None:

@@ -11,6 +11,15 @@ def configured(path_of):
     return lambda wildcards: str(path_of(EXPERIMENTS[wildcards.experiment].data))
 
 
+def features_record_of(wildcards):
+    """What the features were made from, which each command checks.
+
+    `ancient` where the stamp is an input too: features that are made again and come out the same
+    have another record, and retrain nothing.
+    """
+    return str(configs.features_record(EXPERIMENTS[wildcards.experiment].data.features))
+
+
 def identity(module, **parts):
     """One JSON string for `params`: Snakemake takes two params that swap values for equal."""
     return json.dumps({"code": code_digest(module), **parts}, sort_keys=True)

@@ -28,7 +28,7 @@ checkpoint check_manifest:
         prices=configured(lambda data: data.prices),
         manifest=configured(lambda data: data.manifest),
         features=configured(lambda data: data.features),
-        features_record=configured(lambda data: data.features.with_suffix(".json")),
+        features_record=features_record_of,
     output:
         "results/{experiment}/data.md5",
     log:

@@ -5,7 +5,7 @@ rule evaluate:
     input:
         prices=configured(lambda data: data.prices),
         features=configured(lambda data: data.features),
-        features_record=configured(lambda data: data.features.with_suffix(".json")),
+        features_record=ancient(features_record_of),
         stamp="results/{experiment}/data.md5",
         checkpoint="results/{experiment}/{run}.ckpt",
     output:
@@ -31,7 +31,7 @@ rule baselines:
     input:
         prices=configured(lambda data: data.prices),
         features=configured(lambda data: data.features),
-        features_record=configured(lambda data: data.features.with_suffix(".json")),
+        features_record=ancient(features_record_of),
         stamp="results/{experiment}/data.md5",
     output:
         predictions="results/{experiment}/baselines.predictions.parquet",
@@ -61,7 +61,7 @@ rule shuffled_control:
     input:
         prices=configured(lambda data: data.prices),
         features=configured(lambda data: data.features),
-        features_record=configured(lambda data: data.features.with_suffix(".json")),
+        features_record=ancient(features_record_of),
         stamp="results/{experiment}/data.md5",
         batch_size="results/{experiment}/{budget}.batch_size.json",
     output:

@@ -37,7 +37,7 @@ rule train:
     input:
         prices=configured(lambda data: data.prices),
         features=configured(lambda data: data.features),
-        features_record=configured(lambda data: data.features.with_suffix(".json")),
+        features_record=ancient(features_record_of),
         stamp="results/{experiment}/data.md5",
         batch_size=lambda wildcards: f"results/{wildcards.experiment}/{budget_of(wildcards)}"
         ".batch_size.json",
@@ -72,7 +72,7 @@ rule sweep:
     input:
         prices=configured(lambda data: data.prices),
         features=configured(lambda data: data.features),
-        features_record=configured(lambda data: data.features.with_suffix(".json")),
+        features_record=ancient(features_record_of),
         stamp="results/{experiment}/data.md5",
         batch_size="results/{experiment}/{budget}.batch_size.json",
     output:
