@@ -57,45 +57,6 @@ class Probe:
     ceiling: int
 
 
-def free_memory(device: str) -> int:
-    """Bytes a new process may take on `device` now; cgroup limits (Slurm, containers) count."""
-    import torch
-
-    if device == "cuda":
-        return int(torch.cuda.mem_get_info()[0])
-    if device == "mps":
-        return int(torch.mps.recommended_max_memory())
-    import psutil
-
-    return min(int(psutil.virtual_memory().available), *cgroup_free_memory())
-
-
-def cgroup_free_memory(
-    membership: Path = Path("/proc/self/cgroup"), root: Path = Path("/sys/fs/cgroup")
-) -> list[int]:
-    """Bytes left below every memory limit on this process, cgroup v1 and v2; cache is not use."""
-    left = [sys.maxsize]
-    for line in membership.read_text().splitlines() if membership.is_file() else ():
-        _, controllers, path = line.split(":", 2)
-        if controllers == "":
-            top, limit, usage = root, "memory.max", "memory.current"
-        elif controllers == "memory":
-            top, limit, usage = root / "memory", "memory.limit_in_bytes", "memory.usage_in_bytes"
-        else:
-            continue
-        folder = top / path.lstrip("/")
-        for group in (folder, *folder.parents):
-            try:
-                allowed = (group / limit).read_text().strip()
-                used = int((group / usage).read_text())
-                stat = dict(x.split() for x in (group / "memory.stat").read_text().splitlines())
-            except OSError:
-                continue  # a container sees only its own part of the tree
-            if allowed != "max":
-                left.append(max(0, int(allowed) - used + int(stat.get("inactive_file", 0))))
-    return left
-
-
 def limit_memory(device: str, ceiling: int) -> None:
     """Hold this process to `ceiling` bytes, so that a size too big fails here and nowhere else."""
     import torch
@@ -339,7 +300,7 @@ def main(argv: list[str] | None = None) -> None:
 
         forkserver.ensure_running()  # imports torch while this process does
 
-    from scaling.device import choose_device, choose_precision, device_name
+    from scaling.device import choose_device, choose_precision, device_name, free_memory
     from scaling.features import FEATURE_NAMES
 
     device = choose_device(arguments.device or config.device)

@@ -11,6 +11,7 @@ from types import SimpleNamespace
 import psutil
 import pytest
 
+from scaling import device
 from scaling import find_batch_size as fbs
 from scaling.config import ModelConfig, OptimiserConfig, WindowConfig, load_config
 from scaling.errors import UserError
@@ -295,7 +296,7 @@ def test_a_cgroups_memory_limit_counts_and_its_cache_is_free(tmp_path, line, fol
     (group / usage).write_text("700\n")
     (group / "memory.stat").write_text("anon 600\ninactive_file 50\n")
     (tmp_path / "cgroup").write_text(line)
-    assert min(fbs.cgroup_free_memory(tmp_path / "cgroup", tmp_path / "root")) == 350
+    assert min(device.cgroup_free_memory(tmp_path / "cgroup", tmp_path / "root")) == 350
 
 
 def test_a_cgroup_without_a_limit_limits_nothing(tmp_path):
@@ -303,4 +304,4 @@ def test_a_cgroup_without_a_limit_limits_nothing(tmp_path):
     (tmp_path / "memory.current").write_text("700\n")
     (tmp_path / "memory.stat").write_text("inactive_file 50\n")
     (tmp_path / "cgroup").write_text("0::/\n")
-    assert fbs.cgroup_free_memory(tmp_path / "cgroup", tmp_path) == [sys.maxsize]
+    assert device.cgroup_free_memory(tmp_path / "cgroup", tmp_path) == [sys.maxsize]

@@ -47,7 +47,7 @@ rule train:
         "logs/{experiment}/{run}.train.log",
     benchmark:
         "logs/benchmarks/{experiment}/{run}.train.tsv"
-    retries: 2
+    retries: 2 if workflow.is_main_process else 0  # a job on a node is retried as a job
     conda:
         "../../environment.yml"
     threads: training_threads
