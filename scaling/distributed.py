@@ -9,6 +9,7 @@ with and without.
 
 import math
 import os
+import socket
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -235,23 +236,36 @@ def joined(device: torch.device, sharded: bool = False) -> Iterator[Group]:
         dist.destroy_process_group()
 
 
+def too_large(parameters: int, free: int) -> bool:
+    """True if a model's state would take more than half of `free` bytes; activations need more."""
+    return STATE_BYTES * parameters > free / 2
+
+
+def free_port() -> int:
+    """One that nobody listens on now."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
+        return port
+
+
 def shared_if_large(
     group: Group, device: torch.device, parameters: int, say: Callable[[str], None]
 ) -> Group:
     """`group`, its processes sharing one model if its state would take half of a device's memory.
 
-    The other half is for activations. On a CPU the processes of a node divide its memory.
+    On a CPU the processes of a node divide its memory.
     """
     if group.size == 1 or group.sharded:
         return group
     sharers = 1 if device.type == "cuda" else int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     free = group.from_first(lambda: free_memory(device.type) // sharers)
-    state = STATE_BYTES * parameters
-    if state <= free / 2:
+    if not too_large(parameters, free):
         return group
     say(
-        f"weights, gradients and optimiser state need {state / GIB:.2f} GiB, more than half of the "
-        f"{free / GIB:.2f} GiB free for a process: the {group.size} processes share them (FSDP2)"
+        f"weights, gradients and optimiser state need {STATE_BYTES * parameters / GIB:.2f} GiB, "
+        f"more than half of the {free / GIB:.2f} GiB free for a process: the {group.size} "
+        "processes share them (FSDP2)"
     )
     return replace(group, sharded=True)
 

@@ -26,9 +26,11 @@ rule find_batch_size:
             device=EXPERIMENTS[wildcards.experiment].device,
             precision=EXPERIMENTS[wildcards.experiment].precision,
         ),
+        processes=lambda wildcards, resources: max(1, resources.get("gpu", 0)),
     shell:
         "exec python -m scaling.find_batch_size --config configs/{wildcards.experiment}.yaml"
-        " --param-budget {wildcards.budget} --output {output} > {log} 2>&1"
+        " --param-budget {wildcards.budget} --processes {params.processes} --output {output}"
+        " > {log} 2>&1"
 
 
 # The progress bar goes to the terminal, every message also to the log, and to a history beside it
