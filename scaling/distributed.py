@@ -1,4 +1,4 @@
-"""One training on several processes: `torchrun --nproc-per-node 2 -m scaling.train …`.
+"""One training on several processes: `torchrun --nproc-per-node 2 -m -- scaling.train …`.
 
 Each process computes a share of every optimiser batch; the gradients are averaged, so the batch,
 and with it the losses, stay those of one process. Only process 0 writes, logs and tracks.
@@ -224,7 +224,7 @@ def joined(device: torch.device, sharded: bool = False) -> Iterator[Group]:
         if sharded:
             raise UserError(
                 "--shard: one process has nobody to share with; allowed: two and more; type "
-                "torchrun --nproc-per-node 2 -m scaling.train --shard ..., or leave --shard out"
+                "torchrun --nproc-per-node 2 -m -- scaling.train --shard ..., or leave --shard out"
             )
         yield ALONE
         return
