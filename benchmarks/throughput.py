@@ -94,12 +94,11 @@ def ours(cell: Cell, device: Any, shape: Any, window: Any, after_step: Step) -> 
     import numpy as np
     import torch
 
-    from scaling.capture import captured
     from scaling.config import load_config
     from scaling.dataset import WindowDataset
     from scaling.device import tune
     from scaling.model import build_model
-    from scaling.trainer import make_optimiser, optimiser_step
+    from scaling.trainer import make_optimiser, optimiser_step, prepared
 
     tune(device)
     config = load_config(SHIPPED).optimiser
@@ -113,12 +112,11 @@ def ours(cell: Cell, device: Any, shape: Any, window: Any, after_step: Step) -> 
         threshold=0.01,
         horizon=1,
     ).to(device)
-    model = build_model(shape, window, CHANNELS).to(device)
+    model = build_model(shape, window, CHANNELS)
+    order = torch.randperm(samples).add(window.warmup).to(device)
+    stepped = prepared(model, dataset, order[: cell["batch"]], cell["precision"], sys.exit)
     optimiser = make_optimiser(model, config)
     optimiser.param_groups[0]["lr"] = optimiser.param_groups[1]["lr"] = 1e-4
-    order = torch.randperm(samples).add(window.warmup).to(device)
-    windows, _ = dataset.batch(order[: cell["batch"]])
-    stepped = captured(model, windows, cell["precision"], sys.exit)
     for days in order.split(cell["batch"]):
         optimiser_step(
             stepped,

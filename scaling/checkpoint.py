@@ -107,14 +107,21 @@ class ResumeStore:
     def __init__(self, directory: str | Path) -> None:
         self.directory = Path(directory)
 
+    def _path(self, step: int) -> Path:
+        return self.directory / f"step-{step:09d}.state"
+
     def _states(self) -> list[Path]:
         return sorted(self.directory.glob("step-*.state"))
 
     def save(self, step: int, content: dict[str, Any]) -> None:
         """Write one state; older ones go only once it is safe on disk."""
-        save(self.directory / f"step-{step:09d}.state", content)
+        save(self._path(step), content)
         for old in self._states()[: -self.KEPT]:
             old.unlink(missing_ok=True)
+
+    def at(self, step: int) -> dict[str, Any]:
+        """The state saved at `step`, as another process has found it."""
+        return load(self._path(step))
 
     def load(self) -> tuple[dict[str, Any] | None, list[str]]:
         """The newest undamaged state, or None, and a line for each damaged one passed over.

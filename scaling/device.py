@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Literal
 
+import psutil
 import torch
 
 from scaling.errors import UserError
@@ -43,6 +44,41 @@ def device_name(device: torch.device) -> str:
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
     return platform.processor() or platform.machine()
+
+
+def free_memory(device: str) -> int:
+    """Bytes a new process may take on `device` now; cgroup limits (Slurm, containers) count."""
+    if device == "cuda":
+        return int(torch.cuda.mem_get_info()[0])
+    if device == "mps":
+        return int(torch.mps.recommended_max_memory())
+    return min(int(psutil.virtual_memory().available), *cgroup_free_memory())
+
+
+def cgroup_free_memory(
+    membership: Path = Path("/proc/self/cgroup"), root: Path = Path("/sys/fs/cgroup")
+) -> list[int]:
+    """Bytes left below every memory limit on this process, cgroup v1 and v2; cache is not use."""
+    left = [sys.maxsize]
+    for line in membership.read_text().splitlines() if membership.is_file() else ():
+        _, controllers, path = line.split(":", 2)
+        if controllers == "":
+            top, limit, usage = root, "memory.max", "memory.current"
+        elif controllers == "memory":
+            top, limit, usage = root / "memory", "memory.limit_in_bytes", "memory.usage_in_bytes"
+        else:
+            continue
+        folder = top / path.lstrip("/")
+        for group in (folder, *folder.parents):
+            try:
+                allowed = (group / limit).read_text().strip()
+                used = int((group / usage).read_text())
+                stat = dict(x.split() for x in (group / "memory.stat").read_text().splitlines())
+            except OSError:
+                continue  # a container sees only its own part of the tree
+            if allowed != "max":
+                left.append(max(0, int(allowed) - used + int(stat.get("inactive_file", 0))))
+    return left
 
 
 def choose_precision(asked: str, device: torch.device) -> Precision:

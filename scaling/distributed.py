@@ -1,20 +1,22 @@
-"""One training on several processes: `torchrun --nproc-per-node 2 -m scaling.train …`.
+"""One training on several processes: `torchrun --nproc-per-node 2 -m -- scaling.train …`.
 
 Each process computes a share of every optimiser batch; the gradients are averaged, so the batch,
 and with it the losses, stay those of one process. Only process 0 writes, logs and tracks.
-With `--shard` each process also keeps only a share of the weights, gradients and optimiser state
-(FSDP2); what is saved is gathered, so that files are the same with and without.
+Where weights, gradients and optimiser state would fill half of a device, or with `--shard`, each
+process keeps only a share of them (FSDP2); what is saved is gathered, so that files are the same
+with and without.
 """
 
 import math
 import os
+import socket
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -26,9 +28,14 @@ from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.nn.parallel import DistributedDataParallel
 
+from scaling.device import free_memory
 from scaling.errors import UserError
 
+T = TypeVar("T")
 TIMEOUT = timedelta(minutes=30)  # of a collective; the first waits for every process's imports
+
+STATE_BYTES = 16  # a parameter: fp32 weight, gradient and Adam's two moments
+GIB = 2**30
 
 
 @dataclass(frozen=True)
@@ -145,6 +152,36 @@ class Group:
             dist.broadcast(torch.from_numpy(values), src=0, group=self.control)
         return values
 
+    def from_first(self, ask: Callable[[], T]) -> T:
+        """The first process's answer, or its `UserError`, in all: only it asks.
+
+        What is on a shared disk looks older from another node for a while.
+        """
+        answer: list[Any] = [None]
+        if self.first:
+            try:
+                answer = [ask()]
+            except UserError as error:
+                answer = [error]
+        if self.size > 1:
+            dist.broadcast_object_list(answer, src=0, group=self.control)
+        if isinstance(answer[0], UserError):
+            raise answer[0]
+        found: T = answer[0]
+        return found
+
+    def refuse_other_than_first(self, identity: dict[str, Any]) -> None:
+        """A `UserError` in all processes if one would compute something else than the first."""
+        expected = self.from_first(lambda: identity)
+        differing = sorted(key for key in identity if identity[key] != expected[key])
+        if self.any(bool(differing)):
+            raise UserError(
+                f"a process of this training differs from the first in {', '.join(differing)}; "
+                "allowed: the same files, packages and kind of device on every node"
+                if differing
+                else "another process of this training differs from the first; its line says how"
+            )
+
     def wait(self) -> None:
         """Until every process is here."""
         if self.size > 1:
@@ -187,7 +224,7 @@ def joined(device: torch.device, sharded: bool = False) -> Iterator[Group]:
         if sharded:
             raise UserError(
                 "--shard: one process has nobody to share with; allowed: two and more; type "
-                "torchrun --nproc-per-node 2 -m scaling.train --shard ..., or leave --shard out"
+                "torchrun --nproc-per-node 2 -m -- scaling.train --shard ..., or leave --shard out"
             )
         yield ALONE
         return
@@ -197,6 +234,40 @@ def joined(device: torch.device, sharded: bool = False) -> Iterator[Group]:
         yield Group(dist.get_rank(), dist.get_world_size(), control, sharded)
     finally:
         dist.destroy_process_group()
+
+
+def too_large(parameters: int, free: int) -> bool:
+    """True if a model's state would take more than half of `free` bytes; activations need more."""
+    return STATE_BYTES * parameters > free / 2
+
+
+def free_port() -> int:
+    """One that nobody listens on now."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
+        return port
+
+
+def shared_if_large(
+    group: Group, device: torch.device, parameters: int, say: Callable[[str], None]
+) -> Group:
+    """`group`, its processes sharing one model if its state would take half of a device's memory.
+
+    On a CPU the processes of a node divide its memory.
+    """
+    if group.size == 1 or group.sharded:
+        return group
+    sharers = 1 if device.type == "cuda" else int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    free = group.from_first(lambda: free_memory(device.type) // sharers)
+    if not too_large(parameters, free):
+        return group
+    say(
+        f"weights, gradients and optimiser state need {STATE_BYTES * parameters / GIB:.2f} GiB, "
+        f"more than half of the {free / GIB:.2f} GiB free for a process: the {group.size} "
+        "processes share them (FSDP2)"
+    )
+    return replace(group, sharded=True)
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 Doubles from 8 until memory is full or the optimiser's batch is reached, and takes the fastest size
 that fits. Each size does three real training steps in a process of its own, under a memory ceiling.
+With `--processes N` in N processes that train together, and share a model too large for one.
 """
 
 import argparse
@@ -15,20 +16,27 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
-from dataclasses import dataclass
-from multiprocessing.connection import Connection
+from dataclasses import dataclass, replace
+from multiprocessing.connection import Connection, wait
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from scaling import config as configs
 from scaling.errors import UserError, run_command
 from scaling.record import fingerprint, provenance, read_json, write_json
+
+if TYPE_CHECKING:
+    import torch
+
+    from scaling.distributed import Group
 
 FIRST_SIZE = 8
 STEPS = 3  # the first warms up, the faster of the others is timed
 HEADROOM = 0.125  # of the free memory, left to the rest of the machine
 AS_FAST = 0.95  # a size this close to the fastest is as fast, and the smaller one needs less memory
 TIMEOUT = 300.0
+GRACE = 5.0  # seconds; a process that ran out of memory takes the others along, and is to be heard
+SAID_FIRST = ("out of memory", "error", "timeout", "ok")  # the first of these that a process tells
 MEMORY_ERRORS = (
     "CUDA out of memory",
     "MPS backend out of memory",
@@ -55,45 +63,10 @@ class Probe:
     precision: Literal["fp32", "bf16"]
     seed: int
     ceiling: int
-
-
-def free_memory(device: str) -> int:
-    """Bytes a new process may take on `device` now; cgroup limits (Slurm, containers) count."""
-    import torch
-
-    if device == "cuda":
-        return int(torch.cuda.mem_get_info()[0])
-    if device == "mps":
-        return int(torch.mps.recommended_max_memory())
-    import psutil
-
-    return min(int(psutil.virtual_memory().available), *cgroup_free_memory())
-
-
-def cgroup_free_memory(
-    membership: Path = Path("/proc/self/cgroup"), root: Path = Path("/sys/fs/cgroup")
-) -> list[int]:
-    """Bytes left below every memory limit on this process, cgroup v1 and v2; cache is not use."""
-    left = [sys.maxsize]
-    for line in membership.read_text().splitlines() if membership.is_file() else ():
-        _, controllers, path = line.split(":", 2)
-        if controllers == "":
-            top, limit, usage = root, "memory.max", "memory.current"
-        elif controllers == "memory":
-            top, limit, usage = root / "memory", "memory.limit_in_bytes", "memory.usage_in_bytes"
-        else:
-            continue
-        folder = top / path.lstrip("/")
-        for group in (folder, *folder.parents):
-            try:
-                allowed = (group / limit).read_text().strip()
-                used = int((group / usage).read_text())
-                stat = dict(x.split() for x in (group / "memory.stat").read_text().splitlines())
-            except OSError:
-                continue  # a container sees only its own part of the tree
-            if allowed != "max":
-                left.append(max(0, int(allowed) - used + int(stat.get("inactive_file", 0))))
-    return left
+    processes: int = 1
+    sharded: bool = False
+    rank: int = 0
+    port: int = 0  # where the processes of one probe meet
 
 
 def limit_memory(device: str, ceiling: int) -> None:
@@ -130,22 +103,22 @@ def peak_memory(device: str) -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
-def real_steps(probe: Probe, micro_batch: int) -> Result:
+def real_steps(probe: Probe, micro_batch: int, group: "Group") -> Result:
     """Three training steps as the trainer does them, on random windows of the right shape."""
     import torch
 
     from scaling import trainer
-    from scaling.capture import captured
     from scaling.dataset import WindowDataset
     from scaling.device import tune
     from scaling.model import build_model
 
     limit_memory(probe.device, probe.ceiling)
-    device = torch.device(probe.device)
+    device = device_of(probe)
     tune(device)
     torch.manual_seed(probe.seed)
     warmup = probe.window.warmup
-    rows = warmup + micro_batch + 1
+    samples = group.size * micro_batch
+    rows = warmup + samples + 1
     dataset = WindowDataset(
         torch.randn(rows, probe.n_channels),
         torch.rand(rows).numpy() + 1.0,
@@ -154,10 +127,10 @@ def real_steps(probe: Probe, micro_batch: int) -> Result:
         threshold=0.01,
         horizon=1,
     ).to(device)
-    days = torch.arange(warmup, warmup + micro_batch, device=device)
-    model = build_model(probe.model, probe.window, probe.n_channels).to(device)
+    days = torch.arange(warmup, warmup + samples, device=device)
+    model = build_model(probe.model, probe.window, probe.n_channels)
+    stepped = trainer.prepared(model, dataset, days[:micro_batch], probe.precision, group=group)
     optimiser = trainer.make_optimiser(model, probe.optimiser)
-    stepped = captured(model, dataset.batch(days)[0], probe.precision, print)
     seconds = []
     for _ in range(STEPS):
         start = time.perf_counter()
@@ -169,6 +142,7 @@ def real_steps(probe: Probe, micro_batch: int) -> Result:
             micro_batch=micro_batch,
             precision=probe.precision,
             gradient_clip=probe.optimiser.gradient_clip,
+            group=group,
         )
         loss.item()  # waits for the device
         seconds.append(time.perf_counter() - start)
@@ -180,7 +154,7 @@ def real_steps(probe: Probe, micro_batch: int) -> Result:
         "status": "ok",
         "peak_bytes": peak,
         "seconds_per_step": fastest,
-        "samples_per_second": micro_batch / fastest,
+        "samples_per_second": samples / fastest,
     }
 
 
@@ -196,17 +170,39 @@ def leave_with_parent(connection: Connection) -> None:
     os._exit(1)
 
 
+def device_of(probe: Probe) -> "torch.device":
+    """Each process of a probe has a GPU of its own."""
+    import torch
+
+    together = probe.device == "cuda" and probe.processes > 1
+    return torch.device("cuda", probe.rank) if together else torch.device(probe.device)
+
+
 def _in_child(probe: Probe, micro_batch: int, connection: Connection) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C ends the parent, and that ends this
 
     threading.Thread(target=leave_with_parent, args=(connection,), daemon=True).start()
+    if probe.processes > 1:  # as torchrun says it
+        meeting = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(probe.port)}
+        os.environ |= meeting | {"RANK": str(probe.rank), "WORLD_SIZE": str(probe.processes)}
     try:
-        result = real_steps(probe, micro_batch)
+        from scaling.distributed import joined
+
+        with joined(device_of(probe), probe.sharded) as group:
+            try:
+                connection.send(real_steps(probe, micro_batch, group))
+            except BaseException as error:
+                # Said before the group is left: the others would fail for want of this one.
+                connection.send(_failure(error))
+                os._exit(1)
     except BaseException as error:
-        result = {"status": "error", "detail": traceback.format_exc()}
-        if is_memory_error(error):
-            result = {"status": "out of memory", "detail": str(error).strip().splitlines()[0]}
-    connection.send(result)
+        connection.send(_failure(error))
+
+
+def _failure(error: BaseException) -> Result:
+    if is_memory_error(error):
+        return {"status": "out of memory", "detail": str(error).strip().splitlines()[0]}
+    return {"status": "error", "detail": "".join(traceback.format_exception(error))}
 
 
 @functools.cache
@@ -225,29 +221,67 @@ def run_probe(
     timeout: float = TIMEOUT,
     work: Callable[[Probe, int, Connection], None] = _in_child,
 ) -> Result:
-    """One size in a process of its own; an error that is not about memory is raised as itself."""
-    ours, theirs = _context().Pipe()
-    process = _context().Process(target=work, args=(probe, micro_batch, theirs), daemon=True)
-    process.start()
-    theirs.close()
-    result: Result = {"status": "timeout", "detail": f"no result after {timeout:g} s"}
+    """One size in processes of its own; an error that is not about memory is raised as itself.
+
+    Of several the slowest and largest counts, and one that does not fit speaks for all.
+    """
+    from scaling.distributed import free_port
+
+    port = free_port() if probe.processes > 1 else 0
+    running: dict[Connection, Any] = {}
     try:
-        if ours.poll(timeout):
-            result = ours.recv()
-    except EOFError:
-        process.join()
-        result = {"status": "error", "detail": f"ended with exit code {process.exitcode}"}
-        if process.exitcode == -signal.SIGKILL:
-            result = {"status": "out of memory", "detail": "killed by the kernel (exit code -9)"}
+        for rank in range(probe.processes):
+            ours, theirs = _context().Pipe()
+            member = replace(probe, rank=rank, port=port)
+            process = _context().Process(
+                target=work, args=(member, micro_batch, theirs), daemon=True
+            )
+            process.start()
+            theirs.close()
+            running[ours] = process
+        results = _results(running, time.monotonic() + timeout)
     finally:
-        process.kill()
-        process.join()
-        process.close()
-        ours.close()
+        for connection, process in running.items():
+            process.kill()
+            process.join()
+            process.close()
+            connection.close()
+    if len(results) < probe.processes and all(r["status"] == "ok" for r in results):
+        results.append({"status": "timeout", "detail": f"no result after {timeout:g} s"})
+    result = next(r for status in SAID_FIRST for r in results if r["status"] == status)
     if result["status"] == "error":
         raise RuntimeError(f"the probe of micro-batch {micro_batch} failed: {result['detail']}")
     empty = {"peak_bytes": None, "seconds_per_step": None, "samples_per_second": None}
-    return {"micro_batch": micro_batch, **empty, **result}
+    worst = {}
+    if result["status"] == "ok":
+        worst = {
+            "peak_bytes": max(r["peak_bytes"] for r in results),
+            "seconds_per_step": max(r["seconds_per_step"] for r in results),
+            "samples_per_second": min(r["samples_per_second"] for r in results),
+        }
+    return {"micro_batch": micro_batch, **empty, **result, **worst}
+
+
+def _results(running: dict[Connection, Any], deadline: float) -> list[Result]:
+    """What the processes tell until `deadline`; after one's failure the others have little time."""
+    results: list[Result] = []
+    silent = dict(running)
+    while silent and (ready := wait(list(silent), max(0.0, deadline - time.monotonic()))):
+        for connection in ready:
+            assert isinstance(connection, Connection)
+            process = silent.pop(connection)
+            try:
+                results.append(connection.recv())
+            except (EOFError, ConnectionResetError):
+                process.join()
+                result = {"status": "error", "detail": f"ended with exit code {process.exitcode}"}
+                if process.exitcode == -signal.SIGKILL:
+                    detail = "killed by the kernel (exit code -9)"
+                    result = {"status": "out of memory", "detail": detail}
+                results.append(result)
+        if any(result["status"] != "ok" for result in results):
+            deadline = min(deadline, time.monotonic() + GRACE)
+    return results
 
 
 def search(try_size: Callable[[int], Result], batch_size: int, limit: int) -> list[Result]:
@@ -281,23 +315,30 @@ def choose(tried: list[Result], batch_size: int) -> int:
     return int(min(r["micro_batch"] for r in usable if r["samples_per_second"] >= AS_FAST * best))
 
 
-def refuse_nothing_fits(budget: str, probe: Probe, tried: list[Result]) -> None:
-    """A `UserError` with the memory needed at least and the memory there is, if no size fits."""
-    if _fits(tried):
-        return
+def parameters_of(model: configs.ModelConfig, window: configs.WindowConfig, n_channels: int) -> int:
+    """Counted without taking memory for them."""
     import torch
 
     from scaling.model import build_model, count_parameters
 
     with torch.device("meta"):
-        parameters = count_parameters(build_model(probe.model, probe.window, probe.n_channels))
-    needed = 16 * parameters  # fp32 weights, gradients and Adam's two moments
+        return count_parameters(build_model(model, window, n_channels))
+
+
+def refuse_nothing_fits(budget: str, probe: Probe, tried: list[Result]) -> None:
+    """A `UserError` with the memory needed at least and the memory there is, if no size fits."""
+    if _fits(tried):
+        return
+    from scaling.distributed import STATE_BYTES
+
+    parameters = parameters_of(probe.model, probe.window, probe.n_channels)
+    needed = STATE_BYTES * parameters / (probe.processes if probe.sharded else 1)
     told = "; ".join(f"{r['micro_batch']}: {r['status']}, {r['detail']}" for r in tried)
     raise UserError(
         f"{budget}: no micro-batch fits, not even {tried[-1]['micro_batch']} ({told}); "
         f"weights, gradients and Adam alone need {needed / GIB:.2f} GiB, activations come on top; "
-        f"allowed here: {probe.ceiling / GIB:.2f} GiB on {probe.device}; free memory, or type a "
-        "smaller --param-budget"
+        f"allowed here: {probe.ceiling / GIB:.2f} GiB on {probe.device}; free memory, type a "
+        f"smaller --param-budget, or share it: --processes {2 * probe.processes}"
     )
 
 
@@ -313,6 +354,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     add("--param-budget", help="2m, 20m, ...: a file in configs/model (default: the config's)")
     add("--seed", type=int, help="of the random windows and weights (default: the config's)")
     add("--device", choices=("auto", "cpu", "cuda", "mps"), help="default: the config's")
+    add("--processes", type=int, default=1, help="that train together, a GPU each (default: 1)")
     add("--max", type=int, help="search no further (default: the config's optimiser batch)")
     add(
         "--timeout", type=float, default=TIMEOUT, help="seconds for one size (default: %(default)g)"
@@ -321,6 +363,8 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     arguments = parser.parse_args(argv)
     if arguments.max is not None and arguments.max < 1:
         raise UserError(f"--max: got {arguments.max}; allowed: 1 or more")
+    if arguments.processes < 1:
+        raise UserError(f"--processes: got {arguments.processes}; allowed: 1 or more")
     if not arguments.timeout > 0:
         raise UserError(f"--timeout: got {arguments.timeout}; allowed: seconds above 0")
     return arguments
@@ -341,12 +385,14 @@ def main(argv: list[str] | None = None) -> None:
 
         forkserver.ensure_running()  # imports torch while this process does
 
-    from scaling.device import choose_device, choose_precision, device_name
+    from scaling.device import choose_device, choose_precision, device_name, free_memory
     from scaling.features import FEATURE_NAMES
 
     device = choose_device(arguments.device or config.device)
     precision = choose_precision(config.precision, device)
-    limit = arguments.max or batch_size
+    processes = arguments.processes
+    share = max(1, batch_size // processes)
+    limit = arguments.max or share
     if limit > config.splits.min_samples:  # fewer samples than that are refused anyway
         from scaling.dataset import load_study
 
@@ -362,6 +408,8 @@ def main(argv: list[str] | None = None) -> None:
         "batch_size": batch_size,
         "limit": limit,
     }
+    if processes > 1:
+        identity["processes"] = processes
     asked = fingerprint(identity)
     following = f"next: snakemake {configs.artefact(experiment, budget, 'ckpt')}"
     if output.is_file() and read_json(output).get("fingerprint") == asked:
@@ -369,7 +417,18 @@ def main(argv: list[str] | None = None) -> None:
         print(f"{output} holds for this model and device: micro-batch {chosen}; {following}")
         return
 
-    ceiling = int(free_memory(device.type) * (1 - HEADROOM))
+    import torch
+
+    from scaling.distributed import too_large
+
+    gpus = torch.cuda.device_count() if device.type == "cuda" else processes
+    if gpus < processes:
+        raise UserError(f"--processes: got {processes}; allowed: a GPU each, and {gpus} are here")
+    # The processes of a CPU divide its memory.
+    free = free_memory(device.type) // (1 if device.type == "cuda" else processes)
+    ceiling = int(free * (1 - HEADROOM))
+    parameters = parameters_of(model, config.window, len(FEATURE_NAMES))
+    sharded = processes > 1 and too_large(parameters, free)
     probe = Probe(
         model,
         config.window,
@@ -379,6 +438,8 @@ def main(argv: list[str] | None = None) -> None:
         precision=precision,
         seed=config.seed,
         ceiling=ceiling,
+        processes=processes,
+        sharded=sharded,
     )
 
     def try_size(micro_batch: int) -> Result:
@@ -389,9 +450,9 @@ def main(argv: list[str] | None = None) -> None:
         return result
 
     start = time.monotonic()
-    tried = search(try_size, batch_size, limit)
+    tried = search(try_size, share, limit)
     refuse_nothing_fits(budget, probe, tried)
-    micro_batch = choose(tried, batch_size)
+    micro_batch = choose(tried, share)
     largest = max(result["micro_batch"] for result in _fits(tried))
     content = {
         "kind": "batch_size",
@@ -400,6 +461,8 @@ def main(argv: list[str] | None = None) -> None:
         **identity,
         "n_channels": probe.n_channels,
         "ceiling_bytes": ceiling,
+        "processes": processes,
+        "sharded": sharded,
         "timeout_seconds": arguments.timeout,
         "tried": tried,
         "largest": largest,

@@ -49,7 +49,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     add("--record", type=Path, help="run record (default: the output, with .json)")
     add("--log", type=Path, help="a file for every message; FILE.history keeps earlier tries")
     add("--threads", type=int, help="CPU threads (default: all)")
-    add("--shard", action="store_true", help="FSDP2: torchrun's processes share weights and state")
+    add("--shard", action="store_true", help="FSDP2 also where one device holds the whole state")
     add("--overwrite", action="store_true", help="replace a checkpoint of other settings")
     add("--stop-with-parent", action="store_true", help="save and stop if the caller is killed")
     arguments = parser.parse_args(argv)
@@ -183,7 +183,7 @@ def train_one(arguments: argparse.Namespace, say: Callable[[str], None], held: E
     from scaling.backends import RunInfo
     from scaling.dataset import load_study
     from scaling.device import choose_device, choose_precision, device_name, tune
-    from scaling.distributed import NoTracker, claimed_device, joined
+    from scaling.distributed import NoTracker, claimed_device, joined, shared_if_large
     from scaling.thermal import ThermalGuard
     from scaling.tracking import Trackers, open_trackers
 
@@ -208,6 +208,7 @@ def train_one(arguments: argparse.Namespace, say: Callable[[str], None], held: E
         "code_digest": code_digest("train"),
         "versions": versions_of(COMPUTING_PACKAGES),
     }
+    group.refuse_other_than_first(identity)
     identity_print = fingerprint(identity)
     output.parent.mkdir(parents=True, exist_ok=True)
     for block, days in study.samples.items():
@@ -217,6 +218,7 @@ def train_one(arguments: argparse.Namespace, say: Callable[[str], None], held: E
     model = models.build_model(model_config, config.window, channels)
     parameters = models.count_parameters(model)
     models.check_budget(config.param_budget, parameters)
+    group = shared_if_large(group, device, parameters, say)
     # What is known before the first step; `finished_record` adds what training found out.
     record = {
         "kind": "train",
@@ -254,13 +256,17 @@ def train_one(arguments: argparse.Namespace, say: Callable[[str], None], held: E
     )
     resume = configs.resume_directory(experiment, run)
     with sole_trainer(resume, output, say) if group.first else nullcontext():
-        group.wait()
         # Looked at under the lock: who waited for another trainer may find its work done.
-        if not arguments.overwrite and already_made(output, record_path, identity_print):
+        if not arguments.overwrite and group.from_first(
+            lambda: already_made(output, record_path, identity_print)
+        ):
             say(f"{output} is up to date (fingerprint {identity_print}): nothing to train")
             return 0
         store = checkpoint.ResumeStore(resume / identity_print)
-        state, problems = store.load()
+        state, problems = store.load() if group.first else (None, [])
+        step = group.from_first(lambda: state["progress"]["step"] if state else None)
+        if step is not None and not group.first:
+            state = store.at(step)
         for problem in problems:
             say(f"{problem}; the state before it is used")
         progress = state["progress"] if state else {}
@@ -326,6 +332,7 @@ def train_one(arguments: argparse.Namespace, say: Callable[[str], None], held: E
                     shutil.rmtree(states)
         except trainer.Stopped as stop:
             ending = ("stopped", str(stop))
+            held.callback(group.wait)  # else srun, at the first that leaves, ends who still writes
             say(f"stopped: {stop}; the same command resumes at step {stop.step:,}")
             return EXIT_STOPPED
         finally:

@@ -124,6 +124,24 @@ def make_optimiser(model: torch.nn.Module, config: OptimiserConfig) -> torch.opt
     return torch.optim.AdamW(groups, lr=0.0, betas=(0.9, 0.95), fused=True)
 
 
+def prepared(
+    model: torch.nn.Module,
+    dataset: WindowDataset,
+    days: torch.Tensor,
+    precision: Precision,
+    say: Callable[[str], None] = tqdm.write,
+    group: Group = ALONE,
+) -> torch.nn.Module:
+    """What `optimiser_step` calls for `model`, on the dataset's device: captured, or a group's.
+
+    `days` are one micro-batch. Neither DDP's nor FSDP's exchanges are recorded.
+    """
+    stepped = group.wrap(model, dataset.features.device)
+    if group.size > 1:
+        return stepped
+    return captured(stepped, dataset.batch(days)[0], precision, say)
+
+
 def optimiser_step(
     model: torch.nn.Module,
     optimiser: torch.optim.Optimizer,
@@ -137,7 +155,7 @@ def optimiser_step(
 ) -> torch.Tensor:
     """One step on `days`, in pieces of `micro_batch`; returns the mean loss, left on the device.
 
-    In a `group`, `model` is what its `wrap` gave, and each process computes its share of `days`.
+    `model` is what `prepared` gave; in a `group` each process computes its share of `days`.
     """
     optimiser.zero_grad(set_to_none=not isinstance(model, Captured))
     total = torch.zeros((), device=days.device)
@@ -210,11 +228,9 @@ def train(
     and `UserError` when the loss is no longer finite. On a CPU a run that was killed at any step
     and resumed ends with the same bits as one that was not.
     """
-    stepped = group.wrap(model.train(), device)
     dataset = study.dataset.to(device)
-    if stepped is model:  # neither DDP's nor FSDP's exchanges can be recorded
-        first = torch.from_numpy(study.samples["train"][:micro_batch]).to(device)
-        stepped = captured(model, dataset.batch(first)[0], precision, say)
+    first_days = torch.from_numpy(study.samples["train"][:micro_batch]).to(device)
+    stepped = prepared(model.train(), dataset, first_days, precision, say, group)
     optimiser = make_optimiser(model, config)
     order = [days.to(device) for days in sample_order(study.samples["train"], config.epochs, seed)]
     epoch_steps = math.ceil(len(order[0]) / config.batch_size)

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import multiprocessing
 import os
@@ -11,6 +12,7 @@ from types import SimpleNamespace
 import psutil
 import pytest
 
+from scaling import device
 from scaling import find_batch_size as fbs
 from scaling.config import ModelConfig, OptimiserConfig, WindowConfig, load_config
 from scaling.errors import UserError
@@ -159,6 +161,53 @@ def test_a_probe_that_hangs_is_ended_and_does_not_fit():
     assert multiprocessing.active_children() == []
 
 
+def pair(**changes):
+    """Two processes that train together, as one GPU each would."""
+    return dataclasses.replace(tiny(), processes=2, **changes)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sharded", [False, True])
+def test_processes_that_train_together_take_a_step_on_the_samples_of_both(sharded):
+    result = fbs.run_probe(pair(sharded=sharded), 4)
+    assert result["status"] == "ok" and result["peak_bytes"] > 0
+    steps_a_second = result["samples_per_second"] / (2 * 4)
+    assert steps_a_second == pytest.approx(1 / result["seconds_per_step"], rel=0.5)
+
+
+def test_a_probe_asked_to_shard_does():
+    with pytest.raises(RuntimeError, match="one process has nobody to share with"):
+        fbs.run_probe(dataclasses.replace(tiny(), sharded=True), 8)
+
+
+def second_is_small(probe, micro_batch, connection):
+    ceiling = probe.ceiling // (100 if probe.rank else 1)
+    fbs._in_child(dataclasses.replace(probe, ceiling=ceiling), micro_batch, connection)
+
+
+def second_is_killed(probe, micro_batch, connection):
+    if probe.rank:
+        os.kill(os.getpid(), signal.SIGKILL)
+    fbs._in_child(probe, micro_batch, connection)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("work", [second_is_small, second_is_killed])
+def test_memory_that_one_of_two_lacks_is_too_little_and_no_error_of_the_other(work):
+    assert fbs.run_probe(pair(), 8, work=work)["status"] == "out of memory"
+    assert multiprocessing.active_children() == []
+
+
+def one_tells(probe, micro_batch, connection):
+    if probe.rank:
+        hang(probe, micro_batch, connection)
+    connection.send({"status": "ok"})
+
+
+def test_two_of_whom_one_hangs_do_not_fit():
+    assert fbs.run_probe(pair(), 8, timeout=0.5, work=one_tells)["status"] == "timeout"
+
+
 def test_a_killed_search_leaves_no_probe_behind(tmp_path):
     pid_file = tmp_path / "pid"
     script = (
@@ -225,6 +274,17 @@ def test_the_json_says_what_was_tried_chosen_and_where(probed, tmp_path, capsys)
     assert found["ceiling_bytes"] < psutil.virtual_memory().total
     assert found["versions"]["torch"] and found["n_channels"] == 20
     assert "micro-batch 32" in capsys.readouterr().out.splitlines()[-1]
+
+
+@pytest.mark.parametrize(("free", "sharded"), [(10**12, False), (10**7, True)])
+def test_two_processes_divide_the_batch_and_a_model_too_large_for_one(
+    probed, tmp_path, monkeypatch, free, sharded
+):
+    monkeypatch.setattr(device, "free_memory", lambda name: 2 * free)
+    found = command(tmp_path / "2m.batch_size.json", "--processes", "2")
+    assert probed == [8, 16]
+    assert (found["processes"], found["sharded"]) == (2, sharded)
+    assert found["ceiling_bytes"] < free
 
 
 def test_the_search_stops_at_the_optimisers_batch_and_max_goes_on(probed, tmp_path):
@@ -295,7 +355,7 @@ def test_a_cgroups_memory_limit_counts_and_its_cache_is_free(tmp_path, line, fol
     (group / usage).write_text("700\n")
     (group / "memory.stat").write_text("anon 600\ninactive_file 50\n")
     (tmp_path / "cgroup").write_text(line)
-    assert min(fbs.cgroup_free_memory(tmp_path / "cgroup", tmp_path / "root")) == 350
+    assert min(device.cgroup_free_memory(tmp_path / "cgroup", tmp_path / "root")) == 350
 
 
 def test_a_cgroup_without_a_limit_limits_nothing(tmp_path):
@@ -303,4 +363,4 @@ def test_a_cgroup_without_a_limit_limits_nothing(tmp_path):
     (tmp_path / "memory.current").write_text("700\n")
     (tmp_path / "memory.stat").write_text("inactive_file 50\n")
     (tmp_path / "cgroup").write_text("0::/\n")
-    assert fbs.cgroup_free_memory(tmp_path / "cgroup", tmp_path) == [sys.maxsize]
+    assert device.cgroup_free_memory(tmp_path / "cgroup", tmp_path) == [sys.maxsize]

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import time
@@ -101,8 +102,11 @@ def finished(slurm: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_grid_reaches_its_report_through_slurm(finished: Path) -> None:
     assert (finished / REPORT).stat().st_size > 1000
     assert json.loads((finished / "results/daily/tiny/scaling_law.json").read_text())
-    submitted = (finished / "snakemake.log").read_text().count("has been submitted with SLURM")
-    assert submitted >= 11  # as many jobs as the grid has, the cancelled one's second try included
+    log = (finished / "snakemake.log").read_text()
+    assert "11 of 11 steps (100%) done" in log
+    # Features, stamp, baselines, two searches, three tries of two trainings; the judges are one.
+    assert log.count("has been submitted with SLURM") == 9
+    assert len(re.findall(r"Job \S+ has been submitted .*group_judge", log)) == 1
 
 
 def test_a_job_cancelled_in_mid_training_goes_on_to_the_same_weights(finished: Path) -> None:
@@ -129,3 +133,36 @@ def test_a_touched_input_trains_nothing(finished: Path) -> None:
     done = miniature.run(finished, *SNAKEMAKE, REPORT)
     assert "rule train:" not in done.stdout + done.stderr
     assert trained.stat().st_mtime_ns == before
+
+
+SHORT_EPOCHS = 4
+TOLERANCE = 1e-6  # relative, as in test_distributed: fp32 sums in another order
+
+
+def test_two_nodes_train_one_model_to_the_losses_of_one_process(finished: Path) -> None:
+    tiny = (finished / "configs/daily/tiny.yaml").read_text()
+    text = tiny.replace(f"epochs: {EPOCHS}\n", f"epochs: {SHORT_EPOCHS}\n")
+    (finished / "configs/daily/short.yaml").write_text(text)
+    model = finished / "configs/model/patchtst_6k.yaml"
+    model.write_text(model.read_text().replace("dropout: 0.1", "dropout: 0.0"))
+    short = "results/daily/short"
+    miniature.run(finished, "snakemake", "--cores", "1", f"{short}/6k.batch_size.json")
+    asked = ("nodes=2", "gpu=2", "mpi=srun", "tasks=2", "tasks_per_gpu=1")
+    resources = ("--set-resources", *(f"train:{value}" for value in asked))
+    miniature.run(finished, *SNAKEMAKE, f"{short}/6k.ckpt", *resources)
+    found = json.loads((finished / f"{short}/6k.json").read_text())
+    assert (found["processes"], len(found["epochs"])) == (2, SHORT_EPOCHS)
+    log = (finished / "logs/daily/short/6k.train.history").read_text()
+    assert log.count("training 6k of daily/short") == log.count("made ") == 1
+
+    (finished / "alone").mkdir()
+    miniature.run(
+        finished,
+        *("python", "-m", "scaling.train", "--config", "configs/daily/short.yaml"),
+        *("--param-budget", "6k", "--threads", "1", "--output", "alone/6k.ckpt"),
+        *("--batch-size", f"{short}/6k.batch_size.json"),
+    )
+    alone = json.loads((finished / "alone/6k.json").read_text())
+    for key in ("train_loss", "val_log_loss"):
+        expected = [epoch[key] for epoch in alone["epochs"]]
+        assert [epoch[key] for epoch in found["epochs"]] == pytest.approx(expected, rel=TOLERANCE)

@@ -8,6 +8,9 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +18,13 @@ import pytest
 import torch
 from test_training import OPTIMISER, Quiet, fit
 
-from scaling import checkpoint, trainer
+from scaling import checkpoint, distributed, trainer
 from scaling.config import load_config, load_model_config
 from scaling.dataset import load_study
-from scaling.distributed import ALONE, Group, claimed_device, joined
+from scaling.distributed import ALONE, Group, claimed_device, joined, shared_if_large
 from scaling.errors import UserError
 from scaling.model import build_model
-from scaling.record import read_json
+from scaling.record import read_json, write_json
 from tests import miniature
 
 EPOCHS = 10  # so that there is a middle to be stopped in
@@ -95,13 +98,14 @@ def test_two_processes_give_the_losses_and_the_weights_of_one(
 
 @pytest.mark.parametrize("name", ["two", "sharded"])
 def test_of_two_processes_one_speaks_and_the_record_counts_both(
-    study: Path, name: str, request: pytest.FixtureRequest
+    study: Path, one: str, name: str, request: pytest.FixtureRequest
 ) -> None:
     printed = request.getfixturevalue(name)
     assert printed.count("made ") == 1
     assert printed.count("training 6k of") == 1
     record = read_json(study / name / "6k.json")
     assert (record["processes"], record["sharded"]) == (2, name == "sharded")
+    assert record["fingerprint"] == read_json(study / "one/6k.json")["fingerprint"]
 
 
 def test_one_process_has_nobody_to_shard_with() -> None:
@@ -110,6 +114,19 @@ def test_one_process_has_nobody_to_shard_with() -> None:
         joined(torch.device("cpu"), sharded=True),
     ):
         pass
+
+
+def test_a_model_too_large_for_half_a_device_is_shared_unasked(
+    study: Path, two: str, tmp_path: Path
+) -> None:
+    small = Path(shutil.copytree(study, tmp_path / "small"))
+    tiny = small / "configs/daily/tiny.yaml"
+    tiny.write_text(tiny.read_text().replace(f"epochs: {EPOCHS}\n", "epochs: 1\n"))
+    with (small / "scaling/device.py").open("a") as stream:
+        stream.write("\n\ndef free_memory(device):\n    return 200_000\n")
+    printed = miniature.run(small, *command(small, "shared", 2)).stderr
+    assert printed.count("the 2 processes share them (FSDP2)") == 1 and "FSDP2" not in two
+    assert read_json(small / "shared/6k.json")["sharded"] is True
 
 
 PAUSES_ONE = """
@@ -195,6 +212,38 @@ class HotThenCritical(Quiet):
         return 0.1 if self.asked == 5 else 0.0
 
 
+def agreements(group: Group, out: Path) -> None:
+    """What both processes hold after each was told, or found, something of its own."""
+
+    def refuse() -> int:
+        raise UserError("found by the first")
+
+    said: list[str] = []
+    found: dict[str, Any] = {"first": group.from_first(lambda: group.rank)}
+    for name, differs in (("micro_batch", group.rank), ("device", "cpu")):
+        with suppress_user_error(found, name):
+            group.refuse_other_than_first({name: differs, "precision": "fp32"})
+    with suppress_user_error(found, "error"):
+        group.from_first(refuse)
+    whole, cpu = replace(group, sharded=False), torch.device("cpu")
+    with pytest.MonkeyPatch.context() as patch:
+        # The second process sees no memory at all: the first decides.
+        patch.setattr(distributed, "free_memory", lambda device: 0 if group.rank else 32_000)
+        for parameters in (1000, 1001):
+            found[str(parameters)] = shared_if_large(whole, cpu, parameters, said.append).sharded
+        patch.setenv("LOCAL_WORLD_SIZE", "2")
+        found["half"] = shared_if_large(whole, cpu, 501, said.append).sharded
+    write_json(out / f"{group.rank}.json", found | {"said": said})
+
+
+@contextmanager
+def suppress_user_error(found: dict[str, Any], name: str) -> Iterator[None]:
+    try:
+        yield
+    except UserError as error:
+        found[name] = str(error)
+
+
 def shard(rank: int, port: int, study: Path, out: Path) -> None:
     """One of two processes. Only the second is hot; only the first finds it time to save."""
     os.chdir(study)
@@ -204,6 +253,7 @@ def shard(rank: int, port: int, study: Path, out: Path) -> None:
     loaded = load_study(load_config("configs/daily/tiny.yaml"))
     guard, minutes = (HotThenCritical(), 10.0) if rank else (Quiet(), 0.0)
     with joined(torch.device("cpu"), sharded=True) as group:
+        agreements(group, out)
         model, optimiser = five_days(group)
         moments = [kept["exp_avg"].to_local().numel() for kept in optimiser.state.values()]
         found = {"gradients": gradients(model, group), "kept": sum(moments)}
@@ -235,6 +285,26 @@ def pair(study: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         process.kill()
     assert not hung and [process.exitcode for process in processes] == [0, 0]
     return out
+
+
+def test_what_the_first_process_finds_holds_in_both(pair: Path) -> None:
+    first, second = (read_json(pair / f"{rank}.json") for rank in range(2))
+    assert first["first"] == second["first"] == 0
+    assert first["error"] == second["error"] == "found by the first"
+
+
+def test_a_process_that_would_compute_something_else_is_refused_by_both(pair: Path) -> None:
+    first, second = (read_json(pair / f"{rank}.json") for rank in range(2))
+    assert "differs from the first in micro_batch;" in second["micro_batch"]
+    assert "another process" in first["micro_batch"]
+    assert "device" not in first and "device" not in second
+
+
+def test_both_share_a_model_whose_state_is_above_half_of_the_firsts_memory(pair: Path) -> None:
+    first, second = (read_json(pair / f"{rank}.json") for rank in range(2))
+    for name, sharded in (("1000", False), ("1001", True), ("half", True)):
+        assert first[name] is second[name] is sharded
+    assert len(first["said"]) == 2
 
 
 def test_sharded_gradients_are_clipped_as_whole_ones(

@@ -1,12 +1,18 @@
 """The cluster profiles repeat the default's settings, and ask for what was measured."""
 
 import json
+import re
+import shlex
+import subprocess
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import yaml
+from torch.distributed.run import get_args_parser
+
+from tests import miniature
 
 PROFILES = Path("workflow/profiles")
 SHARED = ("rerun-incomplete", "show-failed-logs", "keep-going", "max-checksum-file-size")
@@ -51,3 +57,51 @@ def test_a_training_asks_for_what_the_search_measured_and_for_more_at_each_try(
     assert [megabytes(attempt) for attempt in (1, 2)] == [4000 + 6000, 8000 + 6000]
     minutes = [eval(asked["runtime"], {"attempt": attempt}) for attempt in (1, 2, 3)]
     assert minutes == [240, 960, 3840]
+
+
+def started(study: Path, **resources: int | str) -> subprocess.CompletedProcess[str]:
+    """A dry run of one training that was given `resources`."""
+    asked = [f"train:{name}={value}" for name, value in resources.items()]
+    return miniature.run(
+        study,
+        *("snakemake", "--dry-run", "--printshellcmds", "--cores", "1", "--resources", "gpu=4"),
+        *("--set-resources", *asked, "--", "results/daily/tiny/6k.ckpt"),
+        check=False,
+    )
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return miniature.make_miniature(tmp_path_factory.mktemp("study"))
+
+
+@pytest.mark.parametrize(
+    ("resources", "nodes", "per_node"),
+    [({"gpu": 2}, 1, 2), ({"gpu": 4, "nodes": 2, "mpi": "srun"}, 2, 2)],
+)
+def test_torchrun_understands_the_training_line_and_leaves_our_options_to_us(
+    study: Path, resources: dict[str, int | str], nodes: int, per_node: int
+) -> None:
+    lines = started(study, **resources).stdout.splitlines()
+    line = next(line for line in lines if "scaling.train" in line)
+    words = shlex.split(re.sub(r"\$\(\(.*?\)\)", "10001", line))  # the shell's arithmetic
+    found = get_args_parser().parse_args(words[words.index("torchrun") + 1 :])
+    assert (int(found.nnodes.split(":")[0]), int(found.nproc_per_node)) == (nodes, per_node)
+    assert found.module and found.training_script == "scaling.train"
+    assert found.training_script_args[0] == "--config" and "--log" in found.training_script_args
+    assert found.standalone is (nodes == 1)
+    if nodes > 1:  # one torchrun on each
+        srun = words[words.index("srun") : words.index("torchrun")]
+        assert {"--nodes", "--ntasks", str(nodes), "--ntasks-per-node", "1"} <= set(srun)
+
+
+@pytest.mark.parametrize(
+    "resources",
+    [{"gpu": 3, "nodes": 2, "mpi": "srun"}, {"gpu": 2, "nodes": 2}, {"nodes": 2, "mpi": "srun"}],
+)
+def test_nodes_that_cannot_train_together_are_refused_before_anything_runs(
+    study: Path, resources: dict[str, int | str]
+) -> None:
+    done = started(study, **resources)
+    assert done.returncode != 0
+    assert "as many gpu (of all nodes together) on each node, and mpi: srun" in done.stdout

@@ -2,6 +2,8 @@
 
 import shutil
 
+from snakemake.exceptions import WorkflowError
+
 # Read once: a thousand trainings would read a thousand times what pip wrote down.
 VERSIONS = versions_of(COMPUTING_PACKAGES)
 
@@ -88,7 +90,26 @@ def training_threads(wildcards):
 
 
 def launcher(wildcards, resources):
-    """One process, or one per GPU where a profile gives a training more than one."""
-    if resources.get("gpu", 0) > 1:
-        return f"torchrun --standalone --nproc-per-node {resources.gpu} -m"
+    """One process, or one per GPU where a profile gives a training more than one.
+
+    On several nodes `gpu` counts those of all, and `mpi` makes this line run in Slurm's batch script
+    on the first of them: there it starts one torchrun a node. A port by the job's number, so that
+    two jobs on one node share none. `--`: torchrun would take our --log for its own --log-dir.
+    """
+    gpus, nodes = resources.get("gpu", 0), resources.get("nodes", 1)
+    if nodes > 1:
+        if gpus % nodes or gpus < nodes or not resources.get("mpi"):
+            raise WorkflowError(
+                f"train: got nodes: {nodes}, gpu: {gpus}, mpi: {resources.get('mpi')}; allowed: as"
+                " many gpu (of all nodes together) on each node, and mpi: srun; see"
+                " workflow/profiles/slurm/config.yaml"
+            )
+        return (
+            f"srun --nodes {nodes} --ntasks {nodes} --ntasks-per-node 1 --kill-on-bad-exit"
+            f" torchrun --nnodes {nodes} --nproc-per-node {gpus // nodes} --rdzv-backend c10d"
+            " --rdzv-endpoint $(hostname):$((10000 + SLURM_JOB_ID % 20000))"
+            " --rdzv-id $SLURM_JOB_ID -m --"
+        )
+    if gpus > 1:
+        return f"torchrun --standalone --nproc-per-node {gpus} -m --"
     return "python -m"

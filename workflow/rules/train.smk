@@ -26,9 +26,11 @@ rule find_batch_size:
             device=EXPERIMENTS[wildcards.experiment].device,
             precision=EXPERIMENTS[wildcards.experiment].precision,
         ),
+        processes=lambda wildcards, resources: max(1, resources.get("gpu", 0)),
     shell:
         "exec python -m scaling.find_batch_size --config configs/{wildcards.experiment}.yaml"
-        " --param-budget {wildcards.budget} --output {output} > {log} 2>&1"
+        " --param-budget {wildcards.budget} --processes {params.processes} --output {output}"
+        " > {log} 2>&1"
 
 
 # The progress bar goes to the terminal, every message also to the log, and to a history beside it
@@ -48,7 +50,7 @@ rule train:
         "logs/{experiment}/{run}.train.log",
     benchmark:
         "logs/benchmarks/{experiment}/{run}.train.tsv"
-    retries: 2
+    retries: 2 if workflow.is_main_process else 0  # a job on a node is retried as a job
     conda:
         "../../environment.yml"
     threads: training_threads
