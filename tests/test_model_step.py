@@ -14,11 +14,10 @@ from scaling.model import (
     PatchTST,
     build_model,
     dropout,
+    dropout_factors,
     fused_attention,
     hf_config,
     loss,
-    masked,
-    packed_keep,
     probabilities,
 )
 
@@ -220,11 +219,11 @@ def test_the_gradient_of_attention_with_dropout_is_autograds_for_the_same_draws(
     query, key, value = merged.view(patches, -1, 3, width).permute(2, 1, 0, 3)
     weights = (scale * query @ key.transpose(1, 2)).softmax(2)
     # The draws stand keys first, as the CPU's attention keeps its weights.
-    keep, kept = packed_keep(weights, p)
-    used = weights * masked(torch.ones_like(weights), keep, kept).transpose(1, 2)
+    factors = dropout_factors(weights, p)
+    used = weights * factors.transpose(1, 2)
     expected = (used @ value).transpose(0, 1).reshape(len(merged), -1)
 
-    assert (keep == 0).any()
+    assert (factors == 0).any()
     torch.testing.assert_close(ours, expected)
     gradients = [torch.autograd.grad((out * weight).sum(), merged)[0] for out in (ours, expected)]
     torch.testing.assert_close(*gradients)
