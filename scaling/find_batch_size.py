@@ -82,6 +82,8 @@ def limit_memory(device: str, ceiling: int) -> None:
     elif sys.platform == "linux":
         import resource
 
+        # OpenMP's threads start here: for want of memory it would end the process, with no word.
+        torch.ones(2**20).exp_()
         _, hard = resource.getrlimit(resource.RLIMIT_DATA)
         allowed = ceiling if hard == resource.RLIM_INFINITY else min(ceiling, hard)
         resource.setrlimit(resource.RLIMIT_DATA, (allowed, hard))
