@@ -21,6 +21,7 @@ ABSENT = [p for p in ("slurmctld", "slurmd", "sbatch") if not shutil.which(p, pa
 NOTE = "needs apt-get install slurm-wlm slurmctld slurmd slurm-client"
 pytestmark = [
     pytest.mark.cluster,
+    pytest.mark.slow,
     pytest.mark.skipif(bool(ABSENT), reason=f"{', '.join(ABSENT)} not found: {NOTE}"),
 ]
 # The profile as it is shipped, polled faster than a cluster of many users would like.

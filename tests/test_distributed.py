@@ -27,6 +27,7 @@ from scaling.model import build_model
 from scaling.record import read_json, write_json
 from tests import miniature
 
+pytestmark = pytest.mark.slow
 EPOCHS = 10  # so that there is a middle to be stopped in
 # Relative, on losses after up to 250 steps: fp32 sums in another order; 4e-8 was measured.
 TOLERANCE = 1e-6
