@@ -4,7 +4,7 @@
 with fewer and larger matrix products; benchmarks/README.md has what each device gains.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -31,6 +31,7 @@ COMPUTED = {
     "path_dropout": 0.0,
     "positional_dropout": 0.0,
     "head_dropout": 0.0,
+    "activation_function": "gelu",
 }
 
 
@@ -52,13 +53,28 @@ def dropout_factors(like: Tensor, p: float) -> Tensor:
     return kept.to(like.dtype).mul_(2**16 / (2**16 - dropped))
 
 
-def dropout(values: Tensor, p: float, training: bool) -> Tensor:
-    """`F.dropout`, on a CPU by `dropout_factors`."""
-    if not training or p == 0:
-        return values
-    if values.device.type != "cpu":
-        return F.dropout(values, p)
-    return values * dropout_factors(values, p)
+class GeluDropout(torch.autograd.Function):
+    """GELU, then dropout, on a CPU: each way the factors multiply in place what GELU wrote."""
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor, p: float) -> Tensor:
+        """`values` of any shape -> the same shape."""
+        factors = dropout_factors(values, p)
+        ctx.save_for_backward(values, factors)
+        return F.gelu(values).mul_(factors)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+        values, factors = ctx.saved_tensors
+        return torch.ops.aten.gelu_backward(grads[0], values).mul_(factors), None
+
+
+def gelu_dropout(values: Tensor, p: float) -> Tensor:
+    """`F.dropout(F.gelu(values), p)`, on a CPU by `GeluDropout`."""
+    if p and values.device.type == "cpu":
+        result: Tensor = GeluDropout.apply(values, p)  # type: ignore[no-untyped-call]
+        return result
+    return F.dropout(F.gelu(values), p)
 
 
 class Attention(torch.autograd.Function):
@@ -120,23 +136,52 @@ def fused_attention(merged: Tensor, patches: int, heads: int, scale: float, p: f
     return mixed.flatten(0, 1).transpose(0, 1).reshape(len(merged), -1)
 
 
+class Source(NamedTuple):
+    """Tokens as the product of two matrices: `coordinates` [tokens, k] @ `basis` [k, d_model]."""
+
+    coordinates: Tensor
+    basis: Tensor
+
+
+def linear_of_norm(source: Source, norm: nn.LayerNorm, weight: Tensor, bias: Tensor) -> Tensor:
+    """`F.linear(norm(tokens), weight, bias)` for tokens of few coordinates, [tokens, outputs].
+
+    Layer normalisation centres each row, scales it by one number and then is linear again: with
+    `centred` the basis less its rows' means, it is coordinates @ centred / deviation, and the
+    product with `weight` needs k columns instead of d_model: 16 of 256 (2M, patch 8). In fp64 the
+    variance, a quadratic form of the coordinates, loses nothing where its terms cancel.
+    """
+    coordinates, basis = source
+    with torch.autocast(weight.device.type, enabled=False):  # small products, none worth rounding
+        centred = basis - basis.mean(1, keepdim=True)
+        gram = centred.double() @ centred.double().t() / basis.shape[1]
+        wide = coordinates.double()
+        variance = (wide @ gram).mul(wide).sum(1, keepdim=True)
+        scaled = (wide * (variance + norm.eps).rsqrt()).float()
+        narrow = weight @ (centred * norm.weight).t()
+        shift = F.linear(norm.bias, weight, bias)
+    return F.linear(scaled, narrow, shift)
+
+
 class EncoderLayer(PatchTSTEncoderLayer):  # type: ignore[misc]
     """HF's encoder layer, its parameters and its mathematics, on tokens kept as one matrix.
 
     Called as a module, so that the hooks of DDP and FSDP see each layer.
     """
 
-    def forward(self, tokens: Tensor, patches: int, pool: bool = False) -> Tensor:
+    def forward(
+        self, tokens: Tensor, patches: int, pool: bool = False, source: Source | None = None
+    ) -> Tensor:
         """`tokens` [patches * sequences, d_model], patch first, -> the same shape.
 
         With `pool`, -> their mean over the patches, [sequences, d_model]; the mean is taken before
         the last matrix of the feed-forward, which is linear, so that it has 1/patches of the work.
+        `source` is what the tokens were made of, where that is known.
         """
-        attention = self.self_attn
-        tokens = tokens + attention.out_proj(self.attend(self.norm_sublayer1(tokens), patches))
-        expand, activation, _, contract = self.ff
-        hidden = activation(expand(self.norm_sublayer3(tokens)))
-        hidden = dropout(hidden, self.ff_dropout, self.training)
+        tokens = tokens + self.self_attn.out_proj(self.attend(tokens, patches, source))
+        expand, _, _, contract = self.ff
+        hidden = expand(self.norm_sublayer3(tokens))
+        hidden = gelu_dropout(hidden, self.ff_dropout if self.training else 0.0)
         if pool:
             # A sum's gradient is a view; a mean's would be written out for every patch.
             hidden = hidden.view(patches, -1, hidden.shape[1]).sum(0) / patches
@@ -144,16 +189,20 @@ class EncoderLayer(PatchTSTEncoderLayer):  # type: ignore[misc]
         result: Tensor = tokens + contract(hidden)
         return result
 
-    def attend(self, tokens: Tensor, patches: int) -> Tensor:
-        """Self-attention across the patches of each sequence, before the output projection."""
-        attention = self.self_attn
+    def attend(self, tokens: Tensor, patches: int, source: Source | None) -> Tensor:
+        """Norm and self-attention across each sequence's patches, before the output projection."""
+        attention, norm = self.self_attn, self.norm_sublayer1
         d_model, heads, width = tokens.shape[1], attention.num_heads, attention.head_dim
         # One product for query, key and value. Their rows are interleaved by head: then, patch
         # first, every (sequence, head) is one step of one stride, and a view makes the batch.
         parts = (attention.q_proj, attention.k_proj, attention.v_proj)
         weight = torch.stack([part.weight.view(heads, width, d_model) for part in parts], 1)
         bias = torch.stack([part.bias.view(heads, width) for part in parts], 1)
-        merged = F.linear(tokens, weight.view(3 * d_model, d_model), bias.view(3 * d_model))
+        weight, bias = weight.view(3 * d_model, d_model), bias.view(3 * d_model)
+        if source is None:
+            merged = F.linear(norm(tokens), weight, bias)
+        else:
+            merged = linear_of_norm(source, norm, weight, bias)
         rate = attention.dropout if self.training else 0.0
         if tokens.device.type == "cpu":
             mixed: Tensor = Attention.apply(  # type: ignore[no-untyped-call]
@@ -192,10 +241,19 @@ class PatchTST(PatchTSTForClassification):  # type: ignore[misc]
             )
         patches = days // config.patch_length
         windows = past_values.reshape(batch, patches, config.patch_length, channels)
-        tokens = encoder.embedder.input_embedding(windows.permute(1, 0, 3, 2).flatten(1, 2))
-        tokens = (tokens + encoder.positional_encoder.position_enc[:, None]).flatten(0, 1)
+        values = windows.permute(1, 0, 3, 2).flatten(1, 2)
+        embed, positions = encoder.embedder.input_embedding, encoder.positional_encoder.position_enc
+        tokens = (embed(values) + positions[:, None]).flatten(0, 1)
+        source = None
+        if values.device.type == "cpu":
+            place = torch.eye(patches)[:, None].expand(-1, values.shape[1], -1)
+            source = Source(
+                torch.cat([values, place], 2).flatten(0, 1),
+                torch.cat([embed.weight.t(), embed.bias + positions]),
+            )
         for index, layer in enumerate(encoder.layers, start=1):
-            tokens = layer(tokens, patches, pool=index == len(encoder.layers))
+            tokens = layer(tokens, patches, index == len(encoder.layers), source)
+            source = None
         logits: Tensor = self.head.linear(tokens.view(batch, -1))
         return logits
 

@@ -6,17 +6,20 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.nn import functional as F
 from transformers import PatchTSTForClassification
 
 from scaling.config import ModelConfig, WindowConfig, known_budgets, load_model_config
 from scaling.model import (
     Attention,
     PatchTST,
+    Source,
     build_model,
-    dropout,
     dropout_factors,
     fused_attention,
+    gelu_dropout,
     hf_config,
+    linear_of_norm,
     loss,
     probabilities,
 )
@@ -143,30 +146,57 @@ def test_a_window_of_another_size_is_refused(windows: tuple[int, int, int]) -> N
 def test_dropout_drops_at_its_rate_and_keeps_the_mean(p: float, dtype: torch.dtype) -> None:
     torch.manual_seed(3)
     n = 400_000
-    kept = dropout(torch.ones(n, dtype=dtype), p, training=True).float()
+    factors = dropout_factors(torch.empty(n, dtype=dtype), p).float()
     error = 5 * (p * (1 - p) / n) ** 0.5
-    assert (kept == 0).float().mean().item() == pytest.approx(p, abs=error)
-    assert kept.max().item() == pytest.approx(
+    assert (factors == 0).float().mean().item() == pytest.approx(p, abs=error)
+    assert factors.max().item() == pytest.approx(
         1 / (1 - p), rel=4e-3 if dtype.itemsize == 2 else 1e-3
     )
 
 
 def test_dropout_draws_neighbours_independently() -> None:
     torch.manual_seed(4)
-    dropped = (dropout(torch.ones(400_000), 0.5, training=True) == 0).float() - 0.5
+    dropped = (dropout_factors(torch.empty(400_000), 0.5) == 0).float() - 0.5
     for lag in (1, 2, 3, 4, 8):
         correlation = 4 * (dropped[lag:] * dropped[:-lag]).mean().item()
         assert abs(correlation) < 5 / 400_000**0.5, lag
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_the_gradient_passes_where_the_value_passed_and_with_its_scale(dtype: torch.dtype) -> None:
+def test_gelu_with_dropout_and_its_gradient_are_autograds_for_the_same_draws(
+    dtype: torch.dtype,
+) -> None:
     torch.manual_seed(5)
-    values = torch.full((1001,), 3.0, dtype=dtype, requires_grad=True)
-    kept = dropout(values, 0.25, training=True)
-    kept.sum().backward()
-    assert values.grad is not None
-    torch.testing.assert_close(values.grad * 3, kept.detach(), rtol=1e-2, atol=0)
+    values = torch.randn(1001, dtype=dtype, requires_grad=True)
+    state = torch.get_rng_state()
+    ours = gelu_dropout(values, 0.25)
+    torch.set_rng_state(state)
+    factors = dropout_factors(values, 0.25)
+    expected = F.gelu(values) * factors
+    assert (factors == 0).any()
+    torch.testing.assert_close(ours, expected)
+    gradients = [torch.autograd.grad(out.sum(), values)[0] for out in (ours, expected)]
+    torch.testing.assert_close(*gradients)
+
+
+@pytest.mark.parametrize("level", [1.0, 1e4])
+def test_the_norm_from_coordinates_is_as_exact_as_from_tokens_even_where_terms_cancel(
+    level: float,
+) -> None:
+    torch.manual_seed(10)
+    norm = torch.nn.LayerNorm(32)
+    basis = torch.randn(5, 32)
+    basis[1] = -basis[0]
+    coordinates = torch.randn(50, 5)
+    coordinates[:, :2] += level
+    weight, bias = torch.randn(12, 32), torch.randn(12)
+    ours = linear_of_norm(Source(coordinates, basis), norm, weight, bias)
+    direct = F.linear(norm(coordinates @ basis), weight, bias)
+    exact = F.linear(
+        norm.double()(coordinates.double() @ basis.double()), weight.double(), bias.double()
+    )
+    error, allowed = ((result - exact).abs().max().item() for result in (ours, direct))
+    assert error <= 2 * allowed
 
 
 @pytest.mark.parametrize("place", ["attention", "feed-forward"])
