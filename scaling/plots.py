@@ -5,7 +5,7 @@ Colours hold on white and on near-black; lines of axes and text take the page's 
 
 import io
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -19,7 +19,8 @@ from scaling.metrics import log_loss_skill, reliability
 COLOURS = ("#3b7dd8", "#d9822b", "#2f9e6e", "#a05fc9", "#d1495b", "#6c8a9b")
 GREY = "#8a8f98"
 MARKERS = "osD^vP"
-INK = "#010203"  # stands for "the colour of the text around"; no other element has it
+# Stand for the colours of the text and of the page around; no other element has them.
+INK, PAPER = "#010203", "#040506"
 STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
     "font.family": "sans-serif",
@@ -43,24 +44,27 @@ STYLE: dict[Any, Any] = {
 WIDE = (7.2, 3.8)
 
 
-def to_svg(figure: Figure, name: str, standalone: bool = False) -> str:
-    """An `<svg>` element for a page, or with `standalone` a file on white for slides and papers.
+class Svg(NamedTuple):
+    """A figure as an `<svg>` element for a page, and as a file on white for slides and papers."""
 
-    Equal figures give equal text: no date, and ids that depend on `name` alone.
-    """
+    element: str
+    file: str
+
+
+def to_svg(figure: Figure, name: str) -> Svg:
+    """Equal figures give equal text: no date, and ids that depend on `name` alone."""
     stream = io.StringIO()
     with rc_context({**STYLE, "svg.hashsalt": name}):
         figure.savefig(
             stream,
             format="svg",
-            facecolor="white" if standalone else "none",
+            facecolor=PAPER,
             bbox_inches="tight",
             metadata={"Date": None, "Creator": None},
         )
     text = stream.getvalue()
-    if standalone:
-        return text.replace(INK, "#222222")
-    return text[text.index("<svg") :].replace(INK, "currentColor")
+    element = text[text.index("<svg") :].replace(INK, "currentColor").replace(PAPER, "none")
+    return Svg(element, text.replace(INK, "#222222").replace(PAPER, "white"))
 
 
 def _axes(size: tuple[float, float] = WIDE) -> tuple[Figure, Axes]:

@@ -253,12 +253,13 @@ def main(argv: list[str] | None = None) -> None:
     drawn = draw(law, records, evaluations, networks, rivals, sweeps)
     if not sweeps:
         (arguments.figures / "sweeps.svg").unlink(missing_ok=True)
-    for name, figure in drawn.items():
+    figures = {name: to_svg(figure, name) for name, figure in drawn.items()}
+    for name, svg in figures.items():
         with atomic_file(arguments.figures / f"{name}.svg") as stream:
-            stream.write(to_svg(figure, name, standalone=True).encode())
-    svg = {name: to_svg(figure, name) for name, figure in drawn.items()}
+            stream.write(svg.file.encode())
+    inline = {name: svg.element for name, svg in figures.items()}
     with atomic_file(arguments.output) as stream:
-        content = html_page(law, records, evaluations, baselines, checks, sweeps, left_out, svg)
+        content = html_page(law, records, evaluations, baselines, checks, sweeps, left_out, inline)
         stream.write(content.encode())
     names = [item["name"] for item in checks if not item["passed"]]
     failed = f" (CHECKS FAILED: {', '.join(names)})" if names else ""

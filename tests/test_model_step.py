@@ -11,13 +11,13 @@ from transformers import PatchTSTForClassification
 
 from scaling.config import ModelConfig, WindowConfig, known_budgets, load_model_config
 from scaling.model import (
+    FAR_BELOW_ZERO,
     Attention,
     PatchTST,
     Source,
     build_model,
-    dropout_factors,
+    draw,
     fused_attention,
-    gelu_dropout,
     hf_config,
     linear_of_norm,
     loss,
@@ -142,41 +142,65 @@ def test_a_window_of_another_size_is_refused(windows: tuple[int, int, int]) -> N
 
 
 @pytest.mark.parametrize("p", [0.1, 0.5, 0.93])
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_dropout_drops_at_its_rate_and_keeps_the_mean(p: float, dtype: torch.dtype) -> None:
+def test_dropout_drops_at_its_rate_and_keeps_the_mean(p: float) -> None:
     torch.manual_seed(3)
     n = 400_000
-    factors = dropout_factors(torch.empty(n, dtype=dtype), p).float()
+    dropped, scale = draw(torch.empty(n), p)
     error = 5 * (p * (1 - p) / n) ** 0.5
-    assert (factors == 0).float().mean().item() == pytest.approx(p, abs=error)
-    assert factors.max().item() == pytest.approx(
-        1 / (1 - p), rel=4e-3 if dtype.itemsize == 2 else 1e-3
-    )
+    assert dropped.mean().item() == pytest.approx(p, abs=error)
+    assert scale == pytest.approx(1 / (1 - p), rel=1e-3)
 
 
 def test_dropout_draws_neighbours_independently() -> None:
     torch.manual_seed(4)
-    dropped = (dropout_factors(torch.empty(400_000), 0.5) == 0).float() - 0.5
+    dropped = draw(torch.empty(400_000), 0.5).dropped - 0.5
     for lag in (1, 2, 3, 4, 8):
         correlation = 4 * (dropped[lag:] * dropped[:-lag]).mean().item()
         assert abs(correlation) < 5 / 400_000**0.5, lag
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_gelu_with_dropout_and_its_gradient_are_autograds_for_the_same_draws(
+def test_gelu_and_its_slope_are_exactly_zero_where_dropout_puts_an_element(
     dtype: torch.dtype,
 ) -> None:
+    values = torch.linspace(-500, 500, 101).add(FAR_BELOW_ZERO).to(dtype).requires_grad_()
+    result = F.gelu(values)
+    result.sum().backward()
+    assert values.grad is not None
+    assert not result.any()
+    assert not values.grad.any()
+
+
+@pytest.mark.parametrize("pool", [False, True])
+def test_the_feed_forwards_dropout_and_gradients_are_autograds_for_the_same_draws(
+    pool: bool,
+) -> None:
     torch.manual_seed(5)
-    values = torch.randn(1001, dtype=dtype, requires_grad=True)
+    rate, patches = 0.25, 4
+    model = build_model(model_shape(8, 2, 12, 1, rate), WindowConfig(16, 4, 15), 3).train()
+    layer = model.model.encoder.layers[0]
+    layer.self_attn.dropout = 0.0
+    tokens = torch.randn(patches * 6, 8, requires_grad=True)
+    inputs = [tokens, *(p for p in layer.parameters() if p.requires_grad)]
     state = torch.get_rng_state()
-    ours = gelu_dropout(values, 0.25)
+    ours = layer(tokens, patches, pool)
+
     torch.set_rng_state(state)
-    factors = dropout_factors(values, 0.25)
-    expected = F.gelu(values) * factors
-    assert (factors == 0).any()
+    layer.eval()
+    attended = tokens + layer.self_attn.out_proj(layer.attend(tokens, patches, None))
+    expand, _, _, contract = layer.ff
+    hidden = expand(layer.norm_sublayer3(attended))
+    dropped, scale = draw(hidden, rate)
+    expected = attended + contract(F.gelu(hidden) * (1 - dropped) * scale)
+    if pool:
+        expected = expected.view(patches, -1, 8).mean(0)
+
+    assert dropped.any()
     torch.testing.assert_close(ours, expected)
-    gradients = [torch.autograd.grad(out.sum(), values)[0] for out in (ours, expected)]
-    torch.testing.assert_close(*gradients)
+    weight = torch.randn(ours.shape)
+    gradients = [torch.autograd.grad((out * weight).sum(), inputs) for out in (ours, expected)]
+    for mine, theirs in zip(*gradients, strict=True):
+        torch.testing.assert_close(mine, theirs)
 
 
 @pytest.mark.parametrize("level", [1.0, 1e4])
@@ -249,11 +273,11 @@ def test_the_gradient_of_attention_with_dropout_is_autograds_for_the_same_draws(
     query, key, value = merged.view(patches, -1, 3, width).permute(2, 1, 0, 3)
     weights = (scale * query @ key.transpose(1, 2)).softmax(2)
     # The draws stand keys first, as the CPU's attention keeps its weights.
-    factors = dropout_factors(weights, p)
-    used = weights * factors.transpose(1, 2)
+    dropped, factor = draw(weights, p)
+    used = weights * (1 - dropped.transpose(1, 2)) * factor
     expected = (used @ value).transpose(0, 1).reshape(len(merged), -1)
 
-    assert (factors == 0).any()
+    assert dropped.any()
     torch.testing.assert_close(ours, expected)
     gradients = [torch.autograd.grad((out * weight).sum(), merged)[0] for out in (ours, expected)]
     torch.testing.assert_close(*gradients)

@@ -280,7 +280,8 @@ def test_the_page_is_well_formed_and_has_a_dark_and_a_paper_form(
     assert not Page(content).open
     assert "prefers-color-scheme: dark" in content
     assert "@media print" in content
-    assert plots.INK not in content  # the figures' ink is the page's
+    assert plots.INK not in content  # the figures' ink and paper are the page's
+    assert plots.PAPER not in content
 
 
 def test_names_from_files_cannot_become_markup(made: tuple[Path, list[str]]) -> None:
