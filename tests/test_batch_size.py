@@ -208,6 +208,7 @@ def test_two_of_whom_one_hangs_do_not_fit():
     assert fbs.run_probe(pair(), 8, timeout=0.5, work=one_tells)["status"] == "timeout"
 
 
+@pytest.mark.slow
 def test_a_killed_search_leaves_no_probe_behind(tmp_path):
     pid_file = tmp_path / "pid"
     script = (

@@ -46,6 +46,7 @@ def test_a_sweep_with_the_studys_own_seed_is_refused(tmp_path: Path) -> None:
     assert "study's own" in done.stderr
 
 
+@pytest.mark.slow
 def test_the_report_takes_the_sweeps_and_controls_that_exist_and_builds_none(
     tmp_path: Path,
 ) -> None:

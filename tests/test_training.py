@@ -291,6 +291,7 @@ def test_training_logs_data_version(trained: tuple[Path, str]) -> None:
     assert record["data_md5"] in local
 
 
+@pytest.mark.slow
 def test_a_fresh_process_predicts_with_the_recorded_log_loss(trained: tuple[Path, str]) -> None:
     directory, _ = trained
     code = f"""
@@ -312,6 +313,7 @@ print(metrics.log_loss(study.labels("validation"), p) - record["validation"]["lo
     assert abs(difference) < 1e-6  # another number of threads sums in another order
 
 
+@pytest.mark.slow
 def test_training_the_same_again_says_so_and_touches_nothing(trained: tuple[Path, str]) -> None:
     directory, _ = trained
     before = (directory / f"{RUN}.ckpt").stat().st_mtime_ns
@@ -328,6 +330,7 @@ def refused(done: subprocess.CompletedProcess[str]) -> str:
     return lines[0]
 
 
+@pytest.mark.slow
 def test_another_run_under_the_same_name_is_refused(trained: tuple[Path, str]) -> None:
     """Lesson 15: results keyed by a name that two runs shared were overwritten."""
     directory, _ = trained
