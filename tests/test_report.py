@@ -257,6 +257,18 @@ def test_every_figure_is_on_the_page_and_in_the_folder(made: tuple[Path, list[st
         assert root.tag.endswith("svg")
 
 
+def test_figure_files_are_dark_on_white_and_the_pages_take_its_own_colours(
+    made: tuple[Path, list[str]],
+) -> None:
+    figure = (made[0] / "figures" / "ladder.svg").read_text()
+    assert "fill: white" in figure
+    assert plots.INK not in figure
+    assert plots.PAPER not in figure
+    content = (made[0] / "report.html").read_text()
+    assert "fill: white" not in content
+    assert "currentColor" in content
+
+
 def test_the_page_names_no_address_outside_itself(made: tuple[Path, list[str]]) -> None:
     content = (made[0] / "report.html").read_text()
     page = Page(content)
