@@ -55,7 +55,8 @@ def features(rows: int) -> Timed:
     import numpy as np
     import pandas as pd
 
-    from scaling.features import build_features, check_prices
+    from scaling.data.features import build_features
+    from scaling.data.prices import check_prices
 
     generator = np.random.default_rng(1)
     close = walk(rows)
@@ -75,7 +76,7 @@ def features(rows: int) -> Timed:
 
 def labels(rows: int) -> Timed:
     """Threshold labels, horizon 5."""
-    from scaling.dataset import threshold_labels
+    from scaling.data.dataset import threshold_labels
 
     close = walk(rows)
     return lambda: threshold_labels(close, 0.01, 5)
@@ -85,7 +86,7 @@ def label_hash(rows: int) -> Timed:
     """What ties a run to its labels: a digest of all days and labels."""
     import numpy as np
 
-    from scaling.dataset import label_hash
+    from scaling.data.dataset import label_hash
 
     dates, answers = business_days(rows), np.resize(np.array([0, 1, 1], dtype=np.int8), rows)
     return lambda: label_hash(dates, answers)
@@ -95,7 +96,7 @@ def windows(rows: int) -> Timed:
     """Normalise, build the dataset, and one epoch of shuffled batches."""
     import torch
 
-    from scaling.dataset import Normaliser, WindowDataset
+    from scaling.data.dataset import Normaliser, WindowDataset
 
     raw, close = torch.randn(rows, CHANNELS), walk(rows)
 
@@ -122,8 +123,8 @@ STAGES = {"features": features, "labels": labels, "label hash": label_hash, "win
 def worker(stage: str, rows: int) -> dict[str, float]:
     import pandas  # noqa: F401  (before memory is read, like the other imports)
 
-    import scaling.dataset
-    import scaling.features  # noqa: F401
+    import scaling.data.dataset
+    import scaling.data.features  # noqa: F401
 
     before = peak_memory()
     timed = STAGES[stage](rows)
@@ -167,7 +168,7 @@ def main(argv: list[str] | None = None) -> int | None:
     sys.path.insert(0, str(ROOT))
     import torch
 
-    from scaling.device import device_name
+    from scaling.machine.device import device_name
 
     packages = ("numpy", "pandas", "ta-lib", "torch")
     versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in packages)

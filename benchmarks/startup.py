@@ -18,14 +18,21 @@ from datetime import date
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-IMPORTS = ("torch", "transformers", "scaling.model", "scaling.trainer", "scaling.config", "mlflow")
+IMPORTS = (
+    "torch",
+    "transformers",
+    "scaling.training.model",
+    "scaling.training.trainer",
+    "scaling.config",
+    "mlflow",
+)
 COUNT = "import sys; before = len(sys.modules); import {}; print(len(sys.modules) - before)"
 
 # Training as it is shipped, ended where its first optimiser step would begin.
 FIRST_STEP = """
 import os, sys
-import scaling.trainer
-scaling.trainer.optimiser_step = lambda *_, **__: os._exit(0)
+import scaling.training.trainer
+scaling.training.trainer.optimiser_step = lambda *_, **__: os._exit(0)
 from scaling.train import main
 main(sys.argv[1:])
 """
@@ -80,7 +87,7 @@ def main(argv: list[str] | None = None) -> int | None:
     sys.path.insert(0, str(ROOT))
     import torch
 
-    from scaling.device import device_name
+    from scaling.machine.device import device_name
 
     print(
         f"{device_name(torch.device('cpu'))}, {os.cpu_count()} cores, python "

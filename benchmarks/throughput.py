@@ -95,10 +95,10 @@ def ours(cell: Cell, device: Any, shape: Any, window: Any, after_step: Step) -> 
     import torch
 
     from scaling.config import load_config
-    from scaling.dataset import WindowDataset
-    from scaling.device import tune
-    from scaling.model import build_model
-    from scaling.trainer import make_optimiser, optimiser_step, prepared
+    from scaling.data.dataset import WindowDataset
+    from scaling.machine.device import tune
+    from scaling.training.model import build_model
+    from scaling.training.trainer import make_optimiser, optimiser_step, prepared
 
     tune(device)
     config = load_config(SHIPPED).optimiser
@@ -136,7 +136,7 @@ def peer_parts(cell: Cell, shape: Any, window: Any) -> tuple[Any, Any]:
     from torch.utils.data import TensorDataset
     from transformers import PatchTSTForClassification
 
-    from scaling.model import hf_config
+    from scaling.training.model import hf_config
 
     samples = cell["batch"] * (cell["steps"] + WARM_UP)
     windows = torch.randn(samples, window.context_length, CHANNELS)
@@ -148,8 +148,8 @@ def naive(cell: Cell, device: Any, shape: Any, window: Any, after_step: Step) ->
     import torch
     from torch.utils.data import DataLoader
 
-    from scaling.device import autocast
-    from scaling.model import loss
+    from scaling.machine.device import autocast
+    from scaling.training.model import loss
 
     model, data = peer_parts(cell, shape, window)
     model.to(device)
@@ -169,7 +169,7 @@ def accelerate(cell: Cell, device: Any, shape: Any, window: Any, after_step: Ste
     from accelerate import Accelerator
     from torch.utils.data import DataLoader
 
-    from scaling.model import loss
+    from scaling.training.model import loss
 
     mixed = "bf16" if cell["precision"] == "bf16" else "no"
     accelerator = Accelerator(cpu=device.type == "cpu", mixed_precision=mixed)
@@ -190,7 +190,7 @@ def accelerate(cell: Cell, device: Any, shape: Any, window: Any, after_step: Ste
 def trainer(cell: Cell, device: Any, shape: Any, window: Any, after_step: Step) -> None:
     from transformers import Trainer, TrainerCallback, TrainingArguments
 
-    from scaling.model import loss
+    from scaling.training.model import loss
 
     model, data = peer_parts(cell, shape, window)
 
@@ -227,7 +227,7 @@ def lightning(cell: Cell, device: Any, shape: Any, window: Any, after_step: Step
     import torch
     from torch.utils.data import DataLoader
 
-    from scaling.model import loss
+    from scaling.training.model import loss
 
     model, data = peer_parts(cell, shape, window)
 
@@ -273,7 +273,7 @@ def matmul_peak(device: Any, cell: Cell, shape: Any) -> dict[str, float]:
     """FLOP/s by either clock: the better of the step's largest product and a square one."""
     import torch
 
-    from scaling.device import tune
+    from scaling.machine.device import tune
 
     tune(device)
     dtype = torch.bfloat16 if cell["precision"] == "bf16" else torch.float32
@@ -323,8 +323,8 @@ def main(argv: list[str] | None = None) -> int | None:
     import torch
 
     from scaling.config import WindowConfig, load_config, load_model_config
-    from scaling.device import device_name
-    from scaling.model import training_flops
+    from scaling.machine.device import device_name
+    from scaling.training.model import training_flops
 
     context = load_config(SHIPPED).window.context_length
     patch = arguments.patch_length or load_config(SHIPPED).window.patch_length

@@ -42,7 +42,7 @@ done
 
 def copy_of_the_study(folder: Path, trainings: int) -> None:
     """The repository as far as the workflow reads it, a grid of that many trainings, the shim."""
-    from scaling.page import FIGURES
+    from scaling.figures.page import FIGURES
 
     ignored = shutil.ignore_patterns("__pycache__", "processed")
     for name in ("scaling", "workflow", "configs", "data"):
@@ -108,7 +108,7 @@ def main() -> None:
     sys.path.insert(0, str(ROOT))
     import torch
 
-    from scaling.device import device_name
+    from scaling.machine.device import device_name
 
     print(
         f"{device_name(torch.device('cpu'))}, {os.cpu_count()} cores, python "

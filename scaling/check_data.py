@@ -27,7 +27,8 @@ def main(argv: list[str] | None = None) -> None:
     args = _parser().parse_args(argv)
     config = load_config(args.config)
     data = config.data
-    from scaling.features import check_dates, load_features, load_prices, verified_data
+    from scaling.data.features import check_dates, load_features, verified_data
+    from scaling.data.prices import load_prices
 
     prices_md5, features_md5 = verified_data(config)
     check_dates(load_prices(data.prices), load_features(data.features), data.features)

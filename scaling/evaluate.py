@@ -72,7 +72,7 @@ def main(argv: list[str] | None = None) -> None:
     """Refuse what does not belong together, predict, measure, check, write."""
     arguments = _parser().parse_args(argv)
 
-    from scaling import checkpoint
+    from scaling.training import checkpoint
 
     content = checkpoint.load(arguments.checkpoint)
     record = checkpoint.record_of(content)
@@ -83,12 +83,14 @@ def main(argv: list[str] | None = None) -> None:
     import pandas as pd
     import torch
 
-    from scaling import checks, trainer
-    from scaling.dataset import load_study
-    from scaling.device import choose_device, choose_precision, device_name, tune
-    from scaling.features import load_features, load_prices, verified_data
+    from scaling.data.dataset import load_study
+    from scaling.data.features import load_features, verified_data
+    from scaling.data.prices import load_prices
+    from scaling.judging import checks
+    from scaling.machine.device import choose_device, choose_precision, device_name, tune
     from scaling.metrics import fit_recalibration, score
-    from scaling.model import build_model, count_parameters
+    from scaling.training import trainer
+    from scaling.training.model import build_model, count_parameters
 
     prices_md5, features_md5 = verified_data(config, arguments.data_md5)
     study = load_study(config, blocks=("train", *BLOCKS))

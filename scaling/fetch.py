@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
+from scaling.data.manifest import register, registered_md5, resource_path
 from scaling.errors import UserError, run_command
-from scaling.manifest import register, registered_md5, resource_path
 from scaling.record import file_md5, write_parquet
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def normalise(raw: "pd.DataFrame", where: str) -> "pd.DataFrame":
     import numpy as np
     import pandas as pd
 
-    from scaling.features import PRICE_COLUMNS, check_prices
+    from scaling.data.prices import PRICE_COLUMNS, check_prices
 
     table = raw.rename(columns=lambda name: str(name).strip().lower())
     dated = isinstance(raw.index, pd.DatetimeIndex) or str(raw.index.name).lower() == "date"
@@ -147,7 +147,7 @@ def describe_change(old: "pd.DataFrame", new: "pd.DataFrame") -> str:
 
 def _current(output: Path) -> "pd.DataFrame | None":
     """The prices now on disk; None, with a word, if there are none that can be read."""
-    from scaling.features import load_prices
+    from scaling.data.prices import load_prices
 
     if not output.exists():
         print(f"{output}: not there yet")

@@ -39,9 +39,10 @@ def fit_study(config_path: Path, predictions: list[Path], baselines: Path) -> di
     """The law of one study's predictions, with what it was made of."""
     import pandas as pd
 
-    from scaling import law, record
+    from scaling import record
     from scaling.config import experiment_name, load_config
-    from scaling.ladder import read_ladder
+    from scaling.judging import law
+    from scaling.judging.ladder import read_ladder
 
     config = load_config(config_path)
     twice = {str(path) for path in predictions if predictions.count(path) > 1}
@@ -75,7 +76,8 @@ def fit_table(path: Path) -> dict[str, Any]:
     """The two-variable law of a CSV with the columns N, D and loss."""
     import pandas as pd
 
-    from scaling import curves, record
+    from scaling import record
+    from scaling.judging import curves
 
     try:
         table = pd.read_csv(path)

@@ -32,9 +32,9 @@ def main(argv: list[str] | None = None) -> None:
 
     import pandas as pd
 
-    from scaling.baselines import fit_baselines, last_rows
-    from scaling.dataset import load_study
-    from scaling.features import verified_data
+    from scaling.data.dataset import load_study
+    from scaling.data.features import verified_data
+    from scaling.judging.baselines import fit_baselines, last_rows
     from scaling.metrics import fit_recalibration, score
 
     prices_md5, features_md5 = verified_data(config, arguments.data_md5)

@@ -32,8 +32,9 @@ class Cost:
 
 def epoch_windows(config: configs.TrainingConfig) -> tuple[int, int]:
     """Training and validation windows of one epoch, counted from the prices alone."""
-    from scaling.dataset import split_samples
-    from scaling.features import ROWS_DROPPED, load_prices
+    from scaling.data.dataset import split_samples
+    from scaling.data.features import ROWS_DROPPED
+    from scaling.data.prices import load_prices
 
     dates = load_prices(config.data.prices).index[ROWS_DROPPED:].to_numpy()
     samples = split_samples(dates, config.splits, config.window.warmup, config.task.horizon)
@@ -60,8 +61,8 @@ def cost_of(
     """
     import torch
 
-    from scaling.features import FEATURE_NAMES
-    from scaling.model import build_model, check_budget, count_parameters, training_flops
+    from scaling.data.features import FEATURE_NAMES
+    from scaling.training.model import build_model, check_budget, count_parameters, training_flops
 
     path = configs.experiment_path(experiment)
     config = configs.load_config(path, budget, seed)

@@ -8,8 +8,8 @@ import argparse
 from pathlib import Path
 
 from scaling.config import features_record
+from scaling.data.manifest import verify
 from scaling.errors import UserError, run_command
-from scaling.manifest import verify
 from scaling.record import code_digest, file_md5, provenance, write_json, write_parquet
 
 
@@ -30,10 +30,11 @@ def main(argv: list[str] | None = None) -> None:
     args = _parser().parse_args(argv)
     if args.output.suffix != ".parquet":
         raise UserError(f"--output {args.output}: allowed: a name that ends in .parquet")
-    from scaling import features as f
+    from scaling.data import features as f
+    from scaling.data.prices import load_prices
 
     prices_md5 = verify(args.prices, args.manifest)
-    prices = f.load_prices(args.prices)
+    prices = load_prices(args.prices)
     features = f.build_features(prices)
     f.check_dates(prices, features, args.output)
     write_parquet(args.output, features)
@@ -48,7 +49,7 @@ def main(argv: list[str] | None = None) -> None:
         "first_date": first,
         "last_date": last,
         "names": list(f.FEATURE_NAMES),
-        "code_digest": code_digest("features"),
+        "code_digest": code_digest("data.features"),
         **provenance(),
     }
     write_json(features_record(args.output), record)

@@ -108,7 +108,8 @@ def _imports_of_ours(tree: ast.Module) -> set[str]:
             if node.module == "scaling":
                 found |= {alias.name for alias in node.names}
             elif node.module.startswith("scaling."):
-                found.add(node.module.removeprefix("scaling."))
+                room = node.module.removeprefix("scaling.")
+                found |= {room, *(f"{room}.{alias.name}" for alias in node.names)}
         elif isinstance(node, ast.Import):
             found |= {a.name.removeprefix("scaling.") for a in node.names if "scaling." in a.name}
     return found
@@ -116,7 +117,16 @@ def _imports_of_ours(tree: ast.Module) -> set[str]:
 
 # They watch, report and draw; no number that a model computes passes through them.
 NOT_COMPUTING = frozenset(
-    {"backends", "tracking", "thermal", "plots", "errors", "record", "config"}
+    {
+        "tracking.backends",
+        "tracking.local",
+        "machine.guard",
+        "machine.sensors",
+        "figures.plots",
+        "errors",
+        "record",
+        "config",
+    }
 )
 
 
@@ -131,7 +141,7 @@ def code_digest(module: str, package: Path = PACKAGE) -> str:
     waiting = [module]
     while waiting:
         name = waiting.pop()
-        path = package / f"{name}.py"
+        path = package / f"{name.replace('.', '/')}.py"
         if name in seen or (name in NOT_COMPUTING and name != module) or not path.is_file():
             continue
         tree = ast.parse(path.read_text())

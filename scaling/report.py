@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from scaling.errors import UserError, run_command
-from scaling.page import html_page
+from scaling.figures.page import html_page
 from scaling.record import atomic_file, file_md5, read_json
 
 if TYPE_CHECKING:
@@ -176,7 +176,8 @@ def draw(
     """
     import pandas as pd
 
-    from scaling import checks, plots
+    from scaling.figures import plots
+    from scaling.judging import checks
     from scaling.metrics import log_loss
 
     order = [size["budget"] for size in law["sizes"]]
@@ -246,7 +247,7 @@ def main(argv: list[str] | None = None) -> None:
 
     import pandas as pd
 
-    from scaling.plots import to_svg
+    from scaling.figures.plots import to_svg
 
     networks = pd.concat([pd.read_parquet(p) for p in arguments.predictions], ignore_index=True)
     rivals = pd.read_parquet(arguments.baselines)

@@ -15,7 +15,7 @@ from scaling.errors import UserError, run_command
 from scaling.record import code_digest, micro_batch_of, provenance, write_json
 
 if TYPE_CHECKING:
-    from scaling.dataset import Study
+    from scaling.data.dataset import Study
 
 PERMUTATIONS = 5
 
@@ -53,14 +53,15 @@ def main(argv: list[str] | None = None) -> None:
     config = configs.load_config(arguments.config, arguments.param_budget)
     model_config = configs.load_model_config(config.param_budget)
 
-    from scaling import checks, trainer
-    from scaling.checkpoint import ResumeStore
-    from scaling.dataset import load_study
-    from scaling.device import choose_device, choose_precision, tune
-    from scaling.distributed import NoTracker
-    from scaling.features import verified_data
-    from scaling.model import build_model
-    from scaling.thermal import ThermalGuard
+    from scaling.data.dataset import load_study
+    from scaling.data.features import verified_data
+    from scaling.judging import checks
+    from scaling.machine.device import choose_device, choose_precision, tune
+    from scaling.machine.guard import ThermalGuard
+    from scaling.machine.processes import NoTracker
+    from scaling.training import trainer
+    from scaling.training.checkpoint import ResumeStore
+    from scaling.training.model import build_model
 
     prices_md5, features_md5 = verified_data(config, arguments.data_md5)
     micro_batch = micro_batch_of(arguments.batch_size, config.optimiser.batch_size)

@@ -43,14 +43,14 @@ def main(argv: list[str] | None = None) -> int | None:
 
     import torch
 
-    from scaling import trainer
-    from scaling.checkpoint import ResumeStore
-    from scaling.dataset import load_study
-    from scaling.device import choose_device, choose_precision, tune
-    from scaling.distributed import NoTracker
-    from scaling.features import verified_data
-    from scaling.model import build_model
-    from scaling.thermal import ThermalGuard
+    from scaling.data.dataset import load_study
+    from scaling.data.features import verified_data
+    from scaling.machine.device import choose_device, choose_precision, tune
+    from scaling.machine.guard import ThermalGuard
+    from scaling.machine.processes import NoTracker
+    from scaling.training import trainer
+    from scaling.training.checkpoint import ResumeStore
+    from scaling.training.model import build_model
 
     prices_md5, _ = verified_data(config)
     micro_batch = micro_batch_of(arguments.batch_size, config.optimiser.batch_size)

@@ -6,7 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from scaling.backends import (
+from scaling.config import RESULTS_ROOT, TrackingConfig
+from scaling.errors import UserError, run_command
+from scaling.tracking.backends import (
     Backend,
     Ending,
     MlflowBackend,
@@ -16,9 +18,7 @@ from scaling.backends import (
     make_backends,
     results_root,
 )
-from scaling.config import RESULTS_ROOT, TrackingConfig
-from scaling.errors import UserError, run_command
-from scaling.tracking import is_alive, read_lines
+from scaling.tracking.local import is_alive, read_lines
 
 SUFFIX = ".metrics.jsonl"
 KILLED = "ended without a word: killed, or the machine went down"

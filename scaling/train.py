@@ -27,8 +27,8 @@ from scaling.record import (
 )
 
 if TYPE_CHECKING:
-    from scaling.backends import Status
-    from scaling.trainer import Outcome
+    from scaling.tracking.backends import Status
+    from scaling.training.trainer import Outcome
 
 SMALLEST_MICRO_BATCH = 8
 UNWRITABLE = (errno.EROFS, errno.EACCES, errno.EEXIST, errno.ENOTDIR, errno.ENOSPC, errno.EDQUOT)
@@ -166,7 +166,7 @@ def train_one(arguments: argparse.Namespace, say: Callable[[str], None], held: E
     search = arguments.batch_size or configs.artefact(
         experiment, config.param_budget, "batch_size.json"
     )
-    from scaling.features import verified_data
+    from scaling.data.features import verified_data
 
     prices_md5, features_md5 = verified_data(config, arguments.data_md5)
     if search.is_file():
@@ -178,14 +178,14 @@ def train_one(arguments: argparse.Namespace, say: Callable[[str], None], held: E
 
     import torch
 
-    from scaling import checkpoint, trainer
-    from scaling import model as models
-    from scaling.backends import RunInfo
-    from scaling.dataset import load_study
-    from scaling.device import choose_device, choose_precision, device_name, tune
-    from scaling.distributed import NoTracker, claimed_device, joined, shared_if_large
-    from scaling.thermal import ThermalGuard
-    from scaling.tracking import Trackers, open_trackers
+    from scaling.data.dataset import load_study
+    from scaling.machine.device import choose_device, choose_precision, device_name, tune
+    from scaling.machine.guard import ThermalGuard
+    from scaling.machine.processes import NoTracker, claimed_device, joined, shared_if_large
+    from scaling.tracking.backends import RunInfo
+    from scaling.tracking.local import Trackers, open_trackers
+    from scaling.training import checkpoint, trainer
+    from scaling.training import model as models
 
     device = held.enter_context(
         claimed_device(choose_device(config.device), torch.cuda.device_count(), say)

@@ -252,7 +252,7 @@ def test_tracking_and_heat_are_not_part_of_a_trained_weight() -> None:
 
 def test_importing_the_config_imports_no_heavy_package() -> None:
     code = (
-        "import sys, scaling.config, scaling.manifest, scaling.record, scaling.metrics;"
+        "import sys, scaling.config, scaling.data.manifest, scaling.record, scaling.metrics;"
         "heavy = {'torch', 'transformers', 'mlflow', 'wandb', 'pandas'};"
         "sys.exit(' '.join(heavy & set(sys.modules)) or 0)"
     )

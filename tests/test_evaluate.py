@@ -11,24 +11,18 @@ import pandas as pd
 import pytest
 import torch
 import yaml
-from conftest import random_prices
 
-from scaling import (
-    baselines,
-    checkpoint,
-    evaluate,
-    features,
-    judge_baselines,
-    prepare,
-    shuffled_control,
-    train,
-)
+from scaling import evaluate, judge_baselines, prepare, shuffled_control, train
 from scaling.config import as_dict, load_config, load_model_config
-from scaling.dataset import load_study
+from scaling.data import features
+from scaling.data.dataset import load_study
+from scaling.data.manifest import register
 from scaling.errors import UserError
-from scaling.manifest import register
-from scaling.model import build_model, count_parameters
+from scaling.judging import baselines
 from scaling.record import code_digest, read_json, write_parquet
+from scaling.training import checkpoint
+from scaling.training.model import build_model, count_parameters
+from tests.conftest import random_prices
 
 CONFIG = Path("configs/daily/tiny.yaml")
 MODEL = {
@@ -251,7 +245,7 @@ def test_a_second_sigmoid_fails_the_parity_check(
     def twice(logits: torch.Tensor) -> torch.Tensor:
         return torch.sigmoid(torch.sigmoid(logits))
 
-    monkeypatch.setattr("scaling.trainer.probabilities", twice)
+    monkeypatch.setattr("scaling.training.trainer.probabilities", twice)
     evaluation = evaluate_it(name="twice")
     assert not by_name(evaluation)["training and evaluation agree"]["passed"]
 
@@ -273,7 +267,7 @@ def test_features_that_look_ahead_are_marked(study: Path, monkeypatch: pytest.Mo
         tomorrow = np.append(built["rsi_14"].to_numpy()[1:], 50.0)
         return built.assign(rsi_14=tomorrow)
 
-    monkeypatch.setattr("scaling.checks.build_features", leaking)
+    monkeypatch.setattr("scaling.judging.checks.build_features", leaking)
     found = by_name(evaluate_it(name="leak"))["features do not see the future"]
     assert not found["passed"]
     assert "rsi_14" in found["found"]

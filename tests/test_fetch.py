@@ -11,9 +11,9 @@ import pandas as pd
 import pytest
 
 from scaling import fetch
+from scaling.data.manifest import read_manifest, verify
+from scaling.data.prices import load_prices
 from scaling.errors import UserError
-from scaling.features import load_prices
-from scaling.manifest import read_manifest, verify
 from scaling.record import write_parquet
 
 

@@ -9,9 +9,9 @@ import torch
 
 from scaling import config as configs
 from scaling import plan
+from scaling.data.features import FEATURE_NAMES
 from scaling.errors import UserError
-from scaling.features import FEATURE_NAMES
-from scaling.model import build_model, check_budget, count_parameters, training_flops
+from scaling.training.model import build_model, check_budget, count_parameters, training_flops
 
 EXPERIMENT = "daily/threshold_1pct"
 

@@ -6,7 +6,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from miniature import environment
+
+from tests.miniature import environment
 
 README = Path("README.md").read_text()
 MODULES = sorted(set(re.findall(r"python -m (scaling\.\w+)", README)))
@@ -20,7 +21,7 @@ COMMANDS = sorted(
 def test_every_module_of_the_library_stands_in_the_code_map() -> None:
     missing = [
         path.name
-        for path in Path("scaling").glob("*.py")
+        for path in Path("scaling").rglob("*.py")
         if path.name != "__init__.py" and path.name not in README
     ]
     assert missing == []

@@ -5,9 +5,9 @@ import os
 from pathlib import Path
 
 import pytest
-from miniature import make_miniature, run
 
 from scaling.sweep import FACTORS, best_of
+from tests.miniature import make_miniature, run
 
 
 def test_the_best_multiplier_is_interior_only_between_two_others() -> None:

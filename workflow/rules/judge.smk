@@ -110,7 +110,7 @@ rule fit_law:
         " > {log} 2>&1"
 
 
-# The figures' names are those of scaling.page.FIGURES; each has its caption in workflow/report.
+# The figures' names are those of scaling.figures.page.FIGURES; each has its caption in workflow/report.
 rule report:
     input:
         law="results/{experiment}/scaling_law.json",
@@ -178,7 +178,7 @@ rule report:
     params:
         identity=lambda wildcards: identity(
             "report",
-            drawing=code_digest("plots"),
+            drawing=code_digest("figures.plots"),
             sweeps=[file_md5(path) for path in sweeps_of(wildcards)],
             controls=[file_md5(path) for path in shuffled_of(wildcards)],
         ),

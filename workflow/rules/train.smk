@@ -18,7 +18,7 @@ rule find_batch_size:
     params:
         # Not the search's own code: what was found stays until what it depends on changes.
         identity=lambda wildcards: identity(
-            "model",
+            "training.model",
             versions=VERSIONS,
             model=configs.as_dict(MODELS[wildcards.budget]),
             window=configs.as_dict(EXPERIMENTS[wildcards.experiment].window),

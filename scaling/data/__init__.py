@@ -1,0 +1,1 @@
+"""Prices, features and windows: everything a model may see, checked on entry."""

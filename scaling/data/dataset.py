@@ -1,0 +1,217 @@
+"""Windows of features and threshold labels, split by date, without a look ahead.
+
+Sample `t` sees rows `t - context_length + 1 .. t` and is asked about `t + 1 .. t + horizon`.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch.utils.data import Dataset
+
+from scaling.config import SplitConfig, TrainingConfig
+from scaling.data.features import check_dates, load_features
+from scaling.data.prices import load_prices
+from scaling.errors import UserError
+from scaling.record import fingerprint
+
+Dates = npt.NDArray[np.datetime64]
+Indices = npt.NDArray[np.int64]
+Labels = npt.NDArray[np.int8]
+BEFORE_TEST = ("train", "validation")
+
+
+def threshold_labels(close: npt.ArrayLike, threshold: float, horizon: int) -> Labels:
+    """`max(close[t+1 .. t+horizon]) >= close[t] * (1 + threshold)`, `t + horizon` included.
+
+    `close` must be raw prices, shape `(rows,)`: anything normalised gives other labels. Returns
+    0 or 1 for the `rows - horizon` days that have a whole future.
+    """
+    close = np.asarray(close, dtype=np.float64)
+    if not np.isfinite(close).all() or not (close > 0).all():
+        bad = np.flatnonzero(~(np.isfinite(close) & (close > 0)))
+        raise UserError(
+            f"close is not a positive price in rows {bad[:5].tolist()} ({len(bad)} in all); "
+            "labels need raw closes without gaps"
+        )
+    future: npt.NDArray[np.float64] = np.lib.stride_tricks.sliding_window_view(
+        close[1:], horizon
+    ).max(axis=1)
+    labels: Labels = (future >= close[:-horizon] * (1 + threshold)).astype(np.int8)
+    return labels
+
+
+def label_hash(dates: Dates, labels: Labels) -> str:
+    """16 hex digits of days and labels: equal only if two studies were asked the same."""
+    return fingerprint([dates.astype("datetime64[D]").astype(str).tolist(), labels.tolist()])
+
+
+@dataclass(frozen=True)
+class Normaliser:
+    """Mean and standard deviation per channel, of the training rows alone."""
+
+    mean: torch.Tensor
+    std: torch.Tensor
+
+    @classmethod
+    def fit(cls, rows: torch.Tensor, names: Sequence[str]) -> "Normaliser":
+        """Fit on `rows`, shape `(rows, channels)`; a constant channel is a `UserError`."""
+        std, mean = torch.std_mean(rows.double(), dim=0)
+        if flat := [name for name, s in zip(names, std, strict=True) if not s > 0]:
+            raise UserError(f"constant in the training rows: {', '.join(flat)}; drop or mend them")
+        return cls(mean.float(), std.float())
+
+    def __call__(self, rows: torch.Tensor) -> torch.Tensor:
+        """Standardise `(rows, channels)`."""
+        return (rows - self.mean) / self.std
+
+
+class WindowDataset(Dataset[tuple[torch.Tensor, torch.Tensor]]):
+    """Item `i` is day `warmup + i`: a window `(context_length, n_features)` and a target `(1,)`.
+
+    The rows are one tensor and `batch` is one gather from it, so training runs no Python per
+    sample. Length: `rows - warmup - horizon`.
+    """
+
+    def __init__(
+        self,
+        features: torch.Tensor,
+        close: npt.ArrayLike,
+        *,
+        context_length: int,
+        warmup: int,
+        threshold: float,
+        horizon: int,
+    ) -> None:
+        rows = len(features)
+        if rows <= warmup + horizon:
+            raise UserError(
+                f"{rows} rows are too few for warmup {warmup} and horizon {horizon}; "
+                f"at least {warmup + horizon + 1} are needed"
+            )
+        if warmup < context_length - 1:
+            raise UserError(f"warmup {warmup} is below context_length - 1 = {context_length - 1}")
+        if not torch.isfinite(features).all():
+            bad = (~torch.isfinite(features)).any(dim=1).nonzero().flatten()
+            raise UserError(f"features are not finite in rows {bad[:5].tolist()}")
+        self.features = features.contiguous()
+        self.labels = torch.from_numpy(threshold_labels(close, threshold, horizon)).float()
+        self.context_length = context_length
+        self.warmup = warmup
+
+    def __len__(self) -> int:
+        return len(self.labels) - self.warmup
+
+    def __getitem__(self, item: int) -> tuple[torch.Tensor, torch.Tensor]:
+        if not 0 <= item < len(self):
+            raise IndexError(f"sample {item} of {len(self)}")
+        windows, targets = self.batch(torch.tensor([item + self.warmup]))
+        return windows[0], targets[0]
+
+    def batch(self, days: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Windows `(n, context_length, n_features)` and targets `(n, 1)` of the row indices."""
+        windows = self.features.unfold(0, self.context_length, 1)
+        chosen = windows.index_select(0, days - self.context_length + 1)
+        return chosen.transpose(1, 2), self.labels.index_select(0, days).unsqueeze(1)
+
+    def to(self, device: torch.device) -> "WindowDataset":
+        """The same dataset, resident on `device`."""
+        moved = object.__new__(WindowDataset)
+        moved.__dict__.update(self.__dict__)
+        moved.features, moved.labels = self.features.to(device), self.labels.to(device)
+        return moved
+
+
+def split_samples(
+    dates: Dates, splits: SplitConfig, warmup: int, horizon: int
+) -> dict[str, Indices]:
+    """Row indices of each block's sample days.
+
+    A day whose label looks past the end of its block is purged: its outcome belongs to the next.
+    """
+    days = np.arange(warmup, len(dates) - horizon)
+    answered = dates[days + horizon]
+    samples = {}
+    for name in ("train", "validation", "test"):
+        first, last = (np.datetime64(d, "D") for d in getattr(splits, name))
+        samples[name] = days[(dates[days] >= first) & (answered <= last)]
+    return samples
+
+
+@dataclass(frozen=True)
+class Study:
+    """All that a model of one experiment may see: normalised windows and who belongs where."""
+
+    dataset: WindowDataset
+    dates: Dates
+    close: npt.NDArray[np.float64]
+    raw_features: npt.NDArray[np.float32]
+    feature_names: tuple[str, ...]
+    samples: dict[str, Indices]
+    normaliser: Normaliser
+    label_hash: str
+
+    def labels(self, block: str) -> Labels:
+        """0 or 1 for each sample day of a block."""
+        return self.dataset.labels.cpu().numpy()[self.samples[block]].astype(np.int8)
+
+    @property
+    def train_base_rate(self) -> float:
+        """Share of positives in the training block: the climatology every model must beat."""
+        return float(self.labels("train").mean())
+
+
+def load_study(config: TrainingConfig, blocks: Sequence[str] = BEFORE_TEST) -> Study:
+    """Join prices and features on dates, label, split and normalise.
+
+    Rows after the last of `blocks` are dropped before anything is computed: with the default,
+    the test block is not in memory at all. Raises `UserError` for dates on one side only and for
+    a block with fewer samples or positives than the config's minimum.
+    """
+    prices = load_prices(config.data.prices)
+    features = load_features(config.data.features)
+    check_dates(prices, features, config.data.features)
+    prices = prices.loc[features.index[0] :]  # the rows before lack an indicator
+    last = np.datetime64(getattr(config.splits, blocks[-1])[1], "D")
+    dates = prices.index.to_numpy().astype("datetime64[D]")
+    kept = dates <= last
+    dates, close = dates[kept], prices["close"].to_numpy(np.float64)[kept]
+    raw = features.to_numpy(np.float32)[kept]
+    task, window = config.task, config.window
+    if len(dates) <= window.warmup + task.horizon:
+        raise UserError(f"{config.data.prices}: {len(dates)} rows up to {last} are too few")
+    samples = split_samples(dates, config.splits, window.warmup, task.horizon)
+    samples = {block: samples[block] for block in blocks}
+    names = tuple(str(name) for name in features.columns)
+    first, final = (np.datetime64(d, "D") for d in config.splits.train)
+    train_rows = torch.from_numpy(raw[(dates >= first) & (dates <= final)])
+    if len(train_rows) < 2:
+        raise UserError(f"splits.train: no rows between {first} and {final}; data: {dates[0]} on")
+    normaliser = Normaliser.fit(train_rows, names)
+    dataset = WindowDataset(
+        normaliser(torch.from_numpy(raw)),
+        close,
+        context_length=window.context_length,
+        warmup=window.warmup,
+        threshold=task.threshold,
+        horizon=task.horizon,
+    )
+    labels = dataset.labels.numpy().astype(np.int8)
+    _refuse_thin_blocks(samples, labels, config.splits)
+    seen = np.concatenate([samples[block] for block in BEFORE_TEST])
+    hashed = label_hash(dates[seen], labels[seen])
+    return Study(dataset, dates, close, raw, names, samples, normaliser, hashed)
+
+
+def _refuse_thin_blocks(samples: dict[str, Indices], labels: Labels, splits: SplitConfig) -> None:
+    for block, days in samples.items():
+        positives = int(labels[days].sum())
+        scarce = min(positives, len(days) - positives)
+        if len(days) < splits.min_samples or scarce < splits.min_positives:
+            raise UserError(
+                f"splits.{block}: {len(days)} samples, {positives} of them positive; at least "
+                f"{splits.min_samples} samples and {splits.min_positives} of either class are "
+                "needed: widen the block, or lower task.threshold"
+            )

@@ -1,0 +1,1 @@
+"""Baselines, validity checks, and the law of a ladder."""

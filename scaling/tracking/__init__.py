@@ -1,0 +1,1 @@
+"""The local record of a run, and the trackers that mirror it."""

@@ -1,0 +1,511 @@
+"""Prices on entry, the 20 indicators, their record, and the commands that make and check them."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import talib
+
+from scaling import check_data, prepare
+from scaling.data import features
+from scaling.data.features import (
+    FEATURE_NAMES,
+    ROWS_DROPPED,
+    build_features,
+    check_dates,
+    load_features,
+    verify_features,
+)
+from scaling.data.manifest import register
+from scaling.data.prices import check_prices, load_prices
+from scaling.errors import UserError
+from scaling.record import file_md5, write_parquet
+from tests.conftest import random_prices
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def spy() -> pd.DataFrame:
+    return load_prices(ROOT / "data/raw/SPY.parquet")
+
+
+@pytest.fixture(scope="module")
+def spy_features(spy: pd.DataFrame) -> pd.DataFrame:
+    return build_features(spy)
+
+
+# Prices
+
+
+def test_the_committed_prices_are_sound(spy):
+    assert len(spy) == 6825
+    assert [str(spy.index[i].date()) for i in (0, -1)] == ["1993-01-29", "2020-03-06"]
+
+
+def test_the_committed_close_is_not_adjusted_for_dividends(spy):
+    assert spy.loc["1993-01-29", "close"] == 43.9375  # the adjusted one was 26.45 in 2020
+
+
+def put(row: int, column: str, value: float) -> Callable[[pd.DataFrame], pd.DataFrame]:
+    def spoil(prices: pd.DataFrame) -> pd.DataFrame:
+        if np.isnan(value) or np.isinf(value):
+            prices = prices.astype("float64")
+        prices.iloc[row, prices.columns.get_loc(column)] = value
+        return prices
+
+    return spoil
+
+
+def move(row: int, to: Callable[[pd.DatetimeIndex], pd.Timestamp]):
+    def spoil(prices: pd.DataFrame) -> pd.DataFrame:
+        days = prices.index.to_list()
+        days[row] = to(prices.index)
+        return prices.set_axis(pd.DatetimeIndex(days, name="date"))
+
+    return spoil
+
+
+@pytest.mark.parametrize(
+    ("spoil", "fault"),
+    [
+        (put(7, "close", np.nan), "close not a finite number"),
+        (put(7, "open", np.inf), "open not a finite number"),
+        (put(7, "volume", np.nan), "volume not a finite number"),
+        (put(7, "low", 0.0), "low not above zero"),
+        (put(7, "close", -3.0), "close not above zero"),
+        (put(7, "volume", -1), "volume below zero"),
+        (put(7, "high", 1.0), "high below open, close or low"),
+        (put(7, "low", 1e6), "low above open or close"),
+        (put(7, "open", 1e6), "high below open"),
+        (put(7, "close", 1e6), "high below open"),
+        (put(7, "open", 1.0), "low above open or close"),
+        (put(7, "close", 1.0), "low above open or close"),
+        (move(7, lambda days: days[6]), "date twice"),
+        (move(7, lambda days: pd.NaT), "date missing"),
+        (move(7, lambda days: days[7] + pd.Timedelta(hours=5)), "date with a time of day"),
+        (move(7, lambda days: days[7] - pd.Timedelta(days=30)), "date not after the one before"),
+        (move(7, lambda days: pd.Timestamp("2000-01-15")), "date on a weekend"),
+    ],
+)
+def test_each_fault_in_the_prices_is_refused_and_its_row_named(prices, spoil, fault):
+    spoiled = spoil(prices.copy())
+    with pytest.raises(UserError) as refusal:
+        check_prices(spoiled, "prices.csv")
+    message = str(refusal.value)
+    assert message.startswith("prices.csv: ")
+    assert f"{fault}" in message
+    assert str(spoiled.index[7])[:10] in message
+    assert "\n" not in message
+
+
+def test_only_the_first_few_of_many_bad_rows_are_listed_and_all_are_counted(prices):
+    prices.loc[prices.index[10:60], "low"] = -1.0
+    with pytest.raises(UserError, match=r"50 row\(s\): (\S+, ){5}…"):
+        check_prices(prices, "prices")
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda p: p.drop(columns="volume"),
+        lambda p: p.assign(extra=1.0),
+        lambda p: p[["close", "open", "high", "low", "volume"]],
+        lambda p: p.reset_index(drop=True),
+        lambda p: p.tz_localize("America/New_York"),
+        lambda p: p.rename_axis(index="day"),
+        lambda p: p.iloc[:0],
+        lambda p: p.astype({"close": "float32"}).clip(lower=p["low"], upper=p["high"], axis=0),
+        lambda p: p.astype({"volume": "float64"}),
+    ],
+)
+def test_a_table_of_another_shape_or_type_is_refused(prices, spoil):
+    with pytest.raises(UserError):
+        check_prices(spoil(prices), "prices")
+
+
+@pytest.mark.parametrize("content", [b"", b"not parquet", b"PAR1 but not really PAR1"])
+def test_a_file_that_is_no_parquet_is_one_clear_line(tmp_path, content):
+    path = tmp_path / "prices.parquet"
+    path.write_bytes(content)
+    with pytest.raises(UserError, match="not a readable parquet") as refusal:
+        load_prices(path)
+    assert "\n" not in str(refusal.value)
+
+
+# Features
+
+
+def test_there_are_20_features_and_only_the_first_199_rows_are_lost(spy, spy_features):
+    assert len(FEATURE_NAMES) == len(set(FEATURE_NAMES)) == 20
+    assert tuple(spy_features.columns) == FEATURE_NAMES
+    assert ROWS_DROPPED == 199
+    assert spy_features.index.equals(spy.index[199:])
+    assert np.isfinite(spy_features.to_numpy()).all()
+
+
+def test_not_one_row_more_is_dropped_than_the_averages_need(spy):
+    assert np.isnan(talib.SMA(spy["close"].to_numpy(), 200)[198])
+
+
+def test_200_days_give_one_row_and_199_are_refused(prices):
+    assert len(build_features(prices.iloc[:200])) == 1
+    with pytest.raises(UserError, match="199 rows; allowed: at least 200"):
+        build_features(prices.iloc[:199])
+
+
+def cut_days(prices: pd.DataFrame) -> list[int]:
+    """Random rows, and every last day before a Friday without trading."""
+    random = np.random.default_rng(4)
+    weekday = prices.index.day_of_week
+    short_week = np.flatnonzero((weekday[:-1] < 4) & (weekday[1:] < weekday[:-1]))
+    rows = np.r_[random.integers(ROWS_DROPPED, len(prices) - 1, 25), short_week[-12:]]
+    return [int(row) for row in rows if row >= ROWS_DROPPED]
+
+
+def changed_by_truncation(prices: pd.DataFrame) -> list[str]:
+    """Features of some day up to a cut that are not the same, bit for bit, without the future."""
+    full, changed = build_features(prices), set()
+    for row in cut_days(prices):
+        cut = build_features(prices.iloc[: row + 1])
+        differs = (cut != full.loc[: prices.index[row]]).any()
+        changed |= set(differs.index[differs])
+    return sorted(changed)
+
+
+def test_no_feature_of_a_day_changes_when_its_future_is_cut_off(spy):
+    assert changed_by_truncation(spy) == []
+
+
+def test_no_feature_of_a_day_changes_when_its_future_is_cut_off_with_many_holidays(prices):
+    assert changed_by_truncation(prices) == []
+
+
+def test_the_truncation_test_catches_the_unfinished_week(monkeypatch, spy):
+    honest = features._weekly
+
+    def leaky(close: pd.Series) -> pd.DataFrame:
+        fridays = close.index + pd.to_timedelta(4 - close.index.day_of_week, unit="D")
+        closes = close.groupby(fridays).last()
+        return honest(closes).reindex(fridays).set_axis(close.index)
+
+    monkeypatch.setattr(features, "_weekly", leaky)
+    assert "weekly_rsi_14" in changed_by_truncation(spy)
+
+
+def test_the_truncation_test_catches_a_week_known_on_the_thursday_before_a_free_friday(
+    monkeypatch, spy
+):
+    honest = features._weekly
+
+    def eager(close: pd.Series) -> pd.DataFrame:
+        weeks = pd.Series(close.index.to_period("W-SUN"), index=close.index)
+        last_day = weeks.ne(weeks.shift(-1)).to_numpy()
+        closes = close[last_day]
+        on_fridays = closes.index + pd.to_timedelta(4 - closes.index.day_of_week, unit="D")
+        known = honest(closes.set_axis(on_fridays)).set_axis(closes.index)
+        return known.reindex(close.index, method="ffill")
+
+    monkeypatch.setattr(features, "_weekly", eager)
+    assert "weekly_rsi_14" in changed_by_truncation(spy)
+
+
+def test_a_weekly_value_is_that_of_the_last_completed_week_and_never_an_older_one(
+    spy, spy_features
+):
+    for row in (300, 301, 302, 303, 304, *cut_days(spy.iloc[:1500])):
+        today = spy.index[row]
+        weeks: dict[pd.Timestamp, float] = {}
+        for day, close in spy["close"].iloc[: row + 1].items():
+            weeks[day + pd.Timedelta(days=4 - day.weekday())] = close
+        completed = np.array([close for friday, close in weeks.items() if friday <= today])
+        found = spy_features.loc[today]
+        assert found["weekly_rsi_14"] == talib.RSI(completed, 14)[-1]
+        assert found["weekly_stochrsi_14_5_3"] == talib.STOCHRSI(completed, 14, 5, 3)[1][-1]
+
+
+def test_on_good_friday_week_the_old_value_stands_until_monday(spy_features):
+    weekly = spy_features["weekly_rsi_14"]
+    assert weekly["2015-04-02"] == weekly["2015-04-01"] == weekly["2015-03-27"]
+    assert weekly["2015-04-06"] != weekly["2015-04-02"]
+    assert weekly["2015-04-10"] != weekly["2015-04-09"]  # an ordinary Friday knows its week
+
+
+def test_features_do_not_depend_on_the_unit_of_price_or_volume(prices):
+    # 2**k scales floats exactly, so only a feature in dollars or shares can differ.
+    scaled = prices * {"open": 8, "high": 8, "low": 8, "close": 8, "volume": 4}
+    pd.testing.assert_frame_equal(
+        build_features(prices), build_features(scaled), rtol=1e-9, atol=1e-9
+    )
+
+
+def test_no_feature_reads_the_open(prices):
+    other = prices.assign(open=prices["low"])
+    pd.testing.assert_frame_equal(build_features(prices), build_features(other), check_exact=True)
+
+
+@pytest.mark.parametrize("column", ["high", "low", "close", "volume"])
+def test_every_other_column_is_read(prices, column):
+    other = prices.copy()
+    other.loc[other.index[-1], column] = other[column].iloc[-1] * 2
+    assert not build_features(prices).equals(build_features(other))
+
+
+def test_every_feature_reads_the_prices_and_no_two_are_equal(spy_features):
+    assert (spy_features.std() > 0).all()
+    correlation = spy_features.corr().abs().to_numpy(copy=True)
+    np.fill_diagonal(correlation, 0)
+    assert correlation.max() < 0.9999
+
+
+def by_hand(prices: pd.DataFrame) -> dict[str, pd.Series]:
+    """Some indicators again, by pandas and from their definitions."""
+    close, volume = prices["close"], prices["volume"]
+    mean, deviation = close.rolling(20).mean(), close.rolling(20).std(ddof=0)
+    typical = (prices["high"] + prices["low"] + close) / 3
+    signed = volume * np.sign(close.diff()).fillna(0)
+    rsi = pd.Series(talib.RSI(close.to_numpy(), 14), index=close.index)
+    lowest, highest = rsi.rolling(5).min(), rsi.rolling(5).max()
+    fast = 100 * (rsi - lowest) / (highest - lowest)
+    return {
+        **{f"sma_{n}": close / close.rolling(n).mean() - 1 for n in (12, 50, 100, 200)},
+        "stochrsi_14_5_3": fast.rolling(3).mean(),
+        "obv_change_20": signed.rolling(20).sum() / volume.rolling(20).sum(),
+        "bollinger_b_20_2": (close - (mean - 2 * deviation)) / (4 * deviation),
+        "vwap_20": close * volume.rolling(20).sum() / (typical * volume).rolling(20).sum() - 1,
+    }
+
+
+@pytest.mark.parametrize("name", by_hand(random_prices(30)))
+def test_an_indicator_is_what_its_definition_says(prices, name):
+    expected = by_hand(prices)[name].iloc[ROWS_DROPPED:]
+    np.testing.assert_allclose(build_features(prices)[name], expected, rtol=1e-6, atol=1e-8)
+
+
+def test_a_recursive_average_settles_on_its_definition(spy, spy_features):
+    """EMA-based indicators forget their start: after 27 years pandas' own agree."""
+    close = spy["close"]
+
+    def ema(series: pd.Series, days: int) -> pd.Series:
+        return series.ewm(span=days, adjust=False).mean()
+
+    def wilder(series: pd.Series) -> pd.Series:
+        return series.ewm(alpha=1 / 14, adjust=False).mean()
+
+    high, low, volume, previous = spy["high"], spy["low"], spy["volume"], close.shift()
+    gain, loss = wilder(close.diff().clip(lower=0)), wilder(-close.diff().clip(upper=0))
+    true_range = wilder(np.maximum(high, previous) - np.minimum(low, previous))
+    rise, fall = high.diff(), -low.diff()
+    up = wilder(rise.where((rise > fall) & (rise > 0), 0.0))
+    down = wilder(fall.where((fall > rise) & (fall > 0), 0.0))
+    flow = (volume * ((2 * close - high - low) / (high - low)).fillna(0)).cumsum()
+    expected = {
+        **{
+            f"dema_{n}": close / (2 * ema(close, n) - ema(ema(close, n), n)) - 1
+            for n in (9, 10, 20, 25, 90)
+        },
+        "macd_12_26": (ema(close, 12) - ema(close, 26)) / close,
+        "log_atr_14": np.log(true_range / close),
+        "rsi_14": 100 * gain / (gain + loss),
+        "adx_14": wilder(100 * (up - down).abs() / (up + down)),
+        "adosc_3_10": (ema(flow, 3) - ema(flow, 10)) / volume.rolling(20).mean(),
+    }
+    for name, series in expected.items():
+        np.testing.assert_allclose(
+            spy_features[name].iloc[-100:], series.iloc[-100:], rtol=1e-6, atol=1e-9
+        )
+
+
+def test_a_flat_price_is_refused_with_the_feature_and_the_days(prices):
+    prices.loc[prices.index[300:330], ["open", "high", "low", "close"]] = 123.456
+    with pytest.raises(UserError, match="bollinger_b_20_2 undefined in 11 row.*2001-04"):
+        build_features(prices)
+
+
+def test_no_volume_for_20_days_is_refused_with_the_features_and_the_days(prices):
+    prices.loc[prices.index[300:330], "volume"] = 0
+    with pytest.raises(UserError, match="obv_change_20, adosc_3_10, vwap_20 undefined in 11 row"):
+        build_features(prices)
+
+
+# The record, and the commands
+
+
+@pytest.fixture
+def data(tmp_path: Path, prices: pd.DataFrame) -> dict[str, Path]:
+    """Registered prices, prepared features, a config that names them."""
+    files = {
+        "prices": tmp_path / "raw" / "XYZ.parquet",
+        "manifest": tmp_path / "manifest.json",
+        "features": tmp_path / "processed" / "XYZ_features_a20.parquet",
+    }
+    enter(prices, files)
+    run_prepare(files)
+    config = (ROOT / "configs/daily/threshold_1pct.yaml").read_text()
+    named = "".join(f"  {key}: {path}\n" for key, path in files.items())
+    files["config"] = tmp_path / "config.yaml"
+    files["config"].write_text(f"{config}data:\n{named}")
+    return files
+
+
+def enter(prices: pd.DataFrame, files: dict[str, Path]) -> None:
+    write_parquet(files["prices"], prices)
+    register(
+        files["prices"],
+        files["manifest"],
+        rows=len(prices),
+        first_date="2000-01-03",
+        last_date="2002-09-06",
+        origin="random numbers",
+    )
+
+
+def run_prepare(files: dict[str, Path]) -> None:
+    arguments = ["--prices", files["prices"], "--manifest", files["manifest"]]
+    prepare.main([str(a) for a in (*arguments, "--output", files["features"])])
+
+
+def run_check(files: dict[str, Path], output: Path, monkeypatch) -> None:
+    monkeypatch.chdir(ROOT)
+    check_data.main(["--config", str(files["config"]), "--output", str(output)])
+
+
+def record_of(files: dict[str, Path]) -> dict:
+    return json.loads(files["features"].with_suffix(".json").read_text())
+
+
+def test_prepare_writes_the_features_and_a_record_of_what_made_them(data, prices, capsys):
+    record = record_of(data)
+    pd.testing.assert_frame_equal(load_features(data["features"]), build_features(prices))
+    assert record["rows"] + record["rows_dropped"] == len(prices)
+    assert record["names"] == list(FEATURE_NAMES)
+    assert verify_features(data["features"], record["prices_md5"]) == record["features_md5"]
+    assert "git_commit" in record
+
+
+def test_prepare_refuses_altered_prices_and_writes_nothing(data, prices):
+    data["features"].unlink()
+    prices.iloc[5, 3] += 0.01
+    write_parquet(data["prices"], prices)
+    with pytest.raises(UserError, match="MD5 is"):
+        run_prepare(data)
+    assert not data["features"].exists()
+
+
+def test_altered_features_are_refused(data):
+    md5 = record_of(data)["prices_md5"]
+    content = bytearray(data["features"].read_bytes())
+    content[1000] ^= 1
+    data["features"].write_bytes(content)
+    with pytest.raises(UserError, match="altered since it was built.*snakemake --force"):
+        verify_features(data["features"], md5)
+
+
+def test_features_of_other_prices_are_refused(data):
+    with pytest.raises(UserError, match="built from other prices.*snakemake --force"):
+        verify_features(data["features"], "0" * 32)
+
+
+def test_features_of_other_code_are_refused(data, monkeypatch):
+    monkeypatch.setattr(features, "code_digest", lambda module: "another")
+    with pytest.raises(UserError, match="built by other code.*snakemake --force"):
+        verify_features(data["features"], record_of(data)["prices_md5"])
+
+
+@pytest.mark.parametrize("suffix", [".parquet", ".json"])
+def test_features_without_file_or_record_are_refused(data, suffix):
+    md5 = record_of(data)["prices_md5"]
+    data["features"].with_suffix(suffix).unlink()
+    with pytest.raises(UserError, match="no such file.*snakemake --force"):
+        verify_features(data["features"], md5)
+
+
+def test_a_features_record_that_is_no_record_is_refused(data):
+    data["features"].with_suffix(".json").write_text("{}")
+    with pytest.raises(UserError, match="not a record of features"):
+        verify_features(data["features"], "0" * 32)
+
+
+def test_the_stamp_holds_both_md5s_as_md5sum_writes_them(data, tmp_path, monkeypatch):
+    run_check(data, tmp_path / "data.md5", monkeypatch)
+    record = record_of(data)
+    assert (tmp_path / "data.md5").read_text() == (
+        f"{record['prices_md5']}  {data['prices']}\n{record['features_md5']}  {data['features']}\n"
+    )
+
+
+def test_equal_data_give_an_equal_stamp_even_when_built_again(data, tmp_path, monkeypatch):
+    run_check(data, tmp_path / "first.md5", monkeypatch)
+    data["prices"].touch()
+    run_prepare(data)
+    run_check(data, tmp_path / "second.md5", monkeypatch)
+    assert (tmp_path / "first.md5").read_bytes() == (tmp_path / "second.md5").read_bytes()
+
+
+def test_changed_and_registered_prices_need_new_features_and_give_another_stamp(
+    data, prices, tmp_path, monkeypatch
+):
+    run_check(data, tmp_path / "first.md5", monkeypatch)
+    prices.iloc[400, 4] += 1
+    enter(prices, data)
+    with pytest.raises(UserError, match="built from other prices"):
+        run_check(data, tmp_path / "second.md5", monkeypatch)
+    assert not (tmp_path / "second.md5").exists()
+    run_prepare(data)
+    run_check(data, tmp_path / "second.md5", monkeypatch)
+    assert (tmp_path / "first.md5").read_bytes() != (tmp_path / "second.md5").read_bytes()
+
+
+def test_a_build_that_loses_a_day_is_refused_before_anything_is_written(data, monkeypatch):
+    data["features"].unlink()
+    monkeypatch.setattr(
+        features, "build_features", lambda prices: build_features(prices).drop(prices.index[300])
+    )
+    with pytest.raises(UserError, match="missing 1 row"):
+        run_prepare(data)
+    assert not data["features"].exists()
+
+
+def test_a_table_short_of_a_day_is_refused_whatever_its_record_says(data, tmp_path, monkeypatch):
+    write_parquet(data["features"], load_features(data["features"]).drop("2001-06-01"))
+    record = record_of(data) | {"features_md5": file_md5(data["features"])}
+    data["features"].with_suffix(".json").write_text(json.dumps(record))
+    with pytest.raises(UserError, match="missing 1 row.s.: 2001-06-01"):
+        run_check(data, tmp_path / "data.md5", monkeypatch)
+    assert not (tmp_path / "data.md5").exists()
+
+
+def test_prices_altered_after_the_features_were_built_are_refused_by_the_check(
+    data, prices, tmp_path, monkeypatch
+):
+    prices.iloc[400, 4] += 1
+    write_parquet(data["prices"], prices)
+    with pytest.raises(UserError, match="git checkout"):
+        run_check(data, tmp_path / "data.md5", monkeypatch)
+    assert not (tmp_path / "data.md5").exists()
+
+
+def test_feature_days_that_are_not_the_price_days_are_refused_and_named(prices):
+    table = build_features(prices)
+    missing = table.drop(table.index[10])
+    with pytest.raises(UserError, match=f"missing 1 row.s.: {table.index[10].date()}"):
+        check_dates(prices, missing, "features")
+    with pytest.raises(UserError, match="too many 1 row"):
+        check_dates(prices.iloc[:-1], table, "features")
+    shifted = table.set_axis(table.index + pd.Timedelta(hours=5))
+    with pytest.raises(UserError, match="missing 501 row"):
+        check_dates(prices, shifted, "features")
+
+
+def test_a_table_with_other_columns_is_not_taken_for_features(data):
+    write_parquet(data["features"], load_features(data["features"]).drop(columns="rsi_14"))
+    with pytest.raises(UserError, match="columns are"):
+        load_features(data["features"])
+
+
+def test_an_output_that_is_not_parquet_is_refused(data):
+    with pytest.raises(UserError, match="ends in .parquet"):
+        run_prepare({**data, "features": data["features"].with_suffix(".json")})

@@ -1,0 +1,152 @@
+"""The manifest: a data file is the registered one, byte for byte, or it is refused."""
+
+import hashlib
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from scaling.data.manifest import read_manifest, register, registered_md5, verify
+from scaling.errors import UserError
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def registered(tmp_path: Path) -> tuple[Path, Path]:
+    """A registered file of a few bytes, and its manifest."""
+    path, manifest = tmp_path / "raw" / "XYZ.parquet", tmp_path / "manifest.json"
+    path.parent.mkdir()
+    path.write_bytes(b"prices")
+    enter(path, manifest)
+    return path, manifest
+
+
+def enter(path: Path, manifest: Path, **more: str) -> str:
+    return register(
+        path,
+        manifest,
+        rows=3,
+        first_date="2000-01-03",
+        last_date="2000-01-05",
+        origin="a test",
+        **more,
+    )
+
+
+def test_a_registered_file_is_verified_and_its_md5_returned(registered):
+    assert verify(*registered) == hashlib.md5(b"prices").hexdigest()
+
+
+@pytest.mark.parametrize("position", [0, 3, 5])
+def test_one_flipped_bit_is_refused_with_the_file_both_md5s_and_what_to_type(registered, position):
+    path, manifest = registered
+    was = verify(path, manifest)
+    content = bytearray(path.read_bytes())
+    content[position] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(UserError) as refusal:
+        verify(path, manifest)
+    message = str(refusal.value)
+    assert "\n" not in message
+    for part in (str(path), was, hashlib.md5(content).hexdigest(), "git checkout -- "):
+        assert part in message
+    assert f"python -m scaling.fetch XYZ --source file {path}" in message
+    assert "--replace" in message
+
+
+def test_an_unregistered_file_is_refused_even_beside_a_registered_one(registered):
+    path, manifest = registered
+    other = path.with_name("OTHER.parquet")
+    other.write_bytes(path.read_bytes())
+    with pytest.raises(UserError, match="not registered.*scaling.fetch OTHER"):
+        verify(other, manifest)
+
+
+def test_a_registered_file_that_is_gone_is_refused(registered):
+    path, manifest = registered
+    path.unlink()
+    with pytest.raises(UserError, match="no such file.*git checkout"):
+        verify(path, manifest)
+
+
+def test_a_missing_manifest_is_refused_with_what_to_type(registered):
+    path, manifest = registered
+    manifest.unlink()
+    with pytest.raises(UserError, match="no such manifest.*git checkout"):
+        verify(path, manifest)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "{", "[]", "{}", '{"resources": 3}', '{"resources": [{"path": "raw/XYZ.parquet"}]}'],
+)
+def test_a_malformed_manifest_is_refused(registered, text):
+    path, manifest = registered
+    manifest.write_text(text)
+    with pytest.raises(UserError, match="not a Data Package"):
+        verify(path, manifest)
+
+
+@pytest.mark.parametrize("hash_", ["", "sha256:00", "md5:123", "d41d8cd98f00b204e9800998ecf8427e"])
+def test_a_hash_that_is_not_an_md5_is_refused(registered, hash_):
+    path, manifest = registered
+    content = json.loads(manifest.read_text())
+    content["resources"][0]["hash"] = hash_
+    manifest.write_text(json.dumps(content))
+    with pytest.raises(UserError, match="32 hex digits"):
+        verify(path, manifest)
+
+
+def test_a_path_is_recognised_however_it_is_written(registered, monkeypatch):
+    path, manifest = registered
+    monkeypatch.chdir(path.parent)
+    assert verify(path.name, "../manifest.json") == verify(path, manifest)
+
+
+def test_registering_again_replaces_the_entry_and_keeps_the_others(registered):
+    path, manifest = registered
+    other = path.with_name("ABC.parquet")
+    other.write_bytes(b"others")
+    enter(other, manifest)
+    path.write_bytes(b"changed")
+    enter(path, manifest)
+    assert verify(path, manifest) == hashlib.md5(b"changed").hexdigest()
+    assert verify(other, manifest) == hashlib.md5(b"others").hexdigest()
+    names = [r["path"] for r in read_manifest(manifest)["resources"]]
+    assert names == ["raw/ABC.parquet", "raw/XYZ.parquet"]
+
+
+def test_a_file_outside_the_manifests_directory_is_refused_and_the_manifest_kept(registered):
+    path, manifest = registered
+    before = manifest.read_bytes()
+    with pytest.raises(UserError, match="outside"):
+        enter(path, path.parent / "below" / "manifest.json")
+    assert manifest.read_bytes() == before
+
+
+def test_an_entry_says_bytes_rows_dates_columns_origin_and_licence(registered):
+    path, manifest = registered
+    enter(path, manifest, licence="MIT")
+    (entry,) = read_manifest(manifest)["resources"]
+    assert (entry["bytes"], entry["rows"]) == (6, 3)
+    assert (entry["first_date"], entry["last_date"]) == ("2000-01-03", "2000-01-05")
+    assert [f["name"] for f in entry["schema"]["fields"]][0] == "date"
+    assert entry["sources"] == [{"title": "a test"}]
+    assert entry["licenses"] == [{"name": "MIT"}]
+
+
+def test_the_committed_prices_are_the_registered_ones():
+    path, manifest = ROOT / "data/raw/SPY.parquet", ROOT / "data/manifest.json"
+    assert verify(path, manifest) == registered_md5(path, manifest)
+    (entry,) = read_manifest(manifest)["resources"]
+    assert entry["bytes"] == path.stat().st_size
+    assert entry["rows"] == 6825
+    assert (entry["first_date"], entry["last_date"]) == ("1993-01-29", "2020-03-06")
+
+
+def test_importing_the_manifest_imports_no_pandas():
+    check = "import sys, scaling.data.manifest; sys.exit('pandas' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", check], cwd=ROOT).returncode == 0

@@ -1,0 +1,474 @@
+import json
+import math
+import subprocess
+import sys
+import threading
+import time
+import types
+from pathlib import Path
+
+import psutil
+import pytest
+
+from scaling import thermal
+from scaling.config import ThermalConfig
+from scaling.machine import guard as guards
+from scaling.machine import sensors
+from scaling.machine.guard import ThermalGuard
+from scaling.machine.sensors import Reading, Source
+
+FIXTURES = Path(__file__).parent / "thermal_readings"
+
+
+def fixture(name):
+    return (FIXTURES / name).read_text()
+
+
+def planted(*values, name="planted"):
+    """A source that reads these one after the other, then the last one for ever."""
+    queue = list(values)
+
+    def read():
+        value = queue.pop(0) if len(queue) > 1 else queue[0]
+        if isinstance(value, Exception):
+            raise value
+        if value is None or isinstance(value, Reading):
+            return value
+        if isinstance(value, str):
+            return Reading(name, pressure=value)
+        return Reading(name, celsius=value)
+
+    return Source(name, read)
+
+
+def guarded(*sources, **config):
+    return ThermalGuard(ThermalConfig(**config), "cpu", sources=list(sources))
+
+
+def levels(guard, polls, step=5.0):
+    seen = []
+    for i in range(polls):
+        guard.poll_once(i * step)
+        seen.append(guard.level)
+    return seen
+
+
+def commands(monkeypatch, answers):
+    """Answer commands from a dict of first word -> output; the others are missing."""
+    asked = []
+
+    def run(*command):
+        asked.append(command)
+        return answers.get(command[0])
+
+    monkeypatch.setattr(sensors, "_run", run)
+    return asked
+
+
+def on(monkeypatch, system, machine):
+    monkeypatch.setattr(sensors.platform, "system", lambda: system)
+    monkeypatch.setattr(sensors.platform, "machine", lambda: machine)
+
+
+def test_thermal_callback_logs_temperature(monkeypatch, capsys):
+    on(monkeypatch, "Darwin", "x86_64")
+    asked = commands(monkeypatch, {"sudo": fixture("powermetrics_smc_intel.txt")})
+    guard = ThermalGuard(ThermalConfig(), "cpu")
+    guard.poll_once(0.0)
+    assert " ".join(asked[0]) == "sudo -n powermetrics --samplers smc -i 200 -n 1"
+    assert guard.latest.celsius == 61.23
+    assert guard.summary()["max_celsius"] == 61.23
+    assert "normal: 61.2 °C (powermetrics smc)" in capsys.readouterr().err
+
+
+def test_thermal_callback_warns_at_85c(capsys):
+    guard = guarded(planted(84.9, 85.0))
+    assert levels(guard, 2) == ["acceptable", "warning"]
+    assert "warning: 85.0 °C" in capsys.readouterr().err
+    assert guard.stop_reason is None
+
+
+def test_thermal_callback_stops_at_95c(capsys):
+    guard = guarded(planted(95.0))
+    assert guard.poll_once(0.0) == guards.CONFIRM_SECONDS
+    assert guard.stop_reason is None
+    guard.poll_once(1.0)
+    assert "95.0 °C" in guard.stop_reason
+    assert "stopping" in capsys.readouterr().err
+
+
+def test_thermal_callback_graceful_when_unavailable(monkeypatch, capsys):
+    on(monkeypatch, "Darwin", "x86_64")
+    commands(monkeypatch, {})
+    with ThermalGuard(ThermalConfig(), "cpu") as guard:
+        assert guard.wait_if_hot() == 0.0
+    assert capsys.readouterr().err.count("no sensor found") == 1
+    assert (guard.stop_reason, guard.level, guard.latest) == (None, "unknown", None)
+    assert guard.summary()["max_celsius"] is None
+
+
+@pytest.mark.parametrize(
+    ("celsius", "level"),
+    [(69.9, "normal"), (70.0, "acceptable"), (84.9, "acceptable"), (85.0, "warning")],
+)
+def test_a_level_starts_at_its_threshold(celsius, level):
+    assert levels(guarded(planted(celsius)), 1) == [level]
+
+
+def test_thresholds_come_from_the_config():
+    guard = guarded(planted(61.0), acceptable=40, warning=50, critical=60)
+    levels(guard, 2)
+    assert guard.stop_reason is not None
+
+
+def test_a_level_is_left_only_three_degrees_below_its_threshold():
+    guard = guarded(planted(85.0, 84.0, 82.0, 81.9, 84.9, 67.0, 66.9))
+    assert levels(guard, 7) == [
+        *("warning", "warning", "warning", "acceptable", "acceptable", "acceptable", "normal")
+    ]
+
+
+def test_one_critical_reading_alone_stops_nothing_even_within_the_hysteresis():
+    guard = guarded(planted(96.0, 94.0, 96.0, 60.0))
+    assert levels(guard, 4) == ["warning", "warning", "warning", "normal"]
+    assert guard.stop_reason is None
+
+
+def test_a_missed_reading_does_not_forget_that_the_one_before_was_critical():
+    guard = guarded(planted(96.0, None, 96.0))
+    levels(guard, 3)
+    assert guard.stop_reason is not None
+
+
+def test_no_reading_is_unknown_and_its_seconds_are_not_normal():
+    guard = guarded(planted(None, None, 60.0))
+    assert levels(guard, 3) == ["unknown", "unknown", "normal"]
+    assert guard.summary()["seconds"]["normal"] == 0.0
+    assert guard.summary()["seconds"]["unknown"] == 10.0
+
+
+@pytest.mark.parametrize("celsius", [math.nan, math.inf, -math.inf, -1.0, 0.0, 10.0, 130.1, 255.0])
+def test_an_impossible_temperature_is_no_reading(celsius):
+    guard = guarded(planted(celsius))
+    guard.poll_once(0.0)
+    assert (guard.level, guard.latest) == ("unknown", None)
+
+
+@pytest.mark.parametrize("garbage", ["hot", Reading("planted"), RuntimeError("driver"), OSError()])
+def test_garbage_and_exceptions_are_no_reading(garbage):
+    guard = guarded(planted(garbage))
+    guard.poll_once(0.0)
+    assert (guard.level, guard.latest) == ("unknown", None)
+
+
+def test_a_source_that_fails_three_times_is_dropped_with_one_line(capsys):
+    guard = guarded(planted(RuntimeError("gone"), name="bad"), planted(60.0, name="good"))
+    assert levels(guard, 6) == ["normal"] * 6
+    said = capsys.readouterr().err
+    assert said.count("bad dropped") == 1
+    assert "gone" in said and "left: good" in said
+
+
+def test_failures_are_forgiven_when_a_reading_comes_between(capsys):
+    levels(guarded(planted(None, None, 60.0, None, None, 61.0)), 6)
+    assert "dropped" not in capsys.readouterr().err
+
+
+def test_losing_the_last_source_is_said_and_stops_nothing(capsys):
+    guard = guarded(planted(60.0, None))
+    assert levels(guard, 5)[-1] == "unknown"
+    assert "unguarded" in capsys.readouterr().err
+    assert guard.stop_reason is None
+
+
+def test_a_stuck_sensor_is_flagged_and_the_next_source_is_used(capsys):
+    guard = guarded(planted(60.0, name="stub"), planted(*range(71, 99), name="live"))
+    levels(guard, 13)
+    assert guard.latest.source == "live"
+    assert guard.summary()["stuck"] == ["stub"]
+    assert capsys.readouterr().err.count("may be stuck") == 1
+
+
+def test_a_stuck_sensor_with_no_other_is_unknown_not_normal():
+    guard = guarded(planted(60.0))
+    assert levels(guard, 14)[-1] == "unknown"
+
+
+def test_a_stuck_sensor_that_moves_again_gets_its_place_back():
+    guard = guarded(planted(*[60.0] * 14, 61.0, name="slow"), planted(50.0, 51.0, name="other"))
+    levels(guard, 15)
+    assert (guard.latest.source, guard.level) == ("slow", "normal")
+
+
+def test_a_sensor_stuck_at_a_critical_temperature_still_stops():
+    guard = guarded(planted(96.0), planted(*[50.0, 51.0] * 10))
+    guard.config = ThermalConfig(log_only=True)
+    levels(guard, 14)
+    assert guard.summary()["stuck"] == ["planted"]
+    guard.config = ThermalConfig()
+    guard.poll_once(70.0)
+    guard.poll_once(71.0)
+    assert guard.stop_reason is not None
+
+
+def test_a_pressure_level_that_stays_is_not_stuck():
+    guard = guarded(planted("normal"))
+    assert levels(guard, 20)[-1] == "normal"
+
+
+def test_log_only_neither_stops_nor_pauses(capsys):
+    guard = guarded(planted(99.0), log_only=True, pause_on_warning=True)
+    assert levels(guard, 3) == ["warning", "critical", "critical"]
+    assert guard.stop_reason is None
+    assert guard.wait_if_hot() == 0.0
+    assert "critical: 99.0" in capsys.readouterr().err
+
+
+def test_the_gpus_own_slowdown_caps_the_critical_threshold():
+    guard = guarded(planted(Reading("NVML", celsius=88.0, limit=87.0)))
+    levels(guard, 2)
+    assert "critical is 87 °C" in guard.stop_reason
+
+
+def test_without_the_option_a_warning_does_not_pause():
+    guard = guarded(planted(90.0))
+    guard.poll_once(0.0)
+    assert guard.wait_if_hot() == 0.0
+
+
+def test_a_warning_pauses_until_it_has_cooled_and_the_pause_is_counted():
+    guard = guarded(planted(90.0, 83.0, 81.0), pause_on_warning=True)
+    guard.poll_once(0.0)
+    cooling = threading.Timer(0.1, lambda: (guard.poll_once(5.0), guard.poll_once(10.0)))
+    cooling.start()
+    held = guard.wait_if_hot()
+    cooling.join()
+    assert held > 0.0
+    assert guard.level == "acceptable"
+    assert guard.summary()["seconds_paused"] == held
+    assert guard.wait_if_hot() == 0.0
+
+
+def test_a_pause_ends_at_its_longest_and_is_not_repeated_before_it_has_cooled():
+    guard = guarded(planted(90.0, 91.0, 60.0, 90.0), pause_on_warning=True, max_pause_seconds=0.01)
+    guard.poll_once(0.0)
+    assert guard.wait_if_hot() > 0.0
+    guard.poll_once(5.0)
+    assert guard.wait_if_hot() == 0.0
+    guard.poll_once(10.0)
+    guard.poll_once(15.0)
+    assert guard.wait_if_hot() > 0.0
+
+
+def test_a_sensor_that_fails_in_a_pause_does_not_count_as_cooled():
+    guard = guarded(planted(90.0, None), pause_on_warning=True, max_pause_seconds=0.05)
+    guard.poll_once(0.0)
+    guard.poll_once(5.0)
+    assert guard.wait_if_hot() >= 0.05
+
+
+def test_a_critical_temperature_ends_a_pause_so_that_the_run_can_stop():
+    guard = guarded(planted(90.0, 96.0), pause_on_warning=True, max_pause_seconds=0.05)
+    guard.poll_once(0.0)
+    guard.poll_once(5.0)
+    guard.poll_once(6.0)
+    assert guard.stop_reason is not None
+    assert guard.wait_if_hot() == 0.0
+
+
+def test_a_signal_ends_a_pause():
+    guard = guarded(planted(90.0), pause_on_warning=True)
+    guard.poll_once(0.0)
+    assert guard.wait_if_hot(interrupted=lambda: True) < 600
+
+
+def test_the_summary_has_extremes_mean_and_seconds_per_level_and_is_json():
+    guard = guarded(planted(60.0, 80.0, 70.0))
+    levels(guard, 3)
+    summary = guard.summary()
+    assert (summary["min_celsius"], summary["mean_celsius"], summary["max_celsius"]) == (60, 70, 80)
+    assert (summary["seconds"]["normal"], summary["seconds"]["acceptable"]) == (5.0, 5.0)
+    assert summary["source"] == "planted"
+    json.dumps(summary, allow_nan=False)
+
+
+def test_the_thread_stops_a_run_by_itself(monkeypatch):
+    monkeypatch.setattr(guards, "CONFIRM_SECONDS", 0.01)
+    with guarded(planted(96.0)) as guard:
+        deadline = time.monotonic() + 30
+        while guard.stop_reason is None and time.monotonic() < deadline:
+            time.sleep(0.01)
+    assert guard.stop_reason is not None
+    assert not any(thread.name == "thermal" for thread in threading.enumerate())
+
+
+def test_intel_powermetrics_is_parsed():
+    reading = sensors.parse_powermetrics_temperature(fixture("powermetrics_smc_intel.txt"))
+    assert reading.celsius == 61.23
+
+
+def test_powermetrics_of_apple_silicon_has_no_temperature():
+    text = fixture("powermetrics_thermal_apple_silicon.txt")
+    assert sensors.parse_powermetrics_temperature(text) is None
+
+
+@pytest.mark.parametrize(
+    ("word", "number", "level"),
+    [
+        ("Nominal", 0, "normal"),
+        ("Moderate", 1, "acceptable"),
+        ("Heavy", 2, "warning"),
+        ("Trapping", 3, "critical"),
+        ("Sleeping", 4, "critical"),
+    ],
+)
+def test_pressure_levels_are_parsed_from_powermetrics_and_notifyutil(word, number, level):
+    text = fixture("powermetrics_thermal_apple_silicon.txt").replace("Nominal", word)
+    assert sensors.parse_powermetrics_pressure(text).pressure == level
+    text = fixture("notifyutil.txt").replace("0", str(number))
+    assert sensors.parse_notifyutil(text).pressure == level
+
+
+@pytest.mark.parametrize("text", ["", "0", "com.apple.system.other 0", "Failed 1000"])
+def test_notifyutil_output_that_does_not_name_the_level_is_no_reading(text):
+    assert sensors.parse_notifyutil(text) is None
+
+
+def test_an_unknown_pressure_word_is_no_reading():
+    text = fixture("powermetrics_thermal_apple_silicon.txt").replace("Nominal", "Unknown")
+    assert sensors.parse_powermetrics_pressure(text) is None
+
+
+def test_macmon_reads_the_hotter_of_processor_and_gpu():
+    assert sensors.parse_macmon(fixture("macmon_pipe.json")).celsius == 71.73614
+
+
+def test_macmons_zero_is_a_sensor_that_is_not_there():
+    data = json.loads(fixture("macmon_pipe.json"))
+    data["temp"]["cpu_temp_avg"] = 0.0
+    assert sensors.parse_macmon(json.dumps(data)).celsius == 66.95167
+    data["temp"]["gpu_temp_avg"] = 0.0
+    assert sensors.parse_macmon(json.dumps(data)) is None
+
+
+@pytest.mark.parametrize("output", ["", "{", "[]", '{"temp": null}', "zsh: not found"])
+def test_garbage_from_a_program_is_no_reading(monkeypatch, output):
+    on(monkeypatch, "Darwin", "arm64")
+    commands(monkeypatch, {"macmon": output, "notifyutil": output, "sudo": output})
+    assert [sensors.attempt(s)[0] for s in sensors.candidates("mps")] == [None, None, None]
+
+
+def test_apple_silicon_prefers_temperatures_to_pressure(monkeypatch):
+    on(monkeypatch, "Darwin", "arm64")
+    answers = {"macmon": fixture("macmon_pipe.json"), "notifyutil": fixture("notifyutil.txt")}
+    commands(monkeypatch, answers)
+    guard = ThermalGuard(ThermalConfig(), "mps")
+    guard.poll_once(0.0)
+    assert guard.latest.source == "macmon"
+    del answers["macmon"]
+    guard.poll_once(5.0)
+    assert (guard.latest.source, guard.level) == ("notifyutil", "normal")
+
+
+def test_linux_reads_processors_and_never_the_case_or_a_disk(monkeypatch):
+    def shows(**chips):
+        found = {
+            chip: [types.SimpleNamespace(current=value) for value in values]
+            for chip, values in chips.items()
+        }
+        monkeypatch.setattr(psutil, "sensors_temperatures", lambda: found, raising=False)
+
+    on(monkeypatch, "Linux", "x86_64")
+    (source,) = sensors.candidates("cpu")
+    shows(acpitz=[99.0], nvme=[80.0], coretemp=[55.0, 62.0, 0.0])
+    assert source.read().celsius == 62.0
+    sensors(acpitz=[99.0], nvme=[80.0])
+    assert source.read() is None
+
+
+class NvmlError(Exception):
+    pass
+
+
+def fake_nvml(monkeypatch, **functions):
+    def missing(*_):
+        raise NvmlError("Function Not Found")
+
+    nvml = types.ModuleType("pynvml")
+    nvml.NVMLError = NvmlError
+    nvml.NVML_TEMPERATURE_GPU, nvml.NVML_TEMPERATURE_THRESHOLD_SLOWDOWN = 0, 1
+    defaults = {
+        "nvmlInit": lambda: None,
+        "nvmlDeviceGetCount": lambda: 1,
+        "nvmlDeviceGetHandleByIndex": lambda index: index,
+        "nvmlDeviceGetTemperatureV": missing,
+        "nvmlDeviceGetTemperature": missing,
+        "nvmlDeviceGetMarginTemperature": missing,
+        "nvmlDeviceGetTemperatureThreshold": missing,
+    }
+    for name, function in (defaults | functions).items():
+        setattr(nvml, name, function)
+    monkeypatch.setitem(sys.modules, "pynvml", nvml)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    on(monkeypatch, "Linux", "x86_64")
+    return sensors.candidates("cuda")[0]
+
+
+def test_nvidia_is_read_and_its_slowdown_minus_two_is_the_limit(monkeypatch):
+    source = fake_nvml(
+        monkeypatch,
+        nvmlDeviceGetTemperatureV=lambda gpu, sensor: 64,
+        nvmlDeviceGetTemperatureThreshold=lambda gpu, which: 89,
+    )
+    assert (source.read().celsius, source.read().limit) == (64.0, 87.0)
+
+
+def test_an_old_nvidia_driver_is_read_by_the_older_call(monkeypatch):
+    source = fake_nvml(monkeypatch, nvmlDeviceGetTemperature=lambda gpu, sensor: 64)
+    assert (source.read().celsius, source.read().limit) == (64.0, None)
+
+
+def test_where_nvidia_tells_a_margin_only_the_limit_comes_from_it(monkeypatch):
+    source = fake_nvml(
+        monkeypatch,
+        nvmlDeviceGetTemperatureV=lambda gpu, sensor: 64,
+        nvmlDeviceGetMarginTemperature=lambda gpu: 23,
+    )
+    assert source.read().limit == 85.0
+
+
+def test_an_nvidia_gpu_that_does_not_answer_is_no_reading(monkeypatch):
+    reading, problem = sensors.attempt(fake_nvml(monkeypatch))
+    assert reading is None
+    assert "Function Not Found" in problem
+
+
+def test_a_hanging_program_is_killed_and_is_no_reading(monkeypatch):
+    monkeypatch.setattr(sensors, "COMMAND_TIMEOUT", 0.2)
+    assert sensors._run("sh", "-c", "sleep 1000; echo 60") is None
+
+
+def test_a_program_that_asks_for_a_password_finds_no_one_to_ask():
+    script = (
+        "from scaling.machine import sensors\n"
+        "print(sensors._run('sh', '-c', 'read answer && echo $answer || echo nobody'))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], input="secret\n", capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "nobody"
+
+
+def test_a_missing_or_failing_program_is_no_reading():
+    assert sensors._run("no-such-program-here") is None
+    assert sensors._run("sh", "-c", "echo 60; exit 1") is None
+
+
+def test_the_command_prints_every_source_and_its_reading(monkeypatch, capsys):
+    on(monkeypatch, "Darwin", "arm64")
+    commands(monkeypatch, {"macmon": fixture("macmon_pipe.json")})
+    thermal.main([])
+    said = capsys.readouterr().out
+    assert "macmon: 71.7 °C (macmon)" in said
+    assert "notifyutil: nothing (no reading)" in said
+    assert "1 sensor(s) answer" in said

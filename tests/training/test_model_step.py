@@ -1,0 +1,324 @@
+"""The fast step is Hugging Face's model: same parameters, logits, gradients, dropout rates."""
+
+import dataclasses
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.nn import functional as F
+from transformers import PatchTSTForClassification
+
+from scaling.config import ModelConfig, WindowConfig, known_budgets, load_model_config
+from scaling.training.model import (
+    FAR_BELOW_ZERO,
+    Attention,
+    PatchTST,
+    Source,
+    build_model,
+    draw,
+    fused_attention,
+    hf_config,
+    linear_of_norm,
+    loss,
+    probabilities,
+)
+
+
+def pair(
+    shape: ModelConfig, window: WindowConfig, channels: int
+) -> tuple[PatchTST, torch.nn.Module]:
+    """Our model and Hugging Face's, with the same weights."""
+    torch.manual_seed(1)
+    ours = build_model(shape, window, channels)
+    with torch.no_grad():  # HF starts biases at 0 and norms at 1, where a mix-up would not show
+        for parameter in ours.parameters():
+            if parameter.requires_grad:
+                parameter.add_(0.1 * torch.randn_like(parameter) / parameter.shape[-1] ** 0.5)
+    theirs = PatchTSTForClassification(hf_config(shape, window, channels))
+    theirs.load_state_dict(ours.state_dict())
+    return ours, theirs
+
+
+def assert_equal_to_hf(
+    shape: ModelConfig, window: WindowConfig, channels: int, batch: int, training: bool
+) -> None:
+    ours, theirs = pair(shape, window, channels)
+    ours.train(training)
+    theirs.train(training)
+    windows = torch.randn(batch, window.context_length, channels)
+    logits, expected = ours(windows), theirs(past_values=windows).prediction_logits
+    torch.testing.assert_close(logits, expected, rtol=1e-5, atol=2e-6)
+    logits.sum().backward()
+    expected.sum().backward()
+    reference = dict(theirs.named_parameters())
+    largest = max(p.grad.abs().max().item() for p in reference.values() if p.grad is not None)
+    for name, parameter in ours.named_parameters():
+        if not parameter.requires_grad:
+            continue
+        assert parameter.grad is not None, name
+        difference = (parameter.grad - reference[name].grad).abs().max().item()
+        assert difference <= 1e-5 * largest, name
+
+
+def model_shape(d_model: int, heads: int, ffn: int, layers: int, rate: float = 0.0) -> ModelConfig:
+    return ModelConfig(d_model, layers, heads, ffn, rate, 1.0)
+
+
+@settings(max_examples=15, deadline=None, derandomize=True)
+@given(
+    heads=st.sampled_from([1, 2, 3]),
+    width=st.sampled_from([2, 4, 6]),
+    ffn=st.integers(1, 9),
+    layers=st.integers(1, 3),
+    patches=st.integers(2, 9),
+    patch_length=st.integers(1, 5),
+    channels=st.integers(1, 4),
+    batch=st.integers(1, 3),
+    training=st.booleans(),
+)
+def test_logits_and_every_gradient_equal_hugging_faces_for_any_shape(
+    heads: int,
+    width: int,
+    ffn: int,
+    layers: int,
+    patches: int,
+    patch_length: int,
+    channels: int,
+    batch: int,
+    training: bool,
+) -> None:
+    days = patches * patch_length
+    window = WindowConfig(days, patch_length, days)
+    shape = model_shape(heads * width, heads, ffn, layers)
+    assert_equal_to_hf(shape, window, channels, batch, training)
+
+
+@pytest.mark.parametrize("budget", known_budgets())
+def test_logits_and_gradients_equal_hugging_faces_at_every_shipped_width(budget: str) -> None:
+    shape = dataclasses.replace(load_model_config(budget), layers=2, dropout=0.0)
+    if shape.d_model > 1024:
+        pytest.skip("the widest layers do not fit a small machine; their widths scale the others'")
+    assert_equal_to_hf(shape, WindowConfig(16, 8, 15), 3, 2, training=True)
+
+
+def test_evaluation_ignores_dropout_and_equals_hugging_faces() -> None:
+    assert_equal_to_hf(model_shape(8, 2, 12, 2, rate=0.5), WindowConfig(16, 4, 15), 3, 2, False)
+
+
+def test_the_state_dict_is_hugging_faces_own_name_by_name() -> None:
+    shape, window = model_shape(8, 2, 12, 2), WindowConfig(16, 4, 15)
+    ours, theirs = pair(shape, window, 3)
+    assert list(ours.state_dict()) == list(theirs.state_dict())
+
+
+def test_a_seed_draws_the_same_weights_as_hugging_face_draws() -> None:
+    shape, window = model_shape(8, 2, 12, 2), WindowConfig(16, 4, 15)
+    torch.manual_seed(7)
+    ours = build_model(shape, window, 3).state_dict()
+    torch.manual_seed(7)
+    theirs = PatchTSTForClassification(hf_config(shape, window, 3)).state_dict()
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [("norm_type", "batchnorm"), ("pre_norm", False), ("path_dropout", 0.1), ("scaling", "std")],
+)
+def test_an_option_that_the_fast_step_does_not_compute_is_refused(
+    option: str, value: object
+) -> None:
+    config = hf_config(model_shape(8, 2, 12, 1), WindowConfig(16, 4, 15), 3)
+    setattr(config, option, value)
+    with pytest.raises(ValueError, match=option):
+        PatchTST(config)
+
+
+@pytest.mark.parametrize("windows", [(2, 16, 4), (2, 12, 3)])
+def test_a_window_of_another_size_is_refused(windows: tuple[int, int, int]) -> None:
+    model = build_model(model_shape(8, 2, 12, 1), WindowConfig(16, 4, 15), 3)
+    with pytest.raises(ValueError, match="16 of 3"):
+        model(torch.zeros(windows))
+
+
+@pytest.mark.parametrize("p", [0.1, 0.5, 0.93])
+def test_dropout_drops_at_its_rate_and_keeps_the_mean(p: float) -> None:
+    torch.manual_seed(3)
+    n = 400_000
+    dropped, scale = draw(torch.empty(n), p)
+    error = 5 * (p * (1 - p) / n) ** 0.5
+    assert dropped.mean().item() == pytest.approx(p, abs=error)
+    assert scale == pytest.approx(1 / (1 - p), rel=1e-3)
+
+
+def test_dropout_draws_neighbours_independently() -> None:
+    torch.manual_seed(4)
+    dropped = draw(torch.empty(400_000), 0.5).dropped - 0.5
+    for lag in (1, 2, 3, 4, 8):
+        correlation = 4 * (dropped[lag:] * dropped[:-lag]).mean().item()
+        assert abs(correlation) < 5 / 400_000**0.5, lag
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_gelu_and_its_slope_are_exactly_zero_where_dropout_puts_an_element(
+    dtype: torch.dtype,
+) -> None:
+    values = torch.linspace(-500, 500, 101).add(FAR_BELOW_ZERO).to(dtype).requires_grad_()
+    result = F.gelu(values)
+    result.sum().backward()
+    assert values.grad is not None
+    assert not result.any()
+    assert not values.grad.any()
+
+
+@pytest.mark.parametrize("pool", [False, True])
+def test_the_feed_forwards_dropout_and_gradients_are_autograds_for_the_same_draws(
+    pool: bool,
+) -> None:
+    torch.manual_seed(5)
+    rate, patches = 0.25, 4
+    model = build_model(model_shape(8, 2, 12, 1, rate), WindowConfig(16, 4, 15), 3).train()
+    layer = model.model.encoder.layers[0]
+    layer.self_attn.dropout = 0.0
+    tokens = torch.randn(patches * 6, 8, requires_grad=True)
+    inputs = [tokens, *(p for p in layer.parameters() if p.requires_grad)]
+    state = torch.get_rng_state()
+    ours = layer(tokens, patches, pool)
+
+    torch.set_rng_state(state)
+    layer.eval()
+    attended = tokens + layer.self_attn.out_proj(layer.attend(tokens, patches, None))
+    expand, _, _, contract = layer.ff
+    hidden = expand(layer.norm_sublayer3(attended))
+    dropped, scale = draw(hidden, rate)
+    expected = attended + contract(F.gelu(hidden) * (1 - dropped) * scale)
+    if pool:
+        expected = expected.view(patches, -1, 8).mean(0)
+
+    assert dropped.any()
+    torch.testing.assert_close(ours, expected)
+    weight = torch.randn(ours.shape)
+    gradients = [torch.autograd.grad((out * weight).sum(), inputs) for out in (ours, expected)]
+    for mine, theirs in zip(*gradients, strict=True):
+        torch.testing.assert_close(mine, theirs)
+
+
+@pytest.mark.parametrize("level", [1.0, 1e4])
+def test_the_norm_from_coordinates_is_as_exact_as_from_tokens_even_where_terms_cancel(
+    level: float,
+) -> None:
+    torch.manual_seed(10)
+    norm = torch.nn.LayerNorm(32)
+    basis = torch.randn(5, 32)
+    basis[1] = -basis[0]
+    coordinates = torch.randn(50, 5)
+    coordinates[:, :2] += level
+    weight, bias = torch.randn(12, 32), torch.randn(12)
+    ours = linear_of_norm(Source(coordinates, basis), norm, weight, bias)
+    direct = F.linear(norm(coordinates @ basis), weight, bias)
+    exact = F.linear(
+        norm.double()(coordinates.double() @ basis.double()), weight.double(), bias.double()
+    )
+    error, allowed = ((result - exact).abs().max().item() for result in (ours, direct))
+    assert error <= 2 * allowed
+
+
+@pytest.mark.parametrize("place", ["attention", "feed-forward"])
+def test_dropout_in_training_has_hugging_faces_mean_and_spread(place: str) -> None:
+    """1,500 draws each of ours and HF's, of one window: two-sample comparison of the moments."""
+    config = hf_config(model_shape(16, 2, 32, 1), WindowConfig(16, 4, 15), 2)
+    rate = 0.4
+    config.attention_dropout = rate if place == "attention" else 0.0
+    config.ff_dropout = rate if place == "feed-forward" else 0.0
+    torch.manual_seed(6)
+    ours = PatchTST(config)
+    with torch.no_grad():
+        for parameter in ours.parameters():
+            if parameter.requires_grad:
+                parameter.add_(0.3 * torch.randn_like(parameter))
+    theirs = PatchTSTForClassification(config)
+    theirs.load_state_dict(ours.state_dict())
+    draws = 1500
+    window = torch.randn(1, 16, 2).expand(draws, -1, -1)
+    with torch.no_grad():
+        a = ours.train()(window).double()
+        b = theirs.train()(past_values=window).prediction_logits.double()
+        certain = ours.eval()(window[:1])
+    assert a.std() > 0.01 * certain.abs()
+    assert abs(a.mean() - b.mean()).item() < 5 * (a.var() + b.var()).div(draws).sqrt().item()
+    assert a.std().item() == pytest.approx(b.std().item(), rel=0.15)
+
+
+def test_the_attention_of_gpus_is_that_of_cpus_with_its_gradient() -> None:
+    torch.manual_seed(8)
+    patches, heads, width, scale = 4, 3, 5, 0.37
+    merged = torch.randn(patches * 6, heads * 3 * width, requires_grad=True)
+    weight = torch.randn(patches * 6, heads * width)
+    ours = Attention.apply(merged, patches, width, scale, 0.0)
+    theirs = fused_attention(merged, patches, heads, scale, 0.0)
+    torch.testing.assert_close(ours, theirs)
+    gradients = [torch.autograd.grad((out * weight).sum(), merged)[0] for out in (ours, theirs)]
+    torch.testing.assert_close(*gradients)
+
+
+def test_the_gradient_of_attention_with_dropout_is_autograds_for_the_same_draws() -> None:
+    torch.manual_seed(9)
+    patches, width, scale, p = 4, 5, 0.37, 0.3
+    merged = torch.randn(patches * 6, 2 * 3 * width, requires_grad=True)
+    weight = torch.randn(patches * 6, 2 * width)
+    state = torch.get_rng_state()
+    ours = Attention.apply(merged, patches, width, scale, p)
+
+    torch.set_rng_state(state)
+    query, key, value = merged.view(patches, -1, 3, width).permute(2, 1, 0, 3)
+    weights = (scale * query @ key.transpose(1, 2)).softmax(2)
+    # The draws stand keys first, as the CPU's attention keeps its weights.
+    dropped, factor = draw(weights, p)
+    used = weights * (1 - dropped.transpose(1, 2)) * factor
+    expected = (used @ value).transpose(0, 1).reshape(len(merged), -1)
+
+    assert dropped.any()
+    torch.testing.assert_close(ours, expected)
+    gradients = [torch.autograd.grad((out * weight).sum(), merged)[0] for out in (ours, expected)]
+    torch.testing.assert_close(*gradients)
+
+
+def test_the_default_generator_alone_decides_a_training_step() -> None:
+    model = build_model(model_shape(8, 2, 12, 2, rate=0.3), WindowConfig(16, 4, 15), 3).train()
+    windows = torch.randn(4, 16, 3)
+    state = torch.get_rng_state()
+    first, second = model(windows), model(windows)
+    torch.set_rng_state(state)
+    again = model(windows)
+    assert torch.equal(first, again)
+    assert not torch.equal(first, second)
+
+
+def test_bf16_gives_the_same_logits_to_bf16_accuracy_and_fp32_gradients() -> None:
+    shape, window = model_shape(32, 4, 64, 2, rate=0.2), WindowConfig(16, 4, 15)
+    model = build_model(shape, window, 3).eval()
+    windows = torch.randn(8, 16, 3)
+    exact = model(windows)
+    with torch.autocast("cpu", torch.bfloat16):
+        rounded = model(windows)
+    torch.testing.assert_close(rounded.float(), exact, rtol=0.05, atol=0.02)
+    with torch.autocast("cpu", torch.bfloat16):
+        loss(model.train()(windows), torch.ones(8, 1)).backward()
+    gradients = [p.grad for p in model.parameters() if p.requires_grad]
+    assert all(g is not None and g.dtype == torch.float32 and g.isfinite().all() for g in gradients)
+
+
+def test_every_encoder_layer_is_entered_as_a_module_so_that_hooks_see_it() -> None:
+    model = build_model(model_shape(8, 2, 12, 3), WindowConfig(16, 4, 15), 3)
+    seen: list[int] = []
+    for index, layer in enumerate(model.model.encoder.layers):
+        layer.register_forward_hook(lambda *_, index=index: seen.append(index))
+    model(torch.zeros(1, 16, 3))
+    assert seen == [0, 1, 2]
+
+
+def test_probabilities_are_the_sigmoid_of_the_logits_and_agree_with_the_loss() -> None:
+    logits, labels = torch.tensor([[-2.0], [0.5]]), torch.tensor([[0], [1]])
+    p = probabilities(logits)
+    expected = -(torch.log(1 - p[0]) + torch.log(p[1])) / 2
+    assert loss(logits, labels).item() == pytest.approx(expected.item(), rel=1e-6)

@@ -1,0 +1,374 @@
+"""The training command and its loop, on a small study of real prices."""
+
+import dataclasses
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from scaling.config import OptimiserConfig, ThermalConfig, load_config, load_model_config
+from scaling.data.dataset import Study, load_study
+from scaling.errors import UserError
+from scaling.machine.guard import ThermalGuard
+from scaling.machine.sensors import Reading, Source
+from scaling.training import checkpoint, trainer
+from scaling.training.model import build_model
+from tests.miniature import make_miniature, run
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def miniature(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small study with features built and no training done."""
+    directory = make_miniature(tmp_path_factory.mktemp("miniature"))
+    features = "data/processed/v1/SPY_features_a20.parquet"
+    run(
+        directory,
+        *("python", "-m", "scaling.prepare", "--prices", "data/raw/SPY.parquet"),
+        *("--manifest", "data/manifest.json", "--output", features),
+    )
+    return directory
+
+
+@pytest.fixture
+def inside(miniature: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The working directory is the miniature."""
+    monkeypatch.chdir(miniature)
+    yield miniature
+
+
+@pytest.fixture
+def study(inside: Path) -> Study:
+    """What the miniature's models may see."""
+    return load_study(load_config("configs/daily/tiny.yaml"))
+
+
+class Quiet:
+    """A guard and a tracker that record what they are given and never interfere."""
+
+    def __init__(self) -> None:
+        self.logged: list[tuple[int, dict[str, float]]] = []
+        self.stop_reason: str | None = None
+        self.latest: Reading | None = None
+        self.ids: dict[str, Any] = {}
+
+    def wait_if_hot(self, interrupted: Any) -> float:
+        return 0.0
+
+    def log(self, metrics: dict[str, float], step: int) -> None:
+        self.logged.append((step, metrics))
+
+
+OPTIMISER = OptimiserConfig(
+    batch_size=32,
+    epochs=1,
+    learning_rate=0.001,
+    weight_decay=0.01,
+    warmup_fraction=0.1,
+    gradient_clip=1.0,
+    early_stopping_patience=2,
+)
+
+
+def fit(study: Study, directory: Path, *, budget: str = "6k", **changes: Any) -> trainer.Outcome:
+    """Train in this process; `changes` go to `trainer.train`."""
+    quiet = Quiet()
+    seed = changes.pop("seed", 42)
+    trainer.seed_everything(seed)
+    config = load_config("configs/daily/tiny.yaml")
+    model = build_model(load_model_config(budget), config.window, len(study.feature_names))
+    arguments: dict[str, Any] = {
+        "peak_learning_rate": 0.001,
+        "seed": seed,
+        "micro_batch": 32,
+        "device": CPU,
+        "precision": "fp32",
+        "guard": quiet,
+        "tracker": quiet,
+        "store": checkpoint.ResumeStore(directory),
+        "state": None,
+        "checkpoint_minutes": 10.0,
+        "say": lambda message: None,
+        **changes,
+    }
+    optimiser = arguments.pop("optimiser", OPTIMISER)
+    return trainer.train(model, study, optimiser, **arguments)
+
+
+def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
+    """Equal to the last bit."""
+    return one.keys() == other.keys() and all(torch.equal(one[k], other[k]) for k in one)
+
+
+def test_train_one_epoch_completes(study: Study, tmp_path: Path) -> None:
+    outcome = fit(study, tmp_path)
+    assert outcome.stop_reason == "completed"
+    assert outcome.progress.windows == len(study.samples["train"])
+
+
+def test_bf16_trains_and_its_forecasts_stay_near_those_of_fp32(
+    study: Study, tmp_path: Path
+) -> None:
+    exact, coarse = (
+        fit(study, tmp_path / precision, precision=precision).progress.epochs[-1]["val_log_loss"]
+        for precision in ("fp32", "bf16")
+    )
+    assert coarse != exact
+    assert coarse == pytest.approx(exact, rel=0.05)
+
+
+def test_train_logs_metrics(study: Study, tmp_path: Path) -> None:
+    tracker = Quiet()
+    fit(study, tmp_path, tracker=tracker)
+    losses = [(step, m["loss"]) for step, m in tracker.logged if "loss" in m]
+    assert [step for step, _ in losses] == list(range(1, len(losses) + 1))
+    assert all(np.isfinite(loss) for _, loss in losses)
+    assert "val_log_loss" in tracker.logged[-1][1]
+
+
+def test_the_temperature_goes_to_the_trackers_and_no_sensor_logs_none(
+    study: Study, tmp_path: Path
+) -> None:
+    warm, blind = Quiet(), Quiet()
+    warm.latest = Reading(source="planted", celsius=61.5)
+    fit(study, tmp_path / "warm", guard=warm, tracker=warm)
+    fit(study, tmp_path / "blind", guard=blind, tracker=blind)
+    assert warm.logged[-1][1]["celsius"] == 61.5
+    assert "celsius" not in blind.logged[-1][1]
+
+
+def test_two_cpu_runs_with_one_seed_end_with_the_same_bits(study: Study, tmp_path: Path) -> None:
+    one, two = (fit(study, tmp_path / name).last_weights for name in "ab")
+    assert same(one, two)
+
+
+def test_another_seed_ends_with_other_weights(study: Study, tmp_path: Path) -> None:
+    one, two = (fit(study, tmp_path / str(s), seed=s).last_weights for s in (1, 2))
+    assert not same(one, two)
+
+
+def test_reproducible_batch_with_fixed_seed(study: Study) -> None:
+    first, again, other = (
+        study.dataset.batch(trainer.sample_order(study.samples["train"], 1, seed)[0][:32])[0]
+        for seed in (42, 42, 43)
+    )
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+
+
+def test_every_epoch_sees_every_training_day_once(study: Study) -> None:
+    for order in trainer.sample_order(study.samples["train"], 3, 7):
+        assert sorted(order.tolist()) == study.samples["train"].tolist()
+
+
+def test_the_micro_batch_changes_no_gradient(study: Study) -> None:
+    """LayerNorm, not BatchNorm: how a batch is cut is hardware, what it teaches is science."""
+    config = load_config("configs/daily/tiny.yaml")
+    shape = dataclasses.replace(load_model_config("6k"), dropout=0.0)
+    days = torch.from_numpy(study.samples["train"][:32])
+    gradients = []
+    for micro_batch in (4, 32):
+        torch.manual_seed(0)
+        model = build_model(shape, config.window, len(study.feature_names))
+        optimiser = torch.optim.SGD(model.parameters(), lr=0.0)
+        trainer.optimiser_step(
+            model,
+            optimiser,
+            study.dataset,
+            days,
+            micro_batch=micro_batch,
+            precision="fp32",
+            gradient_clip=1e9,
+        )
+        gradients.append(
+            torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
+        )
+    error = (gradients[0] - gradients[1]).norm() / gradients[1].norm()
+    assert error < 1e-5
+
+
+def test_the_learning_rate_warms_up_peaks_and_ends_near_zero() -> None:
+    rates = [trainer.learning_rate(step, 100, 0.5, 0.1) for step in range(100)]
+    assert rates[0] == pytest.approx(0.05)
+    assert max(rates) == rates[9] == rates[10] == 0.5
+    assert rates[10:] == sorted(rates[10:], reverse=True)
+    assert rates[-1] < 0.001
+
+
+def test_biases_and_norms_do_not_decay(study: Study) -> None:
+    config = load_config("configs/daily/tiny.yaml")
+    model = build_model(load_model_config("6k"), config.window, 20)
+    decayed, plain = trainer.make_optimiser(model, OPTIMISER).param_groups
+    assert decayed["weight_decay"] == 0.01
+    assert all(p.dim() >= 2 for p in decayed["params"])
+    assert plain["weight_decay"] == 0.0
+
+
+def test_a_loss_that_is_not_a_number_stops_with_what_to_change(
+    study: Study, tmp_path: Path
+) -> None:
+    with pytest.raises(UserError, match="lower optimiser.learning_rate"):
+        fit(study, tmp_path, peak_learning_rate=float("nan"))
+    assert list(tmp_path.glob("*.state")) == []
+
+
+def test_early_stopping_keeps_the_best_weights(study: Study, tmp_path: Path) -> None:
+    """At a rate that ruins the model the best epoch is not the last."""
+    hasty = dataclasses.replace(OPTIMISER, epochs=6, early_stopping_patience=1)
+    outcome = fit(study, tmp_path, optimiser=hasty, peak_learning_rate=0.3)
+    progress = outcome.progress
+    assert outcome.stop_reason.startswith("early stopping")
+    assert progress.best_epoch == len(progress.epochs) - 1
+    assert progress.best_log_loss == min(e["val_log_loss"] for e in progress.epochs)
+    assert not same(outcome.best_weights, outcome.last_weights)
+
+
+def test_train_respects_thermal_stop(study: Study, tmp_path: Path) -> None:
+    hot = Source("planted", lambda: Reading(source="planted", celsius=96.0))
+    guard = ThermalGuard(ThermalConfig(), "cpu", sources=[hot])
+    now = 0.0
+    for _ in range(2):
+        now += guard.poll_once(now)
+    with pytest.raises(trainer.Stopped, match="96"):
+        fit(study, tmp_path, guard=guard)
+    assert len(list(tmp_path.glob("*.state"))) == 1
+
+
+def test_a_stopped_run_that_resumes_ends_with_the_same_bits(study: Study, tmp_path: Path) -> None:
+    two = dataclasses.replace(OPTIMISER, epochs=2)
+    whole = fit(study, tmp_path / "whole", optimiser=two).last_weights
+    steps = iter(range(1000))
+    stop = lambda: "asked to" if next(steps) == 31 else None  # noqa: E731
+    with pytest.raises(trainer.Stopped) as stopped:
+        fit(study, tmp_path / "cut", optimiser=two, stop_requested=stop)
+    assert stopped.value.step == 31
+    state, problems = checkpoint.ResumeStore(tmp_path / "cut").load()
+    assert problems == []
+    resumed = fit(study, tmp_path / "cut", optimiser=two, state=state)
+    assert same(whole, resumed.last_weights)
+
+
+def train(directory: Path, *more: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+    """The command as a user types it."""
+    command = ("python", "-m", "scaling.train", "--config", "configs/daily/tiny.yaml")
+    return run(directory, *command, "--param-budget", "6k", *more, check=check)
+
+
+@pytest.fixture(scope="module")
+def trained(miniature: Path) -> tuple[Path, str]:
+    """The miniature after one training by hand, and what it printed."""
+    return miniature, train(miniature).stderr
+
+
+RUN = "results/daily/tiny/6k"
+
+
+def test_train_saves_checkpoint(trained: tuple[Path, str]) -> None:
+    directory, printed = trained
+    content = checkpoint.load(directory / f"{RUN}.ckpt")
+    record = checkpoint.record_of(content)
+    assert record == {
+        key: value
+        for key, value in json.loads((directory / f"{RUN}.json").read_text()).items()
+        if key != "tracking"
+    }
+    assert f"made {RUN}.ckpt" in printed
+    assert "next: snakemake" in printed
+
+
+def test_training_logs_data_version(trained: tuple[Path, str]) -> None:
+    directory, _ = trained
+    md5 = json.loads((directory / "data/manifest.json").read_text())["resources"][0]["hash"]
+    record = json.loads((directory / f"{RUN}.json").read_text())
+    assert md5 == f"md5:{record['data_md5']}"
+    local = (directory / f"{RUN}.metrics.jsonl").read_text()
+    assert record["data_md5"] in local
+
+
+@pytest.mark.slow
+def test_a_fresh_process_predicts_with_the_recorded_log_loss(trained: tuple[Path, str]) -> None:
+    directory, _ = trained
+    code = f"""
+import torch
+from scaling import metrics
+from scaling.training import checkpoint, trainer
+from scaling.config import load_config, load_model_config
+from scaling.data.dataset import load_study
+from scaling.training.model import build_model
+content = checkpoint.load("{RUN}.ckpt")
+record = checkpoint.record_of(content)
+config = load_config("configs/daily/tiny.yaml", "6k")
+study = load_study(config)
+model = build_model(load_model_config("6k"), config.window, 20)
+model.load_state_dict(content["weights"])
+p = trainer.predict(model, study.dataset, study.samples["validation"], torch.device("cpu"), "fp32")
+print(metrics.log_loss(study.labels("validation"), p) - record["validation"]["log_loss"])
+"""
+    difference = float(run(directory, sys.executable, "-c", code).stdout)
+    assert abs(difference) < 1e-6  # another number of threads sums in another order
+
+
+@pytest.mark.slow
+def test_training_the_same_again_says_so_and_touches_nothing(trained: tuple[Path, str]) -> None:
+    directory, _ = trained
+    before = (directory / f"{RUN}.ckpt").stat().st_mtime_ns
+    assert "is up to date" in train(directory).stderr
+    assert (directory / f"{RUN}.ckpt").stat().st_mtime_ns == before
+
+
+def refused(done: subprocess.CompletedProcess[str]) -> str:
+    """The one line and exit code 2 of bad input."""
+    assert done.returncode == 2, done.stderr
+    assert "Traceback" not in done.stderr
+    lines = [line for line in done.stderr.splitlines() if line.startswith("error:")]
+    assert len(lines) == 1
+    return lines[0]
+
+
+@pytest.mark.slow
+def test_another_run_under_the_same_name_is_refused(trained: tuple[Path, str]) -> None:
+    """Lesson 15: results keyed by a name that two runs shared were overwritten."""
+    directory, _ = trained
+    before = (directory / f"{RUN}.ckpt").read_bytes()
+    line = refused(train(directory, "--seed", "7", "--output", f"{RUN}.ckpt", check=False))
+    assert "--overwrite" in line
+    assert (directory / f"{RUN}.ckpt").read_bytes() == before
+
+
+def test_training_verifies_manifest_before_start(trained: tuple[Path, str]) -> None:
+    directory, _ = trained
+    prices = directory / "data/raw/SPY.parquet"
+    good = prices.read_bytes()
+    try:
+        prices.write_bytes(good[:-1] + bytes([good[-1] ^ 1]))
+        line = refused(train(directory, "--seed", "8", check=False))
+        assert "data/raw/SPY.parquet" in line
+        (directory / "data/manifest.json").rename(directory / "data/away.json")
+        assert "manifest" in refused(train(directory, "--seed", "8", check=False))
+    finally:
+        prices.write_bytes(good)
+        if (directory / "data/away.json").exists():
+            (directory / "data/away.json").rename(directory / "data/manifest.json")
+    assert not (directory / "results/daily/tiny/6k.seed8.ckpt").exists()
+
+
+def test_an_unknown_budget_is_one_line(trained: tuple[Path, str]) -> None:
+    assert "5m" in refused(train(trained[0], "--param-budget", "5m", check=False))
+
+
+def test_help_answers_without_torch(miniature: Path) -> None:
+    code = (
+        "import sys\n"
+        "from scaling import train\n"
+        "try: train.main(['--help'])\n"
+        "except SystemExit: pass\n"
+        "sys.exit(int('torch' in sys.modules))"
+    )
+    run(miniature, sys.executable, "-c", code)

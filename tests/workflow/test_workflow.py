@@ -1,0 +1,269 @@
+"""The workflow rebuilds what depends on a change, all of it, and nothing else: real runs."""
+
+import os
+import re
+import shutil
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from scaling.errors import EXIT_BAD_INPUT
+from scaling.record import file_md5, read_json
+from scaling.training import checkpoint
+from tests.miniature import make_miniature, register, run
+
+TINY, OTHER = "results/daily/tiny/20k.ckpt", "results/daily/other/6k.ckpt"
+TRAIN_TINY, TRAIN_OTHER = "train daily/tiny 20k", "train daily/other 6k"
+PRICES = Path("data/raw/SPY.parquet")
+TINY_CONFIG = Path("configs/daily/tiny.yaml")
+
+# Stands in for heat or a batch system: the third step of the first try brings a signal.
+STOPS_ONCE = """
+import signal
+import sys
+from pathlib import Path
+_real_step, _taken = optimiser_step, []
+def optimiser_step(*arguments, **options):
+    _taken.append(1)
+    training = sys.argv[0].endswith("train.py")  # the batch-size search takes steps, too
+    if training and len(_taken) == 3 and not Path("stopped").exists():
+        Path("stopped").touch()
+        signal.raise_signal(signal.SIGTERM)
+    return _real_step(*arguments, **options)
+"""
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A miniature with one checkpoint of each of its two experiments, made by the workflow."""
+    directory = make_miniature(tmp_path_factory.mktemp("workflow"))
+    run(directory, "snakemake", TINY, OTHER)
+    return directory
+
+
+@pytest.fixture
+def study(trained: Path, tmp_path: Path) -> Path:
+    """A copy of the trained miniature, to be changed at will; file times stay."""
+    return Path(shutil.copytree(trained, tmp_path / "study"))
+
+
+def jobs(output: str) -> set[str]:
+    """Jobs in Snakemake's output: rule, experiment, and budget or run."""
+    parts = re.split(r"^(?:local)?(?:rule|checkpoint) (\w+):$", output, flags=re.M)
+    listed = set()
+    for rule, body in zip(parts[1::2], parts[2::2], strict=True):
+        wildcards = re.search(r"^    wildcards: (.*)$", body, re.M)
+        values = re.findall(r"\w+=([^,\n]+)", wildcards[1]) if wildcards else []
+        listed.add(" ".join([rule, *values]))
+    return listed
+
+
+def planned(study: Path, *options: str) -> set[str]:
+    """What the next `snakemake` would do."""
+    done = run(study, "snakemake", "--dry-run", *options, TINY, OTHER)
+    listed = jobs(done.stdout)
+    assert listed or "Nothing to be done" in done.stdout + done.stderr
+    return listed
+
+
+def made(study: Path, *targets: str) -> set[str]:
+    """What a real `snakemake` does."""
+    done = run(study, "snakemake", *(targets or (TINY, OTHER)))
+    return jobs(done.stdout + done.stderr)
+
+
+def replace(path: Path, old: str, new: str) -> None:
+    text = path.read_text()
+    assert text.count(old) == 1, f"{old!r} stands {text.count(old)} times in {path}"
+    path.write_text(text.replace(old, new))
+
+
+def change_one_close(study: Path) -> pd.DataFrame:
+    prices = pd.read_parquet(study / PRICES)
+    row = prices.index[700]
+    prices.loc[row, "close"] = (prices.loc[row, "low"] + prices.loc[row, "high"]) / 2 + 0.001
+    return prices
+
+
+def trainings(listed: set[str]) -> set[str]:
+    return {job for job in listed if job.startswith("train ")}
+
+
+def test_the_chain_from_prices_to_checkpoint_completes(trained: Path) -> None:
+    md5 = file_md5(trained / PRICES)
+    for target in (TINY, OTHER):
+        record = checkpoint.record_of(checkpoint.load(trained / target))
+        assert record["data_md5"] == md5
+        assert record["stop_reason"] == "completed"
+        assert (
+            read_json((trained / target).with_suffix(".json"))["fingerprint"]
+            == (record["fingerprint"])
+        )
+        assert md5 in (trained / target).with_name("data.md5").read_text()
+    assert (trained / "logs/daily/tiny/20k.train.log").read_text().count("made ") == 1
+
+
+def test_the_chain_goes_on_to_the_law(study: Path) -> None:
+    replace(study / "configs/grid.yaml", "seeds: [42, 43]", "seeds: [42]")
+    made(study, "results/daily/tiny/scaling_law.json")
+    assert read_json(study / "results/daily/tiny/scaling_law.json")["kind"]
+
+
+def test_another_run_does_nothing(study: Path) -> None:
+    times = [(study / target).stat().st_mtime_ns for target in (TINY, OTHER)]
+    assert planned(study) == set()
+    assert made(study) == set()
+    assert times == [(study / target).stat().st_mtime_ns for target in (TINY, OTHER)]
+
+
+def test_touched_prices_train_nothing(study: Path) -> None:
+    os.utime(study / PRICES)
+    times = [(study / target).stat().st_mtime_ns for target in (TINY, OTHER)]
+    assert trainings(planned(study)) == set()
+    assert trainings(made(study)) == set()
+    assert times == [(study / target).stat().st_mtime_ns for target in (TINY, OTHER)]
+
+
+def test_features_made_again_with_the_same_result_train_nothing(study: Path) -> None:
+    command = study / "scaling/prepare.py"
+    replace(command, '"kind": "features",', '"kind": "features", "remade": True,')
+    assert any(job.startswith("features") for job in planned(study))
+    before = (study / "data/processed/v1/SPY_features_a20.json").read_bytes()
+    assert trainings(made(study)) == set()
+    assert (study / "data/processed/v1/SPY_features_a20.json").read_bytes() != before
+
+
+def test_one_changed_price_fails_at_the_manifest_and_its_return_trains_nothing(
+    study: Path,
+) -> None:
+    original = (study / PRICES).read_bytes()
+    registered = file_md5(study / PRICES)
+    change_one_close(study).to_parquet(study / PRICES)
+    altered = file_md5(study / PRICES)
+    failed = run(study, "snakemake", TINY, check=False)
+    assert failed.returncode != 0
+    shown = failed.stdout + failed.stderr
+    line = next(line for line in shown.splitlines() if line.startswith("error: "))
+    for part in (str(PRICES), registered, altered, "git checkout", "scaling.fetch", "--replace"):
+        assert part in line
+    assert "Traceback" not in shown
+    assert trainings(jobs(shown)) == set()
+    assert (study / TINY).is_file()
+    (study / PRICES).write_bytes(original)
+    assert trainings(made(study)) == set()
+
+
+def test_an_intended_change_once_registered_retrains_everything_that_depends_on_it(
+    study: Path,
+) -> None:
+    register(study, change_one_close(study))
+    assert trainings(made(study)) == {TRAIN_TINY, TRAIN_OTHER}
+    for target in (TINY, OTHER):
+        record = checkpoint.record_of(checkpoint.load(study / target))
+        assert record["data_md5"] == file_md5(study / PRICES)
+    assert planned(study) == set()
+
+
+def test_a_changed_learning_rate_retrains_one_experiment(study: Path) -> None:
+    replace(study / TINY_CONFIG, "learning_rate: 0.001", "learning_rate: 0.002")
+    assert planned(study) == {TRAIN_TINY}
+    assert made(study) == {TRAIN_TINY}
+    record = checkpoint.record_of(checkpoint.load(study / TINY))
+    assert record["config"]["optimiser"]["learning_rate"] == 0.002
+
+
+def test_two_settings_that_swap_their_values_retrain(study: Path) -> None:
+    replace(study / TINY_CONFIG, "learning_rate: 0.001", "learning_rate: 0.01")
+    replace(study / TINY_CONFIG, "weight_decay: 0.01", "weight_decay: 0.001")
+    assert planned(study) == {TRAIN_TINY}
+
+
+def test_a_changed_model_shape_retrains_that_budget(study: Path) -> None:
+    replace(study / "configs/model/patchtst_6k.yaml", "ffn_dim: 50", "ffn_dim: 52")
+    assert planned(study) == {TRAIN_OTHER, "find_batch_size daily/other 6k"}
+
+
+def test_a_changed_line_of_the_model_retrains(study: Path) -> None:
+    replace(study / "scaling/training/trainer.py", "betas=(0.9, 0.95)", "betas=(0.9, 0.96)")
+    assert trainings(planned(study)) == {TRAIN_TINY, TRAIN_OTHER}
+    replace(study / "scaling/training/trainer.py", "betas=(0.9, 0.96)", "betas=(0.9, 0.95)")
+    assert planned(study) == set()
+    model = study / "scaling/training/model.py"
+    model.write_text(model.read_text() + "\nEXTRA = 1\n")
+    assert trainings(planned(study)) == {TRAIN_TINY, TRAIN_OTHER}
+
+
+@pytest.mark.parametrize(
+    ("path", "added"),
+    [
+        ("scaling/training/model.py", "# a comment\n"),
+        ("scaling/figures/plots.py", "\nEXTRA = 1\n"),
+        ("scaling/machine/guard.py", "\nEXTRA = 1\n"),
+        ("scaling/tracking/local.py", "\nEXTRA = 1\n"),
+        (str(TINY_CONFIG), "thermal: {critical: 93.0}\ncheckpoint_minutes: 3.0\n"),
+    ],
+)
+def test_what_no_weight_depends_on_retrains_nothing(study: Path, path: str, added: str) -> None:
+    assert (study / path).is_file()
+    with (study / path).open("a") as stream:
+        stream.write(added)
+    assert planned(study) == set()
+
+
+def test_a_tracking_key_retrains_nothing(study: Path) -> None:
+    replace(study / TINY_CONFIG, "mlflow: false", "mlflow: true, wandb_project: another")
+    assert planned(study) == set()
+
+
+@pytest.mark.parametrize(
+    ("path", "old", "new", "complaint"),
+    [
+        (str(TINY_CONFIG), "learning_rate: 0.001", "learning_rat: 0.001", "`learning_rate`?"),
+        (str(TINY_CONFIG), "threshold: 0.01", "threshold: 1.0", "1.0 % is 0.01"),
+        ("configs/model/patchtst_6k.yaml", "heads: 2", "heads: 3", "heads 3 does not divide"),
+        ("configs/grid.yaml", "budgets: [6k, 20k]", "budgets: [5m]", "allowed: 6k, 20k"),
+        ("configs/grid.yaml", "daily/other", "daily/none", "daily/none.yaml: no such file"),
+    ],
+)
+def test_a_broken_config_is_one_line_and_exit_code_2(
+    study: Path, path: str, old: str, new: str, complaint: str
+) -> None:
+    replace(study / path, old, new)
+    failed = run(study, "snakemake", "--dry-run", TINY, check=False)
+    assert failed.returncode == EXIT_BAD_INPUT
+    shown = failed.stdout + failed.stderr
+    assert "Traceback" not in shown
+    # Python's own warnings, which `environment` lets through, are no part of the message.
+    lines = [line for line in shown.splitlines() if "error" in line.lower()]
+    assert len(lines) == 1
+    assert lines[0].startswith("error: ") and complaint in lines[0]
+
+
+def test_a_run_named_with_the_configs_own_seed_is_refused_with_its_right_name(study: Path) -> None:
+    failed = run(study, "snakemake", "results/daily/tiny/20k.seed42.ckpt", check=False)
+    assert failed.returncode != 0
+    shown = failed.stdout + failed.stderr
+    assert "20k.seed42: seed 42 is the config's own; its run is named `20k`" in shown
+
+
+def test_planning_the_whole_grid_imports_no_torch(study: Path) -> None:
+    command = ("python", "-X", "importtime", "-m", "snakemake", "--dry-run")
+    done = run(study, *command, "results/daily/tiny/scaling_law.json")
+    imported = {line.rsplit("|", 1)[-1].strip() for line in done.stderr.splitlines()}
+    assert "scaling.config" in imported
+    assert not {name for name in imported if name.split(".")[0] in ("torch", "transformers")}
+    assert len(trainings(jobs(done.stdout))) == 3
+
+
+def test_a_stopped_training_is_retried_goes_on_and_keeps_its_log(study: Path) -> None:
+    with (study / "scaling/training/trainer.py").open("a") as stream:
+        stream.write(STOPS_ONCE)
+    target = "results/daily/tiny/6k.ckpt"
+    assert "train daily/tiny 6k" in made(study, target)
+    log = (study / "logs/daily/tiny/6k.train.history").read_text()
+    assert "stopped: SIGTERM; the same command resumes at step 3" in log
+    assert "resumed at step 3 of 50" in log
+    assert log.splitlines()[-2].split(" ", 2)[2].startswith(f"made {target}")
