@@ -49,7 +49,7 @@ def main(argv: list[str] | None = None) -> None:
         "first_date": first,
         "last_date": last,
         "names": list(f.FEATURE_NAMES),
-        "code_digest": code_digest("data.features"),
+        "code_digest": code_digest("data.features:build_features"),
         **provenance(),
     }
     write_json(features_record(args.output), record)

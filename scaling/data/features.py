@@ -152,7 +152,7 @@ def verify_features(path: str | Path, prices_md5: str) -> str:
     found = {
         "features_md5": file_md5(path),
         "prices_md5": prices_md5,
-        "code_digest": code_digest("data.features"),
+        "code_digest": code_digest("data.features:build_features"),
     }
     reasons = {
         "features_md5": "altered since it was built: MD5 is",

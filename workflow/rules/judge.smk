@@ -1,4 +1,4 @@
-"""Evaluation on the test block, baselines on the same days, the law, the report."""
+"""Evaluation on the test block, baselines on the same days, the law and the report."""
 
 
 rule evaluate:
@@ -55,8 +55,8 @@ rule baselines:
         " > {log} 2>&1"
 
 
-# Optional: trains on shuffled labels, for whoever suspects the pipeline. Asked for by name; the
-# next report reads it.
+# Optional: trains on shuffled labels, which must teach nothing. No target needs it, so it runs when
+# it is asked for by name. The next report shows what it found.
 rule shuffled_control:
     input:
         prices=configured(lambda data: data.prices),
@@ -110,7 +110,7 @@ rule fit_law:
         " > {log} 2>&1"
 
 
-# The figures' names are those of scaling.figures.page.FIGURES; each has its caption in workflow/report.
+# The figures have the names of scaling.figures.page.FIGURES, and their captions in workflow/report.
 rule report:
     input:
         law="results/{experiment}/scaling_law.json",
@@ -178,7 +178,6 @@ rule report:
     params:
         identity=lambda wildcards: identity(
             "report",
-            drawing=code_digest("figures.plots"),
             sweeps=[file_md5(path) for path in sweeps_of(wildcards)],
             controls=[file_md5(path) for path in shuffled_of(wildcards)],
         ),
