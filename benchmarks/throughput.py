@@ -98,7 +98,7 @@ def ours(cell: Cell, device: Any, shape: Any, window: Any, after_step: Step) -> 
     from scaling.data.dataset import WindowDataset
     from scaling.machine.device import tune
     from scaling.training.model import build_model
-    from scaling.training.trainer import make_optimiser, optimiser_step, prepared
+    from scaling.training.step import make_optimiser, optimiser_step, prepared
 
     tune(device)
     config = load_config(SHIPPED).optimiser

@@ -245,7 +245,7 @@ def test_a_second_sigmoid_fails_the_parity_check(
     def twice(logits: torch.Tensor) -> torch.Tensor:
         return torch.sigmoid(torch.sigmoid(logits))
 
-    monkeypatch.setattr("scaling.training.trainer.probabilities", twice)
+    monkeypatch.setattr("scaling.training.step.probabilities", twice)
     evaluation = evaluate_it(name="twice")
     assert not by_name(evaluation)["training and evaluation agree"]["passed"]
 

@@ -34,7 +34,9 @@ from scaling.machine.device import free_memory
 T = TypeVar("T")
 TIMEOUT = timedelta(minutes=30)  # of a collective; the first waits for every process's imports
 
-STATE_BYTES = 16  # a parameter: fp32 weight, gradient and Adam's two moments
+# Bytes a parameter: fp32 weight, gradient and AdamW's two moments (Rajbhandari et al. 2020, ZeRO,
+# section 3.1).
+STATE_BYTES = 16
 GIB = 2**30
 
 

@@ -23,7 +23,7 @@ from scaling.errors import UserError
 from scaling.machine import processes as distributed
 from scaling.machine.processes import ALONE, Group, claimed_device, joined, shared_if_large
 from scaling.record import read_json, write_json
-from scaling.training import checkpoint, trainer
+from scaling.training import checkpoint, step, trainer
 from scaling.training.model import build_model
 from tests import miniature
 from tests.training.test_training import OPTIMISER, Quiet, fit
@@ -189,10 +189,10 @@ def five_days(group: Group) -> tuple[torch.nn.Module, torch.optim.Optimizer]:
     trainer.seed_everything(42)
     model = build_model(load_model_config("6k"), config.window, len(study.feature_names))
     stepped = group.wrap(model.train(), torch.device("cpu"))
-    optimiser = trainer.make_optimiser(model, OPTIMISER)
+    optimiser = step.make_optimiser(model, OPTIMISER)
     days = torch.from_numpy(study.samples["train"][:5])
     options: dict[str, Any] = {"precision": "fp32", "gradient_clip": CLIP, "group": group}
-    trainer.optimiser_step(stepped, optimiser, study.dataset, days, micro_batch=2, **options)
+    step.optimiser_step(stepped, optimiser, study.dataset, days, micro_batch=2, **options)
     return model, optimiser
 
 

@@ -11,7 +11,7 @@ from scaling.config import ModelConfig, OptimiserConfig, WindowConfig
 from scaling.data.dataset import WindowDataset
 from scaling.training.capture import Captured, captured
 from scaling.training.model import PatchTST, build_model
-from scaling.training.trainer import make_optimiser, optimiser_step
+from scaling.training.step import make_optimiser, optimiser_step
 
 WINDOW = WindowConfig(16, 4, 15)
 OPTIMISER = OptimiserConfig(10, 1, 0.01, 0.01, 0.1, 1.0, 5)
