@@ -1,8 +1,9 @@
 """Find the micro-batch: `python -m scaling.find_batch_size --config configs/daily/....yaml`.
 
-Doubles from 8 until memory is full or the optimiser's batch is reached, and takes the fastest size
+Doubles from 8 until memory is full or the optimiser's batch is reached, and takes the largest size
 that fits. Each size does three real training steps in a process of its own, under a memory ceiling.
-With `--processes N` in N processes that train together, and share a model too large for one.
+With `--processes N` the steps are taken by N processes that train together, and divide a model that
+is too large for one of them.
 """
 
 import argparse
@@ -70,7 +71,7 @@ def main(argv: list[str] | None = None) -> None:
         return result
 
     start = time.monotonic()
-    tried = sizes.search(try_size, asked.share, asked.limit)
+    tried = sizes.search(try_size, asked.limit)
     sizes.refuse_nothing_fits(budget, asked.probe, tried)
     micro_batch = sizes.choose(tried, asked.share)
     largest = max(result["micro_batch"] for result in sizes.fitting(tried))
@@ -92,8 +93,8 @@ def main(argv: list[str] | None = None) -> None:
     }
     write_json(output, content)
     print(
-        f"made {output}: micro-batch {micro_batch} is the fastest, {largest} the largest tried "
-        f"that fits, of at most {asked.limit}; {following}"
+        f"made {output}: micro-batch {micro_batch}, the largest that fits an optimiser batch of "
+        f"{asked.share} a process; {following}"
     )
 
 

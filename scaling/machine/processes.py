@@ -16,7 +16,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -40,6 +40,14 @@ STATE_BYTES = 16
 GIB = 2**30
 
 
+class Piece(NamedTuple):
+    """A micro-batch: its days, the weight of its loss, and its first day's place in the batch."""
+
+    days: torch.Tensor
+    weight: int
+    first: int
+
+
 @dataclass(frozen=True)
 class Group:
     """The processes of one training. A group of one does nothing at all.
@@ -58,17 +66,22 @@ class Group:
         """True in the one process that writes."""
         return self.rank == 0
 
-    def pieces(self, days: torch.Tensor, micro_batch: int) -> list[tuple[torch.Tensor, int]]:
-        """This process's part of an optimiser batch by micro-batches, and each one's loss weight.
+    def pieces(self, days: torch.Tensor, micro_batch: int) -> list[Piece]:
+        """This process's part of an optimiser batch, cut into micro-batches.
 
-        The parts are disjoint and complete; the weight undoes the averaging of gradients. Every
-        process has as many pieces, as FSDP exchanges weights in each: where days are too few,
-        the last ones compute a day that counts for nothing.
+        The parts are disjoint and complete; a piece's weight undoes the averaging of gradients.
+        Every process has as many pieces, as FSDP exchanges weights in each: where days are too
+        few, the last ones compute a day that counts for nothing.
         """
-        share = days[self.rank :: self.size]
-        pieces = [(piece, self.size) for piece in torch.split(share, micro_batch) if len(piece)]
-        rounds = math.ceil(len(days) / (self.size * micro_batch))
-        return pieces + [(days[:1], 0)] * (rounds - len(pieces))
+        first = sum(len(part) for part in torch.tensor_split(days, self.size)[: self.rank])
+        share = torch.tensor_split(days, self.size)[self.rank]
+        pieces = []
+        for piece in torch.split(share, micro_batch):
+            if len(piece):
+                pieces.append(Piece(piece, self.size, first))
+                first += len(piece)
+        rounds = math.ceil(math.ceil(len(days) / self.size) / micro_batch)
+        return pieces + [Piece(days[:1], 0, 0)] * (rounds - len(pieces))
 
     def wrap(self, model: torch.nn.Module, device: torch.device) -> torch.nn.Module:
         """Move `model` to `device`; returns a callable that averages gradients over the group.

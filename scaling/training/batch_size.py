@@ -18,7 +18,6 @@ from scaling.training.probe import Probe, Result
 
 FIRST_SIZE = 8
 HEADROOM = 0.125  # of the free memory, left to the rest of the machine
-AS_FAST = 0.95  # a size this close to the fastest is as fast, and the smaller one needs less memory
 GIB = 2**30
 
 
@@ -79,12 +78,12 @@ def planned(config: configs.TrainingConfig, arguments: argparse.Namespace) -> Se
     return Search(probe, share, limit, identity)
 
 
-def search(try_size: Callable[[int], Result], batch_size: int, limit: int) -> list[Result]:
-    """Double from 8 (or the largest power of two that divides `batch_size`) to `limit`.
+def search(try_size: Callable[[int], Result], limit: int) -> list[Result]:
+    """Double from 8 to `limit` at most, until a size does not fit.
 
-    Ends at the first size that does not fit; where not even the first does, halves down to 1.
+    Where not even the first size fits, smaller ones are tried, down to 1.
     """
-    first = next(s for s in (FIRST_SIZE, 4, 2, 1) if batch_size % s == 0 and s <= limit)
+    first = next(size for size in (FIRST_SIZE, 4, 2, 1) if size <= limit)
     tried = []
     size = first
     while size <= limit:
@@ -104,11 +103,13 @@ def fitting(tried: list[Result]) -> list[Result]:
     return [result for result in tried if result["status"] == "ok"]
 
 
-def choose(tried: list[Result], batch_size: int) -> int:
-    """The fastest size that fits and divides the optimiser's batch; of equals the smallest."""
-    usable = [r for r in fitting(tried) if batch_size % r["micro_batch"] == 0]
-    best = max(r["samples_per_second"] for r in usable)
-    return int(min(r["micro_batch"] for r in usable if r["samples_per_second"] >= AS_FAST * best))
+def choose(tried: list[Result], share: int) -> int:
+    """The largest size that fits, at most a process's `share` of the optimiser's batch.
+
+    Memory alone decides. Speeds are recorded for `scaling.plan`, but a choice by speed differed
+    from one search to the next, and each micro-batch rounds differently.
+    """
+    return max(int(r["micro_batch"]) for r in fitting(tried) if r["micro_batch"] <= share)
 
 
 def parameters_of(model: configs.ModelConfig, window: configs.WindowConfig, n_channels: int) -> int:

@@ -207,7 +207,7 @@ def real_steps(probe: Probe, micro_batch: int, group: "Group") -> Result:
     stepped = step.prepared(model, dataset, days[:micro_batch], probe.precision, group=group)
     optimiser = step.make_optimiser(model, probe.optimiser)
     seconds = []
-    for _ in range(STEPS):
+    for taken in range(STEPS):
         start = time.perf_counter()
         loss = step.optimiser_step(
             stepped,
@@ -217,6 +217,8 @@ def real_steps(probe: Probe, micro_batch: int, group: "Group") -> Result:
             micro_batch=micro_batch,
             precision=probe.precision,
             gradient_clip=probe.optimiser.gradient_clip,
+            seed=probe.seed,
+            step=taken,
             group=group,
         )
         loss.item()  # waits for the device

@@ -84,7 +84,7 @@ def fresh_model(
     config: configs.TrainingConfig, model: configs.ModelConfig, study: Study, seed: int
 ) -> PatchTST:
     """A new model for the study's features; `seed` fixes its initial weights."""
-    trainer.seed_everything(seed)
+    torch.manual_seed(seed)
     return build_model(model, config.window, len(study.feature_names))
 
 

@@ -14,6 +14,7 @@ from scaling.data.dataset import Indices, WindowDataset
 from scaling.machine.device import Precision, autocast
 from scaling.machine.processes import ALONE, Group
 from scaling.training.capture import Captured, captured
+from scaling.training.draws import Draws
 from scaling.training.model import probabilities
 
 EVALUATION_BATCH = 256
@@ -72,22 +73,27 @@ def optimiser_step(
     micro_batch: int,
     precision: Precision,
     gradient_clip: float,
+    seed: int,
+    step: int,
     group: Group = ALONE,
 ) -> torch.Tensor:
     """One step on `days`, in pieces of `micro_batch`; returns the mean loss, left on the device.
 
     `model` is what `prepared` gave. In a `group` each process computes its share of `days`.
+    Dropout is keyed by `seed` and `step`, whatever was drawn before.
     """
     optimiser.zero_grad(set_to_none=not isinstance(model, Captured))
     total = torch.zeros((), device=days.device)
     pieces = group.pieces(days, micro_batch)
-    for index, (piece, weight) in enumerate(pieces, start=1):
+    for index, piece in enumerate(pieces, start=1):
+        draws = Draws(seed, step, piece.first, len(piece.days))
+        torch.manual_seed(draws.torch_seed)
         with group.accumulating(model, last=index == len(pieces)):
-            windows, targets = dataset.batch(piece)
+            windows, targets = dataset.batch(piece.days)
             with autocast(days.device, precision):
-                logits = model(windows)
+                logits = model(windows, draws)
             loss = binary_cross_entropy_with_logits(logits.float(), targets, reduction="sum")
-            loss = loss / len(days) * weight
+            loss = loss / len(days) * piece.weight
             loss.backward()  # type: ignore[no-untyped-call]
         total += loss.detach()
     torch.nn.utils.clip_grad_norm_(model.parameters(), gradient_clip)

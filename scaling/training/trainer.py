@@ -102,13 +102,6 @@ class Outcome:
     stop_reason: str
 
 
-def seed_everything(seed: int) -> None:
-    """Seed every generator that training draws from."""
-    torch.manual_seed(seed)
-    if torch.backends.mps.is_available():
-        torch.mps.manual_seed(seed)
-
-
 class Training:
     """A training in progress: the model, its optimiser, the order of the days, where it stands."""
 
@@ -136,7 +129,6 @@ class Training:
         self.best_weights = state["best_weights"]
         self.losses[: len(state["losses"])] = state["losses"].to(self.hardware.device)
         self.progress = Progress(**state["progress"])
-        _restore_random_state(state["random"], self.hardware.device)
 
     def state(self) -> dict[str, Any]:
         """Everything that `resume` needs. All processes of a group must call it at once."""
@@ -148,7 +140,6 @@ class Training:
             "best_weights": self.best_weights,
             "losses": self.losses[: self.progress.step].clone(),
             "progress": vars(self.progress),
-            "random": _random_state(self.hardware.device),
         }
 
     @property
@@ -182,6 +173,8 @@ class Training:
             micro_batch=hardware.micro_batch,
             precision=hardware.precision,
             gradient_clip=config.gradient_clip,
+            seed=self.recipe.seed,
+            step=progress.step,
             group=hardware.group,
         )
         progress.step += 1
@@ -300,9 +293,6 @@ def train(
     if state is not None:
         training.resume(state)
         say(f"resumed at step {training.progress.step:,} of {training.total_steps:,}")
-    if not hardware.group.first:  # dropout of its own; the saved generators are the first process's
-        step, rank = training.progress.step, hardware.group.rank
-        seed_everything(((recipe.seed << 20) + step << 10) + rank)
     saver = Saver(training, store, tracker, checkpoint_minutes, say)
     with _progress_bar(training) as bar:
         while not training.finished:
@@ -354,20 +344,3 @@ def _progress_bar(training: Training) -> "tqdm[Any]":
         smoothing=0.05,
         disable=not training.hardware.group.first,
     )
-
-
-def _random_state(device: torch.device) -> dict[str, torch.Tensor]:
-    state = {"cpu": torch.get_rng_state()}
-    if device.type == "cuda":
-        state["cuda"] = torch.cuda.get_rng_state(device)
-    elif device.type == "mps":
-        state["mps"] = torch.mps.get_rng_state()
-    return state
-
-
-def _restore_random_state(state: dict[str, torch.Tensor], device: torch.device) -> None:
-    torch.set_rng_state(state["cpu"])
-    if device.type == "cuda":
-        torch.cuda.set_rng_state(state["cuda"], device)
-    elif device.type == "mps":
-        torch.mps.set_rng_state(state["mps"])

@@ -186,13 +186,14 @@ def five_days(group: Group) -> tuple[torch.nn.Module, torch.optim.Optimizer]:
     """One clipped step on five days by twos: one process of two has fewer micro-batches."""
     config = load_config("configs/daily/tiny.yaml")
     study = load_study(config)
-    trainer.seed_everything(42)
+    torch.manual_seed(42)
     model = build_model(load_model_config("6k"), config.window, len(study.feature_names))
     stepped = group.wrap(model.train(), torch.device("cpu"))
     optimiser = step.make_optimiser(model, OPTIMISER)
     days = torch.from_numpy(study.samples["train"][:5])
     options: dict[str, Any] = {"precision": "fp32", "gradient_clip": CLIP, "group": group}
-    step.optimiser_step(stepped, optimiser, study.dataset, days, micro_batch=2, **options)
+    options |= {"micro_batch": 2, "seed": 42, "step": 0}
+    step.optimiser_step(stepped, optimiser, study.dataset, days, **options)
     return model, optimiser
 
 
@@ -359,18 +360,26 @@ def test_the_pieces_of_a_batch_are_disjoint_complete_and_as_many_in_each_process
 ) -> None:
     batch = torch.arange(100, 100 + days)
     shares = [Group(rank=rank, size=4).pieces(batch, micro_batch) for rank in range(4)]
-    counted = [piece for pieces in shares for piece, weight in pieces if weight]
+    counted = [piece.days for pieces in shares for piece in pieces if piece.weight]
     assert torch.cat(counted).sort().values.equal(batch)
-    assert {weight for pieces in shares for _, weight in pieces} <= {0, 4}
+    assert {piece.weight for pieces in shares for piece in pieces} <= {0, 4}
     assert len({len(pieces) for pieces in shares}) == 1
-    assert all(1 <= len(piece) <= micro_batch for pieces in shares for piece, _ in pieces)
+    assert all(1 <= len(piece.days) <= micro_batch for pieces in shares for piece in pieces)
+
+
+def test_every_piece_knows_the_place_of_its_first_day_in_the_batch() -> None:
+    batch = torch.arange(33)
+    for size in (1, 2, 4):
+        for rank in range(size):
+            for piece in Group(rank=rank, size=size).pieces(batch, 3):
+                assert piece.days[0] == piece.first
 
 
 def test_one_process_computes_the_batch_as_it_is() -> None:
     batch = torch.arange(33)
     pieces = ALONE.pieces(batch, 8)
-    assert torch.cat([piece for piece, _ in pieces]).equal(batch)
-    assert [weight for _, weight in pieces] == [1] * 5
+    assert torch.cat([piece.days for piece in pieces]).equal(batch)
+    assert [piece.weight for piece in pieces] == [1] * 5
 
 
 def take_gpu(folder: Path, barrier: object, queue: object) -> None:

@@ -68,9 +68,17 @@ def three_steps(stepped: torch.nn.Module, dataset: WindowDataset) -> dict[str, t
     for group in optimiser.param_groups:
         group["lr"] = 0.01
     days = torch.arange(15, 45, device=dataset.features.device)
-    for batch in days.split(10):
+    for step, batch in enumerate(days.split(10)):
         optimiser_step(
-            stepped, optimiser, dataset, batch, micro_batch=4, precision="fp32", gradient_clip=1.0
+            stepped,
+            optimiser,
+            dataset,
+            batch,
+            micro_batch=4,
+            precision="fp32",
+            gradient_clip=1.0,
+            seed=0,
+            step=step,
         )
     return {name: p.detach().cpu() for name, p in stepped.named_parameters()}
 
