@@ -121,6 +121,7 @@ NOT_COMPUTING = frozenset(
         "tracking.backends",
         "tracking.local",
         "machine.guard",
+        "machine.heat",
         "machine.sensors",
         "figures.plots",
         "errors",
