@@ -58,7 +58,7 @@ def main(argv: list[str] | None = None) -> None:
     from scaling.judging import checks
     from scaling.machine.device import choose_device, choose_precision, tune
     from scaling.machine.guard import ThermalGuard
-    from scaling.machine.processes import NoTracker
+    from scaling.tracking.trackers import NoTracker
     from scaling.training import trainer
     from scaling.training.checkpoint import ResumeStore
     from scaling.training.model import build_model

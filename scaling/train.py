@@ -27,7 +27,7 @@ from scaling.record import (
 )
 
 if TYPE_CHECKING:
-    from scaling.tracking.backends import Status
+    from scaling.tracking.run import Status
     from scaling.training.trainer import Outcome
 
 SMALLEST_MICRO_BATCH = 8
@@ -181,9 +181,9 @@ def train_one(arguments: argparse.Namespace, say: Callable[[str], None], held: E
     from scaling.data.dataset import load_study
     from scaling.machine.device import choose_device, choose_precision, device_name, tune
     from scaling.machine.guard import ThermalGuard
-    from scaling.machine.processes import NoTracker, claimed_device, joined, shared_if_large
-    from scaling.tracking.backends import RunInfo
-    from scaling.tracking.local import Trackers, open_trackers
+    from scaling.machine.processes import claimed_device, joined, shared_if_large
+    from scaling.tracking.run import RunInfo
+    from scaling.tracking.trackers import NoTracker, Trackers, open_trackers
     from scaling.training import checkpoint, trainer
     from scaling.training import model as models
 

@@ -20,7 +20,6 @@ import torch
 from scaling.config import load_config, load_model_config
 from scaling.data.dataset import load_study
 from scaling.errors import UserError
-from scaling.machine import processes as distributed
 from scaling.machine.processes import ALONE, Group, claimed_device, joined, shared_if_large
 from scaling.record import read_json, write_json
 from scaling.training import checkpoint, trainer
@@ -230,7 +229,8 @@ def agreements(group: Group, out: Path) -> None:
     whole, cpu = replace(group, sharded=False), torch.device("cpu")
     with pytest.MonkeyPatch.context() as patch:
         # The second process sees no memory at all: the first decides.
-        patch.setattr(distributed, "free_memory", lambda device: 0 if group.rank else 32_000)
+        found_free = "scaling.machine.processes.free_memory"
+        patch.setattr(found_free, lambda device: 0 if group.rank else 32_000)
         for parameters in (1000, 1001):
             found[str(parameters)] = shared_if_large(whole, cpu, parameters, said.append).sharded
         patch.setenv("LOCAL_WORLD_SIZE", "2")
