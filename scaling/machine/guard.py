@@ -34,7 +34,7 @@ class Pause:
         return not self._over.is_set()
 
     def begin(self) -> None:
-        """Ask the training loop to wait, unless its longest wait was spent on this heat."""
+        """Ask the training loop to wait, unless it has waited `longest` seconds for this heat."""
         if not self._spent:
             self._over.clear()
 

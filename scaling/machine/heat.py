@@ -40,7 +40,7 @@ def is_critical(reading: Reading, config: ThermalConfig) -> bool:
 
 @dataclass
 class _Watched:
-    """A source, its failures in a row, and the time since when its temperature has not moved."""
+    """A source, its failures in a row, its last temperature, and since when it has had that."""
 
     source: Source
     failures: int = 0
@@ -48,7 +48,7 @@ class _Watched:
     since: float = 0.0
 
     def is_stuck(self, reading: Reading, now: float) -> bool:
-        """Whether the temperature has stood still for `STUCK_SECONDS`. A pressure level may."""
+        """Whether the temperature has not moved for `STUCK_SECONDS`. Pressure levels may stay."""
         if reading.celsius is None or reading.celsius != self.celsius:
             self.celsius, self.since = reading.celsius, now
         return now - self.since >= STUCK_SECONDS
@@ -57,8 +57,9 @@ class _Watched:
 class SourceChoice:
     """Reads sources in the order of preference and chooses the reading to act on.
 
-    A source that fails three times in a row is dropped. A source that is stuck is not trusted, but
-    it is still read: it is trusted again when it moves, and it is believed when it is critical.
+    A source that fails `ALLOWED_FAILURES` times in a row is dropped. A source that is stuck is not
+    trusted, but it is still read. It is trusted again when it moves, and it is believed if it is
+    critical.
     """
 
     def __init__(self, sources: Sequence[Source], config: ThermalConfig) -> None:
@@ -72,8 +73,9 @@ class SourceChoice:
     def read(self, now: float) -> tuple[Reading | None, bool]:
         """The reading at clock time `now` in seconds, and whether its source can be trusted.
 
-        That is the first source that is not stuck, unless a stuck source before it is critical.
-        If all are stuck it is the hottest; if none answers the result is (None, False).
+        The first source that is not stuck is chosen, unless a stuck source before it reads critical
+        heat. If all sources are stuck, the hottest is chosen. If none answers, the result is
+        (None, False).
         """
         stuck: list[Reading] = []
         for watched in list(self._watched):
@@ -178,7 +180,7 @@ class HeatStatistics:
             self._max = max(self._max, reading.celsius)
 
     def summary(self) -> dict[str, Any]:
-        """JSON-ready; the temperatures are None if no source told any."""
+        """What was counted, ready for JSON. Temperatures are None if no source gave any."""
         known = self._count > 0
         return {
             "source": self._sources[-1] if self._sources else None,

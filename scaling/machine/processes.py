@@ -7,6 +7,8 @@ and tracks.
 If weights, gradients and optimiser state would fill half of a device, or with `--shard`, each
 process keeps only a share of them (FSDP2). They are gathered before they are saved, so the files do
 not depend on the number of processes.
+
+Trainings that have nothing to do with each other each claim a GPU of their own (`claimed_device`).
 """
 
 import math
@@ -75,8 +77,8 @@ class Group:
         """Move `model` to `device`; the result averages its gradients over the group.
 
         The result shares its weights with `model`. In a sharded group no process has all weights on
-        its device at once: the layers of a `ModuleList` are gathered one by one as they compute,
-        and everything else for the whole pass.
+        its device at once: the layers of a `ModuleList` are gathered one by one as they compute.
+        All other weights are gathered for the whole pass.
         """
         if not self.sharded:
             model.to(device)
@@ -140,7 +142,7 @@ class Group:
     def any(self, here: bool) -> bool:
         """Whether `here` is true in at least one process.
 
-        All processes get the same answer at the same step, and so they act together. If one of them
+        All processes get the same answer at the same step, so they act together. If one of them
         saved or stopped alone, the others would wait for it for ever.
         """
         if self.size == 1:
@@ -150,12 +152,15 @@ class Group:
         return bool(flag.item())
 
     def agreed(self, reason: str | None) -> str | None:
-        """A reason to stop if at least one process has one, told to all at the same step."""
+        """A reason to stop, in all processes at the same step, if at least one of them has one."""
         stop = self.any(reason is not None)
         return (reason or "another process of this training was stopped") if stop else None
 
     def as_first(self, values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-        """The first process's `values`, so that another's rounding cannot lead it elsewhere."""
+        """The first process's `values`, in all processes.
+
+        Processes may round differently, and must not decide differently because of that.
+        """
         if self.size > 1:
             dist.broadcast(torch.from_numpy(values), src=0, group=self.control)
         return values
@@ -254,7 +259,7 @@ def shared_if_large(
 ) -> Group:
     """`group`, sharded if the model's state would take more than half of a device's memory.
 
-    On a CPU each process counts with its part of the node's memory.
+    On a CPU the processes of a node divide its memory.
     """
     if group.size == 1 or group.sharded:
         return group

@@ -1,4 +1,4 @@
-"""What a sensor or a program tells is read as documented; anything else is no reading."""
+"""Sensors and programs are read as documented, and whatever else they say is no reading."""
 
 import json
 import subprocess

@@ -1,4 +1,4 @@
-"""No tracking test sees the developer's own trackers."""
+"""Fixtures of the tracking tests, which never reach the developer's own trackers."""
 
 import os
 import shutil

@@ -155,7 +155,7 @@ from scaling.config import TrackingConfig
 from scaling.tracking import mirror
 from scaling.tracking.trackers import open_trackers
 from tests.tracking.tracking_parts import a_run
-mirror.CLOSING_SECONDS = 400  # six imports of mlflow share a small machine
+mirror.CLOSING_SECONDS = 400  # six processes import MLflow at once
 problems = []
 run = a_run(Path(sys.argv[1]), f"2m.seed{sys.argv[2]}")
 with open_trackers(TrackingConfig(), run, on_problem=problems.append) as trackers:

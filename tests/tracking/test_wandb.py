@@ -22,7 +22,7 @@ def test_wandb_without_a_key_says_what_to_type_and_does_not_ask(tmp_path, monkey
 @pytest.mark.slow
 @pytest.mark.parametrize("answers", ["dead", "silent"])
 def test_a_wandb_server_that_does_not_answer_changes_nothing(tmp_path, answers):
-    # In its own process: W&B keeps one connection per process, and this one is spoilt.
+    # W&B keeps one connection for each process, so the server must be set in a new process.
     code = """
 import sys; from pathlib import Path
 from tests.tracking.tracking_parts import check_unharmed, WANDB

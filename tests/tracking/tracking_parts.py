@@ -112,14 +112,14 @@ def start_server(folder: Path, port: int) -> subprocess.Popen[bytes]:
 
 
 def stop_server(server: subprocess.Popen[bytes]) -> None:
-    """End the server and its workers, at once."""
+    """Kill the server and its workers."""
     with contextlib.suppress(ProcessLookupError):
         os.killpg(server.pid, signal.SIGKILL)
     server.wait()
 
 
 def read_wandb(path: Path) -> list:
-    """The records of a `.wandb` file: LevelDB's log format (32 KiB blocks), protobuf inside."""
+    """The records of a `.wandb` file: protobuf messages in LevelDB's log format (32 KiB blocks)."""
     from wandb.proto.wandb_internal_pb2 import Record
 
     content, position, parts, records = path.read_bytes(), 7, b"", []
