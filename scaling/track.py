@@ -9,7 +9,7 @@ from scaling.errors import UserError, run_command
 from scaling.tracking.local import RecordedRun, read_run
 from scaling.tracking.mlflow import MlflowBackend, how_to_look, local_uri
 from scaling.tracking.replay import record_paths, replay
-from scaling.tracking.run import Backend
+from scaling.tracking.run import Backend, Hopeless, failure
 from scaling.tracking.trackers import make_backends
 from scaling.tracking.wandb import kept_offline
 
@@ -36,10 +36,10 @@ def upload(path: Path, recorded: RecordedRun, backend: Backend) -> int | None:
     try:
         added = replay(recorded, backend)
     except Exception as error:
-        why = " ".join(str(error).split())[:300]
+        cure = "" if isinstance(error, Hopeless) else "see that its server is up, "
         raise UserError(
-            f"{path}: {backend.name} did not take it ({type(error).__name__}: {why}); "
-            "see that its server is up, then type the same command again"
+            f"{path}: {backend.name} did not take it ({failure(error)}); "
+            f"{cure}then type the same command again"
         ) from None
     print(f"{recorded.info.run}: {added} new points in {backend.name}")
     return added

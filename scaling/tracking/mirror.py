@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from scaling.tracking.run import Backend, Ending, Hopeless, Item, Row, RunInfo, Say
+from scaling.tracking.run import Backend, Ending, Hopeless, Item, Row, RunInfo, Say, failure
 
 CLOSING_SECONDS = 60.0  # the end of a training waits this long for all mirrors together
 GATHER_SECONDS = 1.0  # rows that come within this time are sent together
@@ -94,8 +94,7 @@ class Mirror:
                 return not self._given_up.is_set()
             except BaseException as error:  # a broken package may raise anything, even SystemExit
                 if attempt == 2 or isinstance(error, Hopeless):
-                    kind = "" if isinstance(error, Hopeless) else f"{type(error).__name__}: "
-                    self._give_up(f"{kind}{error}")
+                    self._give_up(failure(error))
                 else:
                     time.sleep(RETRY_SECONDS)
         return False
@@ -104,9 +103,9 @@ class Mirror:
         if not self._given_up.is_set():
             self._given_up.set()
             self._say(
-                f"{self.name}: {' '.join(why.split())[:200]}; training is not affected "
-                "and its local record is complete; to upload it later, type: python -m "
-                f"scaling.track sync --results {self._info.directory} --to {self.name}"
+                f"{self.name}: {why}; training is not affected and its local record is complete; "
+                "to upload it later, type: python -m scaling.track sync "
+                f"--results {self._info.directory} --to {self.name}"
             )
 
 

@@ -71,4 +71,10 @@ class Backend(Protocol):
 
 
 class Hopeless(Exception):
-    """A tracker failed in a way that a second try cannot mend."""
+    """A tracker failed in a way that a second try cannot mend; the message says what can."""
+
+
+def failure(error: BaseException) -> str:
+    """What went wrong in a tracker, in one line of at most 300 characters."""
+    kind = "" if isinstance(error, Hopeless) else f"{type(error).__name__}: "
+    return " ".join(f"{kind}{error}".split())[:300]

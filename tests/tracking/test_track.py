@@ -133,6 +133,15 @@ def test_a_server_that_is_not_there_is_one_line_and_not_a_traceback(tmp_path):
     assert "\n" not in str(error.value)
 
 
+def test_sync_without_a_wandb_key_says_what_to_type(tmp_path, monkeypatch):
+    monkeypatch.setenv("WANDB_MODE", "online")
+    monkeypatch.setenv("WANDB_CONFIG_DIR", str(tmp_path))
+    info, _ = trained_without_trackers(tmp_path)
+    with pytest.raises(UserError, match="did not take it .no API key: type `wandb login`") as error:
+        main(["sync", "--results", str(info.directory), "--to", "wandb"])
+    assert "server" not in str(error.value)
+
+
 def test_the_flag_for_a_store_beats_the_environment(tmp_path, store, monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{free_port()}")
     info, _ = trained_without_trackers(tmp_path)
