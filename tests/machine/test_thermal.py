@@ -1,11 +1,15 @@
 """The guard warns, pauses and stops as configured, and no broken sensor counts as normal."""
 
+import dataclasses
 import json
 import math
+import re
 import threading
 import time
+from pathlib import Path
 
 import pytest
+import yaml
 
 from scaling import thermal
 from scaling.config import ThermalConfig
@@ -285,3 +289,8 @@ def test_the_command_prints_every_source_and_its_reading(monkeypatch, capsys):
     assert "macmon: 71.7 °C (macmon)" in said
     assert "notifyutil: nothing (no reading)" in said
     assert "1 sensor(s) answer" in said
+
+
+def test_the_defaults_on_the_page_about_heat_are_those_of_the_config():
+    (block,) = re.findall(r"```yaml\n(.*?)```", Path("docs/heat.md").read_text(), re.DOTALL)
+    assert yaml.safe_load(block) == {"thermal": dataclasses.asdict(ThermalConfig())}

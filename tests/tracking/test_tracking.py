@@ -1,11 +1,13 @@
 """The trackers that a config asks for get the run; others are not even imported."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 from scaling.config import TrackingConfig, load_config, load_model_config, training_identity
 from scaling.tracking.local import record_path
@@ -77,3 +79,10 @@ def test_without_trackers_neither_mlflow_nor_wandb_nor_torch_is_imported(tmp_pat
 def test_no_tracking_key_is_part_of_what_training_depends_on():
     config = load_config(Path("configs/daily/threshold_1pct.yaml"))
     assert "tracking" not in json.dumps(training_identity(config, load_model_config("2m")))
+
+
+def test_the_settings_on_the_page_about_tracking_are_accepted():
+    blocks = re.findall(r"```yaml\n(.*?)```", Path("docs/tracking.md").read_text(), re.DOTALL)
+    assert len(blocks) == 2
+    for block in blocks:
+        TrackingConfig(**yaml.safe_load(block)["tracking"])
