@@ -14,7 +14,7 @@ from scaling.data.dataset import Study, load_study
 from scaling.errors import EXIT_STOPPED, UserError
 from scaling.machine.device import choose_device, choose_precision, device_name, tune
 from scaling.machine.guard import ThermalGuard
-from scaling.machine.processes import NoTracker, claimed_device, joined, shared_if_large
+from scaling.machine.processes import claimed_device, joined, shared_if_large
 from scaling.record import (
     COMPUTING_PACKAGES,
     code_digest,
@@ -24,8 +24,8 @@ from scaling.record import (
     versions_of,
     write_json,
 )
-from scaling.tracking.backends import RunInfo, Status
-from scaling.tracking.local import Trackers, open_trackers
+from scaling.tracking.run import RunInfo, Status
+from scaling.tracking.trackers import NoTracker, Trackers, open_trackers
 from scaling.training import checkpoint, trainer
 from scaling.training.lock import sole_trainer
 from scaling.training.model import PatchTST, build_model, check_budget, count_parameters

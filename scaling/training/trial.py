@@ -7,7 +7,7 @@ import torch
 from scaling import config as configs
 from scaling.data.dataset import Study
 from scaling.machine.device import choose_device, choose_precision, tune
-from scaling.machine.processes import NoTracker
+from scaling.tracking.trackers import NoTracker
 from scaling.training.checkpoint import ResumeStore
 from scaling.training.run import fresh_model
 from scaling.training.trainer import Guard, Hardware, Outcome, Recipe, train

@@ -283,7 +283,7 @@ def test_a_signal_during_a_cooling_pause_does_not_wait_for_its_end(
     real = guards.ThermalGuard.wait_if_hot
 
     def interrupted_pause(guard: guards.ThermalGuard, *arguments: Any) -> float:
-        if not guard._cool.is_set():
+        if guard.pause.wanted:
             signal.raise_signal(signal.SIGTERM)
         return real(guard, *arguments)
 
@@ -419,7 +419,8 @@ def test_a_disk_that_is_full_to_the_last_byte_costs_no_training(
         with filler.open("wb", buffering=0) as stream:
             stream.write(bytes(2**20 - 5 * 2**16))
         program = (
-            "import os, sys; from scaling import trainer; from scaling.errors import run_command;"
+            "import os, sys; from scaling.training import trainer\n"
+            "from scaling.errors import run_command\n"
             "from scaling.train import main; real = trainer.optimiser_step; taken = []\n"
             "def step(*a, **k):\n"
             "    taken.append(1)\n"

@@ -1,4 +1,4 @@
-"""One training on two processes gives one process's losses; each GPU has one training."""
+"""A training on two processes gives the losses of one, and two trainings never share a GPU."""
 
 import multiprocessing
 import os
@@ -20,7 +20,6 @@ import torch
 from scaling.config import load_config, load_model_config
 from scaling.data.dataset import load_study
 from scaling.errors import UserError
-from scaling.machine import processes as distributed
 from scaling.machine.processes import ALONE, Group, claimed_device, joined, shared_if_large
 from scaling.record import read_json, write_json
 from scaling.training import checkpoint, step, trainer
@@ -29,14 +28,15 @@ from tests import miniature
 from tests.training.test_training import OPTIMISER, Quiet, fit
 
 pytestmark = pytest.mark.slow
-EPOCHS = 10  # so that there is a middle to be stopped in
-# Relative, on losses after up to 250 steps: fp32 sums in another order; 4e-8 was measured.
+EPOCHS = 10  # long enough to be stopped in the middle
+# Relative difference of losses after up to 250 steps. Two processes add fp32 numbers in another
+# order; the difference that was measured is 4e-8.
 TOLERANCE = 1e-6
 
 
 @pytest.fixture(scope="module")
 def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A miniature whose training has no dropout, its features built."""
+    """A miniature whose features are built and whose training has no dropout."""
     folder = miniature.make_miniature(tmp_path_factory.mktemp("study"))
     for path in (folder / "configs/model").iterdir():
         path.write_text(path.read_text().replace("dropout: 0.1", "dropout: 0.0"))
@@ -70,19 +70,19 @@ def losses(study: Path, name: str) -> list[float]:
 
 @pytest.fixture(scope="module")
 def two(study: Path) -> str:
-    """What a training on two processes prints that nothing disturbs."""
+    """What an undisturbed training on two processes prints."""
     return miniature.run(study, *command(study, "two", 2)).stderr
 
 
 @pytest.fixture(scope="module")
 def sharded(study: Path) -> str:
-    """The same, with weights and optimiser state shared."""
+    """What it prints if the processes share weights and optimiser state."""
     return miniature.run(study, *command(study, "sharded", 2, "--shard")).stderr
 
 
 @pytest.fixture(scope="module")
 def one(study: Path) -> str:
-    """The same on one process."""
+    """What an undisturbed training on one process prints."""
     return miniature.run(study, *command(study, "one", 1)).stderr
 
 
@@ -183,7 +183,10 @@ STOP_STEP = 12
 
 
 def five_days(group: Group) -> tuple[torch.nn.Module, torch.optim.Optimizer]:
-    """One clipped step on five days by twos: one process of two has fewer micro-batches."""
+    """One clipped step on five days with micro-batches of two.
+
+    Of two processes one has two days and the other three, so that one has fewer micro-batches.
+    """
     config = load_config("configs/daily/tiny.yaml")
     study = load_study(config)
     torch.manual_seed(42)
@@ -216,7 +219,7 @@ class HotThenCritical(Quiet):
 
 
 def agreements(group: Group, out: Path) -> None:
-    """What both processes hold after each was told, or found, something of its own."""
+    """Write what this process believes after each process found something different."""
 
     def refuse() -> int:
         raise UserError("found by the first")
@@ -230,8 +233,9 @@ def agreements(group: Group, out: Path) -> None:
         group.from_first(refuse)
     whole, cpu = replace(group, sharded=False), torch.device("cpu")
     with pytest.MonkeyPatch.context() as patch:
-        # The second process sees no memory at all: the first decides.
-        patch.setattr(distributed, "free_memory", lambda device: 0 if group.rank else 32_000)
+        # The second process sees no free memory at all, but the first one decides.
+        found_free = "scaling.machine.processes.free_memory"
+        patch.setattr(found_free, lambda device: 0 if group.rank else 32_000)
         for parameters in (1000, 1001):
             found[str(parameters)] = shared_if_large(whole, cpu, parameters, said.append).sharded
         patch.setenv("LOCAL_WORLD_SIZE", "2")
@@ -248,7 +252,7 @@ def suppress_user_error(found: dict[str, Any], name: str) -> Iterator[None]:
 
 
 def shard(rank: int, port: int, study: Path, out: Path) -> None:
-    """One of two processes. Only the second is hot; only the first finds it time to save."""
+    """Run one of two processes. Only the second is hot, and only the first wants to save."""
     os.chdir(study)
     os.environ |= {"RANK": str(rank), "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1"}
     os.environ |= {"MASTER_PORT": str(port)}
@@ -272,7 +276,7 @@ def shard(rank: int, port: int, study: Path, out: Path) -> None:
 
 @pytest.fixture(scope="module")
 def pair(study: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where two processes that share a model left what they found."""
+    """The folder in which two processes that shared a model left their results."""
     out = tmp_path_factory.mktemp("pair")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -383,7 +387,7 @@ def test_one_process_computes_the_batch_as_it_is() -> None:
 
 
 def take_gpu(folder: Path, barrier: object, queue: object) -> None:
-    """Claim one of two GPUs that are not there, and hold it until all have one."""
+    """Claim one of two imaginary GPUs, and hold it until both processes have one."""
     with claimed_device(torch.device("cuda"), 2, print, folder) as device:
         queue.put(device.index)  # type: ignore[attr-defined]
         barrier.wait(timeout=60)  # type: ignore[attr-defined]
