@@ -12,12 +12,9 @@ from torch.nn import functional as F
 from transformers import PatchTSTConfig, PatchTSTForClassification
 from transformers.models.patchtst.modeling_patchtst import PatchTSTEncoderLayer
 
-from scaling.config import ModelConfig, WindowConfig, budget_parameters
+from scaling.config import BUDGET_TOLERANCE, ModelConfig, WindowConfig, budget_parameters
 from scaling.errors import UserError
 from scaling.training.draws import Draws, Dropped, dropped
-
-BUDGET_TOLERANCE = 0.05
-
 
 # What `PatchTST.forward` computes; with any other value HF's modules would mean something else.
 COMPUTED = {
