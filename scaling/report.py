@@ -41,7 +41,9 @@ def main(argv: list[str] | None = None) -> None:
     from scaling.figures.gallery import draw
     from scaling.figures.page import html_page
     from scaling.figures.svg import to_svg
+    from scaling.judging.agreement import require_agreement
     from scaling.judging.optional_files import read_optional
+    from scaling.judging.recipes import recipe_differences
     from scaling.judging.study_files import merged_checks, read_study
 
     study = read_study(
@@ -52,6 +54,7 @@ def main(argv: list[str] | None = None) -> None:
         baselines=arguments.baselines_record,
         baseline_predictions=arguments.baselines,
     )
+    require_agreement(study)
     sweeps, old_sweeps = read_optional(arguments.sweeps, "sweep", study)
     controls, old_controls = read_optional(arguments.controls, "shuffled control", study)
     left_out = [*old_controls, *old_sweeps]
@@ -60,6 +63,7 @@ def main(argv: list[str] | None = None) -> None:
         for control in controls
     ]
     checks = merged_checks([*study.evaluations, *shuffled])
+    differences = recipe_differences(study.records)
 
     svg = {name: to_svg(figure, name) for name, figure in draw(study, sweeps).items()}
     if not sweeps:
@@ -69,8 +73,10 @@ def main(argv: list[str] | None = None) -> None:
             stream.write(drawn.file.encode())
     elements = {name: drawn.element for name, drawn in svg.items()}
     with atomic_file(arguments.output) as stream:
-        stream.write(html_page(study, checks, sweeps, left_out, elements).encode())
+        stream.write(html_page(study, checks, differences, sweeps, left_out, elements).encode())
 
+    for line in differences:
+        print(f"besides size, the runs differ in {line}")
     for line in left_out:
         print(line)
     failed = ", ".join(check["name"] for check in checks if not check["passed"])

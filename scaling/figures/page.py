@@ -45,9 +45,9 @@ def span(ends: Sequence[float], digits: int = 4, scale: float = 1) -> str:
     return " to ".join(number(scale * end, digits) for end in ends)
 
 
-def thousands(value: int | None) -> str:
+def thousands(value: float | None) -> str:
     """A whole number with its thousands apart."""
-    return "–" if value is None else f"{value:,}"
+    return "–" if value is None else f"{value:,.0f}"
 
 
 def chance(p: float) -> str:
@@ -98,7 +98,10 @@ def _mean_scores(scores: Sequence[Mapping[str, Any]]) -> dict[str, float | None]
 
 
 def _networks(study: StudyFiles) -> list[dict[str, Any]]:
-    """One row for each size, smallest first: means over its seeds."""
+    """One row for each size, smallest first: means over its seeds.
+
+    Only records of newer trainings hold the parameters without embeddings.
+    """
     rows = []
     for size in study.law["sizes"]:
         metrics = [e["metrics"] for e in study.evaluations if e["budget"] == size["budget"]]
@@ -107,6 +110,7 @@ def _networks(study: StudyFiles) -> list[dict[str, Any]]:
             {
                 "name": size["budget"],
                 "parameters": size["parameters"],
+                "without_embeddings": _mean(r.get("parameters_without_embeddings") for r in runs),
                 "seeds": len(size["seeds"]),
                 "skill": size["skill"],
                 "skill_interval": size["skill_interval"],
@@ -121,11 +125,11 @@ def _networks(study: StudyFiles) -> list[dict[str, Any]]:
 
 
 def _baselines(study: StudyFiles) -> list[dict[str, Any]]:
-    """One row for each baseline, which has no seeds, and no size on the ladder."""
-    empty = ("parameters", "seeds", "skill_interval", "seconds", "flops", "last_skill")
+    """One row for each baseline, which has neither seeds nor epochs."""
     return [
         {
-            **dict.fromkeys(empty),
+            "skill_interval": None,
+            "last_skill": None,
             "name": words(name),
             "skill": model["test"]["log_loss_skill"],
             "test": model["test"],
@@ -196,13 +200,15 @@ def _provenance(study: StudyFiles) -> list[tuple[str, str]]:
 def html_page(
     study: StudyFiles,
     checks: Sequence[Mapping[str, Any]],
+    differences: Sequence[str],
     sweeps: Sequence[Mapping[str, Any]],
     left_out: Sequence[str],
     svg: Mapping[str, str],
 ) -> str:
     """The whole page.
 
-    `checks` are merged over runs. `left_out` has a line for each file that was given and not used.
+    `checks` are merged over runs. `differences` has a line for each setting, besides size, in which
+    the runs differ. `left_out` has a line for each file that was given and not used.
     `svg` maps the names of `FIGURES`, and "sweeps" where there are any, to `<svg>` elements.
     """
     environment = Environment(
@@ -222,6 +228,7 @@ def html_page(
         runs=study.records,
         checks=checks,
         failed=[item for item in checks if not item["passed"]],
+        differences=differences,
         left_out=left_out,
         sweeps=_tried_rates(study, sweeps),
         drift=study.evaluations[0]["drift"],

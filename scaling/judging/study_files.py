@@ -1,6 +1,6 @@
 """The files of one experiment, read together, and refused where they do not belong together."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from scaling.errors import UserError
+from scaling.judging.run_files import refuse_other_name, require_one_training
 from scaling.record import file_md5, read_json
 
 
@@ -43,23 +44,26 @@ def read_study(
     baseline_predictions: Path,
 ) -> StudyFiles:
     """Read the files of a study; a mixture of studies or of states of one is a `UserError`."""
-    found = read_json(law)
-    made = [read_json(path) for path in records]
-    judged = [read_json(path) for path in evaluations]
-    baseline_record = read_json(baselines)
-    _require_one_study(found, [*made, *judged, baseline_record])
-    _require_the_laws_runs(found, "--records", made)
-    _require_the_laws_runs(found, "--evaluations", judged)
-    _require_the_laws_inputs(found, [*predictions, baseline_predictions])
-    order = [size["budget"] for size in found["sizes"]]
-    for items in (made, judged):
-        items.sort(key=lambda item: (order.index(item["budget"]), item["seed"]))
+    found, rivals = read_json(law), read_json(baselines)
+    made = [(path, read_json(path)) for path in records]
+    judged = [(path, read_json(path)) for path in evaluations]
+    _require_one_study(found, [*(content for _, content in (*made, *judged)), rivals])
+    for flag, files in (("--records", made), ("--evaluations", judged)):
+        for path, content in files:
+            refuse_other_name(path, content)
+        _require_the_laws_runs(found, flag, [content for _, content in files])
+        order = [size["budget"] for size in found["sizes"]]
+        files.sort(key=lambda file: (order.index(file[1]["budget"]), file[1]["seed"]))
+    digests = {file_md5(path): path for path in (*predictions, baseline_predictions)}
+    for (path, record), (_, evaluation) in zip(made, judged, strict=True):
+        require_one_training(record, evaluation, path.with_suffix(".ckpt"), digests)
+    _require_the_laws_inputs(found, digests)
     return StudyFiles(
         law=found,
-        records=made,
-        evaluations=judged,
-        baselines=baseline_record,
-        predictions=pd.concat([pd.read_parquet(p) for p in predictions], ignore_index=True),
+        records=[content for _, content in made],
+        evaluations=[content for _, content in judged],
+        baselines=rivals,
+        predictions=pd.concat([pd.read_parquet(path) for path in predictions], ignore_index=True),
         baseline_predictions=pd.read_parquet(baseline_predictions),
     )
 
@@ -99,11 +103,11 @@ def _require_the_laws_runs(
         )
 
 
-def _require_the_laws_inputs(law: Mapping[str, Any], predictions: Iterable[Path]) -> None:
-    """The very files that the law was fitted to, by their MD5."""
+def _require_the_laws_inputs(law: Mapping[str, Any], predictions: Mapping[str, Path]) -> None:
+    """The very files that the law was fitted to; `predictions` maps MD5s to paths."""
     fitted = set(law["inputs"].values())
-    for path in predictions:
-        if file_md5(path) not in fitted:
+    for digest, path in predictions.items():
+        if digest not in fitted:
             raise UserError(
                 f"{path}: the law was not fitted to this file; fit it again: {_fit_again(law)}"
             )

@@ -13,6 +13,7 @@ import pandas as pd
 
 from scaling.judging import checks, law
 from scaling.judging.ladder import read_ladder
+from scaling.judging.run_files import file_digests
 from scaling.metrics import fit_recalibration, score
 from scaling.record import file_md5, provenance, read_json, write_json, write_parquet
 
@@ -35,9 +36,9 @@ CONFIG: dict[str, Any] = {
         "validation": ["2012-01-02", "2013-11-29"],
         "test": ["2013-12-02", "2015-10-30"],
     },
-    "optimiser": {"learning_rate": 1e-3, "epochs": 5},
+    "optimiser": {"learning_rate": 1e-3, "epochs": 5, "weight_decay": 0.01},
 }
-MODEL = {"d_model": 32, "learning_rate_multiplier": 1.0}
+MODEL = {"d_model": 32, "dropout": 0.1, "learning_rate_multiplier": 1.0}
 
 
 def run_of(budget: str, seed: int) -> str:
@@ -94,9 +95,12 @@ def write_run(
     """Record, predictions and evaluation of one run."""
     parameters, run = PARAMETERS[budget], run_of(budget, seed)
     identity = {"budget": budget, "parameters": parameters, "seed": seed}
+    training = {"fingerprint": f"print of {run}", "code_digest": "c0de"}
+    checkpoint, predictions = root / f"{run}.ckpt", root / f"{run}.predictions.parquet"
+    checkpoint.write_text(f"weights of {run}")
     frame = rows.assign(**identity)
     frame = pd.concat([frame.assign(weights=weights) for weights in ("best", "last")])
-    write_parquet(root / f"{run}.predictions.parquet", frame)
+    write_parquet(predictions, frame)
     metrics = judged(rows)
     loss = metrics["validation"]["log_loss"]
     validation, test = (rows[rows["split"] == block] for block in ("validation", "test"))
@@ -104,6 +108,9 @@ def write_run(
         **STUDY,
         **identity,
         "run": run,
+        "train_base_rate": BASE_RATE,
+        "trained_by": training,
+        **file_digests(checkpoint, predictions),
         "metrics": {"best": metrics, "last": metrics},
         "checks": [
             checks.counted_parameters(budget, parameters),
@@ -119,8 +126,11 @@ def write_run(
         **STUDY,
         **identity,
         "run": run,
+        **training,
         "config": CONFIG,
         "model": MODEL,
+        "parameters_without_embeddings": parameters - 1_000,
+        "train_base_rate": BASE_RATE,
         "flops": 6e10 * parameters * (1 + 0.1 * (seed - 42)),
         "seconds": parameters / 1000,
         "best_epoch": 4,
@@ -128,9 +138,10 @@ def write_run(
             {"epoch": e, "train_loss": loss + 0.1 / e, "val_log_loss": loss + 0.05 * (4 - e) ** 2}
             for e in range(1, 6)
         ],
-        "code_digest": "c0de",
+        "device": "cpu",
         "device_name": "a <fast> CPU & more",
         "precision": "fp32",
+        "micro_batch": 32,
         **provenance(),
     }
     write_json(root / f"{run}.json", record)
@@ -162,7 +173,7 @@ def make_study(root: Path) -> None:
     baselines = pd.concat(part.assign(model=name) for name, part in rows.items())
     write_parquet(root / "baselines.predictions.parquet", baselines)
     models = {name: judged(part) for name, part in rows.items()}
-    write_json(root / "baselines.json", {**STUDY, "models": models})
+    write_json(root / "baselines.json", {**STUDY, "train_base_rate": BASE_RATE, "models": models})
     write_law(root)
 
 

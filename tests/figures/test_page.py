@@ -14,7 +14,7 @@ import pytest
 from scaling import report
 from scaling.figures import page
 from scaling.figures.page import FIGURES
-from scaling.record import read_json
+from scaling.record import read_json, write_json
 from tests.figures.planted_study import PARAMETERS, Page, change, flags_of, read_page
 
 REPOSITORY = Path(__file__).parents[2]
@@ -99,14 +99,19 @@ def test_the_table_shows_counted_parameters_not_labels(made: Path) -> None:
         assert f"{parameters:,}" in read_page(made).text
 
 
-def test_a_measure_that_one_seed_cannot_define_is_the_mean_of_the_others(study: Path) -> None:
-    path = study / "2m.eval.json"
-    metrics = read_json(path)["metrics"]
-    metrics["best"]["test"]["average_precision"] = None
-    change(path, metrics=metrics)
-    other = read_json(study / "2m.seed43.eval.json")["metrics"]["best"]["test"]
+def test_a_size_has_its_parameters_without_embeddings_or_a_dash(made: Path, study: Path) -> None:
+    assert "2m 2,010,000 2,009,000 1.3 × 10¹⁷ 33.5 min 2" in read_page(made).text
+    for run in ("2m", "2m.seed43"):
+        old = read_json(study / f"{run}.json")
+        del old["parameters_without_embeddings"]
+        write_json(study / f"{run}.json", old)
     report.main(flags_of(study))
-    assert page.number(other["average_precision"]) in read_page(study).text
+    assert "2m 2,010,000 – 1.3 × 10¹⁷ 33.5 min 2" in read_page(study).text
+
+
+def test_a_measure_that_one_seed_cannot_define_is_the_mean_of_the_others() -> None:
+    scores = [{"auc": 0.7, "undefined": {}}, {"auc": None, "undefined": {"auc": "one class"}}]
+    assert page._mean_scores(scores) == {"auc": 0.7}
 
 
 @pytest.mark.parametrize(
