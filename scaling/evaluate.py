@@ -32,10 +32,12 @@ def main(argv: list[str] | None = None) -> None:
     arguments = _parser().parse_args(argv)
 
     from scaling.judging import checks, evaluation
+    from scaling.judging.run_files import file_digests, refuse_other_name
     from scaling.training import checkpoint
 
     content = checkpoint.load(arguments.checkpoint)
     record = checkpoint.record_of(content)
+    refuse_other_name(arguments.checkpoint, record)
     config = configs.load_config(arguments.config, record["budget"], record["seed"])
     model_config = configs.load_model_config(record["budget"])
     evaluation.refuse_other_config(record, config, model_config, arguments.checkpoint)
@@ -89,6 +91,7 @@ def main(argv: list[str] | None = None) -> None:
         "device_name": device_name(device),
         "precision": precision,
         "trained_by": {key: record[key] for key in ("fingerprint", "code_digest", "git_commit")},
+        **file_digests(arguments.checkpoint, arguments.predictions),
         "code_digest": code_digest("evaluate"),
         **provenance(),
     }
