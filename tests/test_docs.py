@@ -187,6 +187,12 @@ def test_every_page_of_the_docs_is_in_their_index() -> None:
     assert [page for page in pages if page not in indexed] == []
 
 
+def test_every_benchmark_is_on_the_page_of_the_benchmarks() -> None:
+    text = PAGES[Path("benchmarks/README.md")]
+    missing = [path for path in Path("benchmarks").glob("*.py") if f"python {path}" not in text]
+    assert missing == []
+
+
 def test_every_module_that_a_page_runs_is_a_command() -> None:
     run = [our_command(words)[2] for words in TYPED if "-m" in words]
     assert run
@@ -267,7 +273,8 @@ def test_every_target_can_be_built_and_the_page_on_own_data_can_be_followed(
     for setting in settings(text):
         mine |= setting
     (tmp_path / "configs/daily/mine.yaml").write_text(yaml.safe_dump(mine))
-    targets = sorted({w for words in TYPED for w in words if w.startswith("results/")})
+    snakemakes = [words for words in TYPED if words[0] == "snakemake"]
+    targets = sorted({w for words in snakemakes for w in words if w.startswith("results/")})
     assert "results/daily/mine/2m.ckpt" in targets
     for command in (fetch, ["snakemake", "--dry-run", "--quiet", "all", "--", *targets]):
         done = subprocess.run(
