@@ -104,10 +104,11 @@ rule fit_law:
         identity=lambda wildcards: identity(
             "fit", law=configs.as_dict(EXPERIMENTS[wildcards.experiment].law)
         ),
+        experiments=lambda wildcards: len({*GRID.experiments, wildcards.experiment}),
     shell:
         "exec python -m scaling.fit --config configs/{wildcards.experiment}.yaml"
-        " --predictions {input.predictions} --baselines {input.baselines} --output {output}"
-        " > {log} 2>&1"
+        " --predictions {input.predictions} --baselines {input.baselines}"
+        " --experiments {params.experiments} --output {output} > {log} 2>&1"
 
 
 # The figures' names are those of scaling.figures.page.FIGURES; each has its caption in workflow/report.
