@@ -1,8 +1,8 @@
 """The registered data files and their MD5s: nothing trains on numbers that nobody registered.
 
-The manifest is a Frictionless Data Package (https://datapackage.org), a descriptor that other
-tools read too; `rows`, `first_date` and `last_date` are our additions, which it allows.
-No pandas here: the Snakefile may import this module.
+The manifest is a Frictionless Data Package (https://datapackage.org), which other tools can read.
+The standard allows further keys, and ours are `rows`, `first_date` and `last_date`. This module
+imports no pandas, because the Snakefile may import it.
 """
 
 import hashlib
@@ -27,7 +27,7 @@ SCHEMA = {
 
 
 def read_manifest(manifest: str | Path) -> dict[str, Any]:
-    """The descriptor as a dict; a missing or malformed one is a `UserError`."""
+    """Read the manifest as a dict. A missing or malformed manifest is a `UserError`."""
     manifest = Path(manifest)
     if not manifest.is_file():
         raise UserError(
@@ -48,7 +48,7 @@ def read_manifest(manifest: str | Path) -> dict[str, Any]:
 
 
 def registered_md5(path: str | Path, manifest: str | Path) -> str | None:
-    """The MD5 that the manifest holds for `path`, None if the file is not registered."""
+    """The MD5 that the manifest holds for `path`, or None if the file is not registered."""
     path, manifest = Path(path), Path(manifest)
     for resource in read_manifest(manifest)["resources"]:
         if (manifest.parent / resource["path"]).resolve() == path.resolve():
@@ -63,10 +63,10 @@ def registered_md5(path: str | Path, manifest: str | Path) -> str | None:
 
 
 def verify(path: str | Path, manifest: str | Path) -> str:
-    """The MD5 of a data file, which must be the one registered in `manifest`.
+    """Check that a data file has the MD5 registered in `manifest`, and return it.
 
-    Raises `UserError` when the file is missing, not registered, or differs: an altered price
-    would retrain everything on numbers that no record names.
+    Raises `UserError` when the file is missing, not registered, or differs. An altered price would
+    otherwise retrain everything on numbers that no record names.
     """
     path, manifest = Path(path), Path(manifest)
     expected = registered_md5(path, manifest)
@@ -92,9 +92,10 @@ def verify(path: str | Path, manifest: str | Path) -> str:
 
 
 def resource_path(path: str | Path, manifest: str | Path) -> str:
-    """`path` as the manifest writes it, relative to itself; outside its directory, a `UserError`.
+    """Return `path` as the manifest writes it: relative to the manifest's directory.
 
-    The Data Package standard allows neither absolute paths nor `..`.
+    Raises `UserError` for a path outside that directory, because the Data Package standard allows
+    neither absolute paths nor `..`.
     """
     path, directory = Path(path), Path(manifest).parent
     try:
@@ -116,7 +117,7 @@ def register(
     origin: str,
     licence: str | None = None,
 ) -> str:
-    """Enter a price file as it now is on disk, in place of its former entry; returns the MD5.
+    """Register a price file as it is on disk now, replacing its former entry; return its MD5.
 
     `origin` says where the numbers come from, `licence` is an SPDX identifier. Raises `UserError`
     for a file outside the manifest's directory.

@@ -1,4 +1,4 @@
-"""Fetching: another's table becomes sound prices or is refused, and nothing is lost unasked."""
+"""Fetching: any table becomes sound prices or is refused, and no file is replaced unasked."""
 
 import datetime
 import json
@@ -13,6 +13,7 @@ import pytest
 from scaling import fetch
 from scaling.data.manifest import read_manifest, verify
 from scaling.data.prices import load_prices
+from scaling.data.sources import normalise
 from scaling.errors import UserError
 from scaling.record import write_parquet
 
@@ -33,7 +34,7 @@ def run(files: dict[str, Path], *more: str, source: tuple[str, ...] | None = Non
 
 
 def write_csv(prices: pd.DataFrame, path: Path) -> None:
-    """As the usual download writes it: capitals, and an adjusted close."""
+    """Write the CSV of a usual download: capital letters, and an adjusted close."""
     table = prices.rename(columns=str.capitalize).rename_axis(index="Date")
     table.insert(4, "Adj Close", table["Close"] * 0.6)
     table.to_csv(path)
@@ -89,19 +90,19 @@ def test_time_of_day_and_zone_are_cut_off_and_no_row_is_lost(files, prices, to_t
 def test_a_zoned_index_keeps_the_exchanges_own_day(prices):
     zoned = prices.tz_localize("America/New_York") + 0
     zoned.index = zoned.index + pd.Timedelta(hours=20)  # already tomorrow in UTC
-    assert fetch.normalise(zoned, "zoned").index.equals(prices.index)
+    assert normalise(zoned, "zoned").index.equals(prices.index)
 
 
 def test_days_shifted_by_a_time_zone_are_refused(prices):
     shifted = prices.set_axis(prices.index - pd.Timedelta(hours=5))
     with pytest.raises(UserError, match="date on a weekend"):
-        fetch.normalise(shifted, "shifted")
+        normalise(shifted, "shifted")
 
 
 def test_two_rows_of_one_day_are_refused(prices):
     hourly = prices.set_axis(prices.index[:1].append(prices.index[:-1] + pd.Timedelta(hours=1)))
     with pytest.raises(UserError, match="date twice"):
-        fetch.normalise(hourly, "hourly")
+        normalise(hourly, "hourly")
 
 
 @pytest.mark.parametrize(
@@ -246,11 +247,11 @@ def test_a_missing_source_file_is_refused(files):
         run(files)
 
 
-# Yahoo, by a stand-in with the signature of yfinance 1.x
+# Yahoo: a stand-in has the signature of yfinance 1.x
 
 
 class Yahoo(types.ModuleType):
-    """Answers `download` with a table as yfinance gives it, and keeps what was asked."""
+    """A stand-in that answers `download` with a fixed table and keeps the arguments."""
 
     def __init__(self, answer: pd.DataFrame | None | Exception) -> None:
         super().__init__("yfinance")
@@ -290,7 +291,7 @@ def test_yahoo_is_asked_for_unadjusted_prices_from_an_explicit_day_to_yesterday(
     assert yahoo.asked["auto_adjust"] is False
     assert yahoo.asked["multi_level_index"] is False
     assert yahoo.asked["start"] == "1993-01-29"
-    ends = datetime.date.fromisoformat(yahoo.asked["end"])  # exclusive, so today is left out
+    ends = datetime.date.fromisoformat(yahoo.asked["end"])  # Yahoo leaves this day itself out
     assert abs(ends - datetime.date.today()) <= datetime.timedelta(days=1)
     pd.testing.assert_frame_equal(load_prices(files["output"]), prices, check_freq=False)
     assert "Yahoo" in json.dumps(read_manifest(files["manifest"])["resources"])
