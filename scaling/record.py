@@ -118,9 +118,14 @@ def _imports_of_ours(tree: ast.Module) -> set[str]:
 # They watch, report and draw; no number that a model computes passes through them.
 NOT_COMPUTING = frozenset(
     {
-        "tracking.backends",
+        "tracking.run",
         "tracking.local",
+        "tracking.mirror",
+        "tracking.mlflow",
+        "tracking.wandb",
+        "tracking.trackers",
         "machine.guard",
+        "machine.heat",
         "machine.sensors",
         "figures.plots",
         "errors",

@@ -110,7 +110,15 @@ rule fit_law:
         " > {log} 2>&1"
 
 
-# The figures' names are those of scaling.figures.page.FIGURES; each has its caption in workflow/report.
+# What the page is made of and no digest of code sees: its template, style sheet and captions.
+PAGE = [
+    path
+    for path in sorted((Path(workflow.basedir).parent / "scaling/figures").rglob("*"))
+    if path.suffix in (".html", ".css", ".rst")
+]
+
+
+# The figures' names are those of scaling.figures.page.FIGURES.
 rule report:
     input:
         law="results/{experiment}/scaling_law.json",
@@ -129,42 +137,42 @@ rule report:
         ),
         ladder=report(
             "results/{experiment}/figures/ladder.svg",
-            caption="../report/ladder.rst",
+            caption="../../scaling/figures/captions/ladder.rst",
             category="{experiment}",
             subcategory="The answer",
             labels={"shows": "skill against size"},
         ),
         compute=report(
             "results/{experiment}/figures/compute.svg",
-            caption="../report/compute.rst",
+            caption="../../scaling/figures/captions/compute.rst",
             category="{experiment}",
             subcategory="The answer",
             labels={"shows": "loss against compute"},
         ),
         learning_curves=report(
             "results/{experiment}/figures/learning_curves.svg",
-            caption="../report/learning_curves.rst",
+            caption="../../scaling/figures/captions/learning_curves.rst",
             category="{experiment}",
             subcategory="Can it be trusted?",
             labels={"shows": "learning curves"},
         ),
         reliability=report(
             "results/{experiment}/figures/reliability.svg",
-            caption="../report/reliability.rst",
+            caption="../../scaling/figures/captions/reliability.rst",
             category="{experiment}",
             subcategory="Can it be trusted?",
             labels={"shows": "calibration"},
         ),
         skill_by_year=report(
             "results/{experiment}/figures/skill_by_year.svg",
-            caption="../report/skill_by_year.rst",
+            caption="../../scaling/figures/captions/skill_by_year.rst",
             category="{experiment}",
             subcategory="Can it be trusted?",
             labels={"shows": "skill year by year"},
         ),
         drift=report(
             "results/{experiment}/figures/drift.svg",
-            caption="../report/drift.rst",
+            caption="../../scaling/figures/captions/drift.rst",
             category="{experiment}",
             subcategory="Can it be trusted?",
             labels={"shows": "drift of the features"},
@@ -179,6 +187,7 @@ rule report:
         identity=lambda wildcards: identity(
             "report",
             drawing=code_digest("figures.plots"),
+            page=[file_md5(path) for path in PAGE],
             sweeps=[file_md5(path) for path in sweeps_of(wildcards)],
             controls=[file_md5(path) for path in shuffled_of(wildcards)],
         ),

@@ -1,4 +1,4 @@
-"""One training on two processes gives one process's losses; each GPU has one training."""
+"""A training on two processes gives the losses of one, and two trainings never share a GPU."""
 
 import multiprocessing
 import os
@@ -20,23 +20,23 @@ import torch
 from scaling.config import load_config, load_model_config
 from scaling.data.dataset import load_study
 from scaling.errors import UserError
-from scaling.machine import processes as distributed
 from scaling.machine.processes import ALONE, Group, claimed_device, joined, shared_if_large
 from scaling.record import read_json, write_json
-from scaling.training import checkpoint, trainer
+from scaling.training import checkpoint, step, trainer
 from scaling.training.model import build_model
 from tests import miniature
 from tests.training.test_training import OPTIMISER, Quiet, fit
 
 pytestmark = pytest.mark.slow
-EPOCHS = 10  # so that there is a middle to be stopped in
-# Relative, on losses after up to 250 steps: fp32 sums in another order; 4e-8 was measured.
+EPOCHS = 10  # long enough to be stopped in the middle
+# Relative difference of losses after up to 250 steps. Two processes add fp32 numbers in another
+# order; the difference that was measured is 4e-8.
 TOLERANCE = 1e-6
 
 
 @pytest.fixture(scope="module")
 def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A miniature whose training has no dropout, its features built."""
+    """A miniature whose features are built and whose training has no dropout."""
     folder = miniature.make_miniature(tmp_path_factory.mktemp("study"))
     for path in (folder / "configs/model").iterdir():
         path.write_text(path.read_text().replace("dropout: 0.1", "dropout: 0.0"))
@@ -70,19 +70,19 @@ def losses(study: Path, name: str) -> list[float]:
 
 @pytest.fixture(scope="module")
 def two(study: Path) -> str:
-    """What a training on two processes prints that nothing disturbs."""
+    """What an undisturbed training on two processes prints."""
     return miniature.run(study, *command(study, "two", 2)).stderr
 
 
 @pytest.fixture(scope="module")
 def sharded(study: Path) -> str:
-    """The same, with weights and optimiser state shared."""
+    """What it prints if the processes share weights and optimiser state."""
     return miniature.run(study, *command(study, "sharded", 2, "--shard")).stderr
 
 
 @pytest.fixture(scope="module")
 def one(study: Path) -> str:
-    """The same on one process."""
+    """What an undisturbed training on one process prints."""
     return miniature.run(study, *command(study, "one", 1)).stderr
 
 
@@ -183,16 +183,20 @@ STOP_STEP = 12
 
 
 def five_days(group: Group) -> tuple[torch.nn.Module, torch.optim.Optimizer]:
-    """One clipped step on five days by twos: one process of two has fewer micro-batches."""
+    """One clipped step on five days with micro-batches of two.
+
+    Of two processes one has two days and the other three, so that one has fewer micro-batches.
+    """
     config = load_config("configs/daily/tiny.yaml")
     study = load_study(config)
-    trainer.seed_everything(42)
+    torch.manual_seed(42)
     model = build_model(load_model_config("6k"), config.window, len(study.feature_names))
     stepped = group.wrap(model.train(), torch.device("cpu"))
-    optimiser = trainer.make_optimiser(model, OPTIMISER)
+    optimiser = step.make_optimiser(model, OPTIMISER)
     days = torch.from_numpy(study.samples["train"][:5])
     options: dict[str, Any] = {"precision": "fp32", "gradient_clip": CLIP, "group": group}
-    trainer.optimiser_step(stepped, optimiser, study.dataset, days, micro_batch=2, **options)
+    options |= {"micro_batch": 2, "seed": 42, "step": 0}
+    step.optimiser_step(stepped, optimiser, study.dataset, days, **options)
     return model, optimiser
 
 
@@ -215,7 +219,7 @@ class HotThenCritical(Quiet):
 
 
 def agreements(group: Group, out: Path) -> None:
-    """What both processes hold after each was told, or found, something of its own."""
+    """Write what this process believes after each process found something different."""
 
     def refuse() -> int:
         raise UserError("found by the first")
@@ -229,8 +233,9 @@ def agreements(group: Group, out: Path) -> None:
         group.from_first(refuse)
     whole, cpu = replace(group, sharded=False), torch.device("cpu")
     with pytest.MonkeyPatch.context() as patch:
-        # The second process sees no memory at all: the first decides.
-        patch.setattr(distributed, "free_memory", lambda device: 0 if group.rank else 32_000)
+        # The second process sees no free memory at all, but the first one decides.
+        found_free = "scaling.machine.processes.free_memory"
+        patch.setattr(found_free, lambda device: 0 if group.rank else 32_000)
         for parameters in (1000, 1001):
             found[str(parameters)] = shared_if_large(whole, cpu, parameters, said.append).sharded
         patch.setenv("LOCAL_WORLD_SIZE", "2")
@@ -247,7 +252,7 @@ def suppress_user_error(found: dict[str, Any], name: str) -> Iterator[None]:
 
 
 def shard(rank: int, port: int, study: Path, out: Path) -> None:
-    """One of two processes. Only the second is hot; only the first finds it time to save."""
+    """Run one of two processes. Only the second is hot, and only the first wants to save."""
     os.chdir(study)
     os.environ |= {"RANK": str(rank), "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1"}
     os.environ |= {"MASTER_PORT": str(port)}
@@ -271,7 +276,7 @@ def shard(rank: int, port: int, study: Path, out: Path) -> None:
 
 @pytest.fixture(scope="module")
 def pair(study: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where two processes that share a model left what they found."""
+    """The folder in which two processes that shared a model left their results."""
     out = tmp_path_factory.mktemp("pair")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -359,22 +364,30 @@ def test_the_pieces_of_a_batch_are_disjoint_complete_and_as_many_in_each_process
 ) -> None:
     batch = torch.arange(100, 100 + days)
     shares = [Group(rank=rank, size=4).pieces(batch, micro_batch) for rank in range(4)]
-    counted = [piece for pieces in shares for piece, weight in pieces if weight]
+    counted = [piece.days for pieces in shares for piece in pieces if piece.weight]
     assert torch.cat(counted).sort().values.equal(batch)
-    assert {weight for pieces in shares for _, weight in pieces} <= {0, 4}
+    assert {piece.weight for pieces in shares for piece in pieces} <= {0, 4}
     assert len({len(pieces) for pieces in shares}) == 1
-    assert all(1 <= len(piece) <= micro_batch for pieces in shares for piece, _ in pieces)
+    assert all(1 <= len(piece.days) <= micro_batch for pieces in shares for piece in pieces)
+
+
+def test_every_piece_knows_the_place_of_its_first_day_in_the_batch() -> None:
+    batch = torch.arange(33)
+    for size in (1, 2, 4):
+        for rank in range(size):
+            for piece in Group(rank=rank, size=size).pieces(batch, 3):
+                assert piece.days[0] == piece.first
 
 
 def test_one_process_computes_the_batch_as_it_is() -> None:
     batch = torch.arange(33)
     pieces = ALONE.pieces(batch, 8)
-    assert torch.cat([piece for piece, _ in pieces]).equal(batch)
-    assert [weight for _, weight in pieces] == [1] * 5
+    assert torch.cat([piece.days for piece in pieces]).equal(batch)
+    assert [piece.weight for piece in pieces] == [1] * 5
 
 
 def take_gpu(folder: Path, barrier: object, queue: object) -> None:
-    """Claim one of two GPUs that are not there, and hold it until all have one."""
+    """Claim one of two imaginary GPUs, and hold it until both processes have one."""
     with claimed_device(torch.device("cuda"), 2, print, folder) as device:
         queue.put(device.index)  # type: ignore[attr-defined]
         barrier.wait(timeout=60)  # type: ignore[attr-defined]
