@@ -98,7 +98,7 @@ def ours(cell: Cell, device: Any, shape: Any, window: Any, after_step: Step) -> 
     from scaling.data.dataset import WindowDataset
     from scaling.machine.device import tune
     from scaling.training.model import build_model
-    from scaling.training.trainer import make_optimiser, optimiser_step, prepared
+    from scaling.training.step import make_optimiser, optimiser_step, prepared
 
     tune(device)
     config = load_config(SHIPPED).optimiser
@@ -117,7 +117,7 @@ def ours(cell: Cell, device: Any, shape: Any, window: Any, after_step: Step) -> 
     stepped = prepared(model, dataset, order[: cell["batch"]], cell["precision"], sys.exit)
     optimiser = make_optimiser(model, config)
     optimiser.param_groups[0]["lr"] = optimiser.param_groups[1]["lr"] = 1e-4
-    for days in order.split(cell["batch"]):
+    for step, days in enumerate(order.split(cell["batch"])):
         optimiser_step(
             stepped,
             optimiser,
@@ -126,6 +126,8 @@ def ours(cell: Cell, device: Any, shape: Any, window: Any, after_step: Step) -> 
             micro_batch=cell["batch"],
             precision=cell["precision"],
             gradient_clip=config.gradient_clip,
+            seed=0,
+            step=step,
         )
         after_step()
 

@@ -1,4 +1,4 @@
-"""Check an experiment's data and write the stamp that all its costly steps depend on.
+"""Check the data of an experiment and write the stamp that all its costly steps depend on.
 
     python -m scaling.check_data --config configs/daily/threshold_1pct.yaml \\
         --output results/daily/threshold_1pct/data.md5
@@ -15,7 +15,7 @@ from scaling.record import atomic_file
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m scaling.check_data",
-        description="Check prices and features, write a stamp that `md5sum --check` reads too.",
+        description="Check prices and features, and write a stamp that `md5sum --check` can read.",
     )
     parser.add_argument("--config", type=Path, required=True)
     parser.add_argument("--output", type=Path, required=True)
@@ -23,7 +23,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Verify prices and features; equal data give an equal stamp, so nothing is rebuilt."""
+    """Verify prices and features. Equal data give an equal stamp, so that nothing is rebuilt."""
     args = _parser().parse_args(argv)
     config = load_config(args.config)
     data = config.data
@@ -36,7 +36,7 @@ def main(argv: list[str] | None = None) -> None:
     with atomic_file(args.output) as stream:
         stream.write(stamp.encode())
     print(
-        f"wrote {args.output}: prices are as registered, features as built from them; "
+        f"wrote {args.output}: the prices are registered, the features were built from them; "
         f"next: python -m scaling.train --config {args.config}"
     )
 

@@ -225,6 +225,10 @@ def known_budgets(root: Path = MODEL_ROOT) -> list[str]:
     return sorted(found, key=budget_parameters)
 
 
+# The counted parameters of a model may differ from its label by this fraction of the label.
+BUDGET_TOLERANCE = 0.05
+
+
 def budget_parameters(budget: str) -> int:
     """The number a label stands for: `'200k'` -> 200_000, `'2m'` -> 2_000_000."""
     return int(budget[:-1]) * {"k": 10**3, "m": 10**6, "b": 10**9}[budget[-1]]

@@ -9,18 +9,13 @@ python -m scaling.fit --table published.csv --output published_law.json
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from scaling.errors import UserError, run_command
 
-if TYPE_CHECKING:
-    import pandas as pd
-
-TABLE_COLUMNS = ("N", "D", "loss")
-
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
-    """The flags of the two forms; which go together is checked in `main`."""
+    """The flags, once they describe either a study or a table; UserError for half of each."""
     parser = argparse.ArgumentParser(prog="python -m scaling.fit", description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("--config", type=Path, help="the experiment: horizon, test dates, delta")
@@ -29,113 +24,85 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--baselines", type=Path, help="baselines.predictions.parquet")
     parser.add_argument(
+        "--experiments",
+        type=int,
+        default=1,
+        help="experiments of the grid: comparisons with baselines are adjusted for all of them",
+    )
+    parser.add_argument(
         "--table", type=Path, help="a CSV of N, D, loss: fit E + A N^-alpha + B D^-beta to it"
     )
-    parser.add_argument("--output", type=Path, required=True, help="the JSON to write")
-    return parser.parse_args(argv)
-
-
-def fit_study(config_path: Path, predictions: list[Path], baselines: Path) -> dict[str, Any]:
-    """The law of one study's predictions, with what it was made of."""
-    import pandas as pd
-
-    from scaling import record
-    from scaling.config import experiment_name, load_config
-    from scaling.judging import law
-    from scaling.judging.ladder import read_ladder
-
-    config = load_config(config_path)
-    twice = {str(path) for path in predictions if predictions.count(path) > 1}
-    if twice:
-        raise UserError(f"--predictions names {', '.join(sorted(twice))} twice; give each run once")
-    networks = pd.concat([_read_parquet(path) for path in predictions], ignore_index=True)
-    ladder = read_ladder(networks, _read_parquet(baselines))
-    first, last = config.splits.test
-    if ladder.dates[0].date() < first or ladder.dates[-1].date() > last:
-        raise UserError(
-            f"test rows run from {ladder.dates[0].date()} to {ladder.dates[-1].date()}, the test "
-            f"block of {config_path} from {first} to {last}; evaluate again with this config"
-        )
-    result = law.fit_law(
-        ladder,
-        horizon=config.task.horizon,
-        delta=config.law.delta,
-        samples=config.law.bootstrap_samples,
+    parser.add_argument(
+        "--huber", type=float, default=0.001, help="threshold of the Huber loss of --table"
     )
-    return {
-        "kind": "fit",
-        "experiment": experiment_name(config_path),
-        **result,
-        "inputs": {str(path): record.file_md5(path) for path in (*predictions, baselines)},
-        "code_digest": record.code_digest("fit"),
-        **record.provenance(),
-    }
-
-
-def fit_table(path: Path) -> dict[str, Any]:
-    """The two-variable law of a CSV with the columns N, D and loss."""
-    import pandas as pd
-
-    from scaling import record
-    from scaling.judging import curves
-
-    try:
-        table = pd.read_csv(path)
-    except (ValueError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: not a CSV ({error}); columns: N,D,loss") from None
-    missing = [name for name in TABLE_COLUMNS if name not in table]
-    if missing:
-        raise UserError(
-            f"{path}: no column {', '.join(missing)}; found {', '.join(map(str, table.columns))}; "
-            "needed: N (parameters), D (samples or tokens), loss"
-        )
-    n, d, loss = (pd.to_numeric(table[name], errors="coerce").to_numpy() for name in TABLE_COLUMNS)
-    return {
-        "kind": "fit",
-        **curves.fit_two_variable_law(n, d, loss),
-        "inputs": {str(path): record.file_md5(path)},
-        **record.provenance(),
-    }
-
-
-def _read_parquet(path: Path) -> "pd.DataFrame":
-    import pandas as pd
-    import pyarrow
-
-    try:
-        return pd.read_parquet(path)
-    except pyarrow.ArrowInvalid:
-        raise UserError(
-            f"{path}: not a parquet file; write it again with python -m scaling.evaluate"
-        ) from None
-
-
-def main(argv: list[str] | None = None) -> None:
-    """Fit and write; prints the sentence and where it stands."""
-    args = parse_args(argv)
+    parser.add_argument("--output", type=Path, required=True, help="the JSON to write")
+    args = parser.parse_args(argv)
     study = (args.config, args.predictions, args.baselines)
     if any(study) if args.table else not all(study):
         raise UserError(
             "give --config, --predictions and --baselines for a study, or --table alone for "
             "published runs; see python -m scaling.fit --help"
         )
-    from scaling.record import write_json
+    if args.experiments < 1:
+        raise UserError(f"--experiments: got {args.experiments}; allowed: 1 or more")
+    return args
+
+
+def fit_study(
+    config_path: Path, predictions: list[Path], baselines: Path, experiments: int
+) -> dict[str, Any]:
+    """The law of one study's predictions, with the files it was fitted to."""
+    from scaling.config import experiment_name, load_config
+    from scaling.judging.ladder import read_files
+    from scaling.judging.law import fit_law
+    from scaling.record import code_digest, file_md5
+
+    config = load_config(config_path)
+    law = fit_law(
+        read_files(predictions, baselines, config.splits.test),
+        horizon=config.task.horizon,
+        delta=config.law.delta,
+        samples=config.law.bootstrap_samples,
+        experiments=experiments,
+    )
+    return {
+        "kind": "fit",
+        "experiment": experiment_name(config_path),
+        **law,
+        "inputs": {str(path): file_md5(path) for path in (*predictions, baselines)},
+        "code_digest": code_digest("fit"),
+    }
+
+
+def fit_table(path: Path, huber: float) -> dict[str, Any]:
+    """The two-variable law of a CSV with the columns N, D and loss."""
+    from scaling.judging.published import fit_two_variable_law, read_table
+    from scaling.record import file_md5
+
+    law = fit_two_variable_law(*read_table(path), huber=huber)
+    return {"kind": "fit", **law, "inputs": {str(path): file_md5(path)}}
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Fit, write the JSON, print the finding."""
+    args = parse_args(argv)
+    from scaling.record import provenance, write_json
 
     if args.table:
-        result = fit_table(args.table)
-        said = (
+        result = fit_table(args.table, args.huber)
+        found = (
             f"E = {result['E']:.4g}, alpha = {result['alpha']:.3f}, beta = {result['beta']:.3f} "
             f"from {result['runs']} runs"
         )
         then = "95 % intervals stand in it."
     else:
-        result = fit_study(*study)
+        result = fit_study(args.config, args.predictions, args.baselines, args.experiments)
         for warning in result["warnings"]:
             print(f"warning: {warning}")
-        said = f"{result['verdict']}: {result['sentence']}"
+        found = f"{result['verdict']}: {result['sentence']}"
         then = "Next: python -m scaling.report"
-    write_json(args.output, result)
-    print(said)
+    write_json(args.output, result | provenance())
+    print(found)
     print(f"Wrote {args.output}. {then}")
 
 

@@ -30,42 +30,15 @@ def main(argv: list[str] | None = None) -> None:
     arguments = _parser().parse_args(argv)
     config = load_config(arguments.config)
 
-    import pandas as pd
-
     from scaling.data.dataset import load_study
     from scaling.data.features import verified_data
-    from scaling.judging.baselines import fit_baselines, last_rows
-    from scaling.metrics import fit_recalibration, score
+    from scaling.judging.baselines import JUDGED, fit_baselines, judge
 
     prices_md5, features_md5 = verified_data(config, arguments.data_md5)
     baselines = fit_baselines(load_study(config))
-    study = load_study(config, blocks=("train", "validation", "test"))
-    rate = study.train_base_rate
-    frames, models = [], {}
-    for name, baseline in baselines.items():
-        p = {block: baseline.predict(last_rows(study, block)) for block in ("validation", "test")}
-        y = {block: study.labels(block) for block in p}
-        frames += [
-            pd.DataFrame(
-                {
-                    "model": name,
-                    "date": study.dates[study.samples[block]].astype("datetime64[us]"),
-                    "split": block,
-                    "y": y[block],
-                    "p": p[block],
-                }
-            )
-            for block in p
-        ]
-        recalibration = fit_recalibration(y["validation"], p["validation"])
-        models[name] = {
-            "settings": baseline.settings,
-            "recalibration": recalibration._asdict(),
-            "validation": score(y["validation"], p["validation"], rate),
-            "test": score(y["test"], p["test"], rate),
-            "test_recalibrated": score(y["test"], recalibration(p["test"]), rate),
-        }
-    write_parquet(arguments.predictions, pd.concat(frames, ignore_index=True))
+    study = load_study(config, blocks=("train", *JUDGED))
+    predictions, models = judge(baselines, study)
+    write_parquet(arguments.predictions, predictions)
     record = {
         "kind": "baselines",
         "experiment": experiment_name(arguments.config),
@@ -73,7 +46,7 @@ def main(argv: list[str] | None = None) -> None:
         "data_md5": prices_md5,
         "features_md5": features_md5,
         "label_hash": study.label_hash,
-        "train_base_rate": rate,
+        "train_base_rate": study.train_base_rate,
         "models": models,
         "code_digest": code_digest("judge_baselines"),
         **provenance(),

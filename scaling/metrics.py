@@ -1,7 +1,7 @@
 """How good are probabilities? Pure functions of labels `y` (0 or 1) and probabilities `p`, [n].
 
-Every loss is in nats. A number that the rows cannot define (one class only, a certain base rate)
-is None, never NaN: `score` says why under `undefined`.
+Every loss is in nats. A metric that the rows do not define, for example because they hold one
+class only, is None and never NaN; `score` gives the reason under `undefined`.
 """
 
 from typing import Any, NamedTuple
@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 Array = npt.NDArray[np.float64]
 
-# scikit-learn's own clip: a certain forecast that is wrong costs 36 nats, not infinity.
+# The clip of scikit-learn: a certain forecast that is wrong costs 36 nats instead of infinity.
 SMALLEST_PROBABILITY = float(np.finfo(np.float64).eps)
 BINS = 10
 
@@ -29,24 +29,24 @@ def log_loss(y: npt.ArrayLike, p: npt.ArrayLike) -> float:
 
 
 def entropy(base_rate: float) -> float:
-    """Entropy in nats of an event of this probability: the loss of an honest constant forecast."""
+    """Entropy in nats of an event with this probability, the loss of always forecasting it."""
     if not 0 < base_rate < 1:
         return 0.0
     return float(-base_rate * np.log(base_rate) - (1 - base_rate) * np.log(1 - base_rate))
 
 
 def log_loss_skill(y: npt.ArrayLike, p: npt.ArrayLike, base_rate: float) -> float:
-    """`1 - loss / loss of always saying base_rate`: the primary metric, 0 for no skill.
+    """The primary metric, `1 - loss / loss of always forecasting base_rate`; 0 is no skill.
 
-    `base_rate` is the training block's: a forecaster could have known it. The test block's own
-    prevalence could not be known; `d2_log_loss` is measured against that.
+    `base_rate` is that of the training block, which a forecaster could have known. Nobody could
+    have known the prevalence of the test block, against which `d2_log_loss` is measured.
     """
     labels = np.asarray(y)
     return 1 - log_loss(labels, p) / log_loss(labels, np.full(labels.shape, base_rate))
 
 
 def d2_log_loss(y: npt.ArrayLike, p: npt.ArrayLike) -> float | None:
-    """Skill against the prevalence of these very rows; None when they hold one class only."""
+    """Skill against the prevalence of the rows themselves; None when they hold one class only."""
     labels = np.asarray(y)
     if _one_class(labels):
         return None
@@ -66,7 +66,7 @@ def brier_skill(y: npt.ArrayLike, p: npt.ArrayLike, base_rate: float) -> float |
 
 
 class Reliability(NamedTuple):
-    """The forecasts in bins of (nearly) equal count: what was said and what happened, each [k]."""
+    """Mean forecast and observed frequency in bins of nearly equal count, [k] each."""
 
     forecast: Array
     observed: Array
@@ -74,7 +74,7 @@ class Reliability(NamedTuple):
 
 
 def reliability(y: npt.ArrayLike, p: npt.ArrayLike, bins: int = BINS) -> Reliability:
-    """Bin by quantiles of `p`; equal forecasts share a bin, so there may be fewer than `bins`."""
+    """Bins by quantiles of `p`. Equal forecasts share a bin, so there may be fewer than `bins`."""
     labels, probability = np.asarray(y, float), np.asarray(p, float)
     inner = np.unique(np.quantile(probability, np.linspace(0, 1, bins + 1)[1:-1]))
     _, which = np.unique(np.searchsorted(inner, probability, side="left"), return_inverse=True)
@@ -85,10 +85,10 @@ def reliability(y: npt.ArrayLike, p: npt.ArrayLike, bins: int = BINS) -> Reliabi
 
 
 def brier_parts(y: npt.ArrayLike, p: npt.ArrayLike, bins: int = BINS) -> dict[str, float]:
-    """Murphy's parts: `Brier = reliability - resolution + uncertainty + within_bin`, exactly.
+    """Murphy's parts; `Brier = reliability - resolution + uncertainty + within_bin` exactly.
 
-    `within_bin` is what binning hides (Stephenson, Coelho & Jolliffe 2008, Weather and
-    Forecasting 23); small reliability and large resolution are good.
+    `within_bin` is the variation that binning hides (Stephenson, Coelho & Jolliffe 2008, Weather
+    and Forecasting 23). Small reliability and large resolution are good.
     """
     table = reliability(y, p, bins)
     share = table.rows / table.rows.sum()
@@ -105,7 +105,7 @@ def brier_parts(y: npt.ArrayLike, p: npt.ArrayLike, bins: int = BINS) -> dict[st
 def expected_calibration_error(y: npt.ArrayLike, p: npt.ArrayLike, bins: int = BINS) -> float:
     """Mean absolute gap of forecast and frequency over equal-count bins.
 
-    Above 0 even for a perfect forecaster: chance alone gives about 0.8 * sqrt(q (1 - q) bins / n).
+    A perfect forecaster has more than 0: chance alone gives about 0.8 * sqrt(q (1 - q) bins / n).
     """
     table = reliability(y, p, bins)
     gap = np.abs(table.forecast - table.observed)
@@ -120,7 +120,7 @@ def auc(y: npt.ArrayLike, p: npt.ArrayLike) -> float | None:
 
 
 def average_precision(y: npt.ArrayLike, p: npt.ArrayLike) -> float | None:
-    """Average precision (a coin's is the prevalence); None when only one class occurs."""
+    """Average precision, which for a coin is the prevalence; None when only one class occurs."""
     from sklearn.metrics import average_precision_score
 
     return None if _one_class(np.asarray(y)) else float(average_precision_score(y, p))
@@ -129,7 +129,7 @@ def average_precision(y: npt.ArrayLike, p: npt.ArrayLike) -> float | None:
 class Recalibration(NamedTuple):
     """`logit p' = slope * logit p + intercept`; (1, 0) leaves a forecast as it is.
 
-    A slope above 1 says that the model was too timid, below 1 too bold, below 0 upside down.
+    A slope above 1 means that the forecasts were too timid, below 1 too bold, below 0 reversed.
     """
 
     slope: float
@@ -146,8 +146,8 @@ def fit_recalibration(y: npt.ArrayLike, p: npt.ArrayLike) -> Recalibration:
     """Platt scaling fitted on *validation* rows, to be applied to test rows.
 
     Targets are (positives + 1) / (positives + 2) and 1 / (negatives + 2) in place of 1 and 0
-    (Platt 1999), so that the fit is finite for separable rows and for rows of one class.
-    Forecasts that are all equal carry no slope: it is 0 and the intercept the observed rate.
+    (Platt 1999), so that the fit is finite for separable rows and for rows of one class. Equal
+    forecasts determine no slope; theirs is 0, with the observed rate as the intercept.
     """
     from scipy.optimize import minimize
     from scipy.special import expit, logit
@@ -175,8 +175,8 @@ def fit_recalibration(y: npt.ArrayLike, p: npt.ArrayLike) -> Recalibration:
 def score(y: npt.ArrayLike, p: npt.ArrayLike, base_rate: float) -> dict[str, Any]:
     """All metrics as JSON-ready values; `undefined` maps each None to its reason.
 
-    `base_rate` is the training block's. Raises ValueError for rows that are no forecast at all:
-    none, labels other than 0 and 1, probabilities outside [0, 1].
+    `base_rate` is that of the training block. Raises ValueError for empty input, for labels other
+    than 0 and 1, and for probabilities outside [0, 1].
     """
     labels, probability = np.asarray(y), np.asarray(p, float)
     if labels.ndim != 1 or labels.shape != probability.shape or not labels.size:

@@ -1,171 +1,10 @@
 """What a grid will cost, before anything runs: `python -m scaling.plan --gpus 1 8`."""
 
 import argparse
-import heapq
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from scaling import config as configs
 from scaling.errors import UserError, run_command
-from scaling.record import read_json
-
-# fp32 weights, gradients and AdamW's two moments (Rajbhandari et al. 2020, ZeRO, section 3.1).
-BYTES_PER_PARAMETER = 16
-FORWARD_SHARE = 1 / 3  # of a training step: the backward pass costs twice the forward
-
-
-@dataclass(frozen=True)
-class Cost:
-    """One training on paper. Seconds are None where nothing says how fast the device is."""
-
-    experiment: str
-    run: str
-    parameters: int
-    flops: float
-    memory: int  # bytes
-    expected: float | None  # seconds, by the batch-size search or the device's FLOP/s
-    source: str
-    real: float | None  # seconds, by the run record
-
-
-def epoch_windows(config: configs.TrainingConfig) -> tuple[int, int]:
-    """Training and validation windows of one epoch, counted from the prices alone."""
-    from scaling.data.dataset import split_samples
-    from scaling.data.features import ROWS_DROPPED
-    from scaling.data.prices import load_prices
-
-    dates = load_prices(config.data.prices).index[ROWS_DROPPED:].to_numpy()
-    samples = split_samples(dates, config.splits, config.window.warmup, config.task.horizon)
-    return len(samples["train"]), len(samples["validation"])
-
-
-def _read_if_there(path: Path) -> dict[str, Any] | None:
-    return read_json(path) if path.is_file() else None
-
-
-def _chosen(search: dict[str, Any]) -> dict[str, Any]:
-    """The search's measurement of the micro-batch that it chose."""
-    found = [t for t in search["tried"] if t["micro_batch"] == search["micro_batch"]]
-    return found[-1] if found else {}
-
-
-def cost_of(
-    experiment: str, budget: str, seed: int, results: Path, device_flops: float | None
-) -> Cost:
-    """The cost of one training: all its epochs, validation included, early stopping not counted.
-
-    FLOPs are the model's matrix products. Memory is what the batch-size search measured, or,
-    where there is none, the optimiser's state alone.
-    """
-    import torch
-
-    from scaling.data.features import FEATURE_NAMES
-    from scaling.training.model import build_model, check_budget, count_parameters, training_flops
-
-    path = configs.experiment_path(experiment)
-    config = configs.load_config(path, budget, seed)
-    model = configs.load_model_config(budget)
-    with torch.device("meta"):
-        parameters = count_parameters(build_model(model, config.window, len(FEATURE_NAMES)))
-    check_budget(budget, parameters)
-    train, validation = epoch_windows(config)
-    windows = config.optimiser.epochs * (train + FORWARD_SHARE * validation)
-    flops = windows * training_flops(model, config.window, len(FEATURE_NAMES))
-    run = configs.run_name(budget, seed, configs.load_config(path).seed)
-    search = _read_if_there(results / experiment / f"{budget}.batch_size.json")
-    record = _read_if_there(results / experiment / f"{run}.json")
-    measured = _chosen(search) if search else {}
-    memory = measured.get("peak_bytes") or BYTES_PER_PARAMETER * parameters
-    if device_flops:
-        expected, source = flops / device_flops, "FLOP/s"
-    elif measured.get("samples_per_second"):
-        expected, source = windows / measured["samples_per_second"], "search"
-    else:
-        expected, source = None, "-"
-    real = record["seconds"] if record else None
-    return Cost(experiment, run, parameters, flops, int(memory), expected, source, real)
-
-
-def makespan(seconds: Iterable[float], devices: int) -> float:
-    """Time until the last job ends, the longest jobs first, one job per device.
-
-    Within 4/3 of the best possible order (Graham 1969).
-    """
-    busy = [0.0] * devices
-    for job in sorted(seconds, reverse=True):
-        heapq.heappush(busy, heapq.heappop(busy) + job)
-    return max(busy)
-
-
-def duration(seconds: float | None) -> str:
-    """`'95 s'`, `'12 min'`, `'3.4 h'`, `'2.1 d'`; `'-'` for None."""
-    if seconds is None:
-        return "-"
-    for unit, size, limit in (("s", 1, 100), ("min", 60, 6000), ("h", 3600, 172_800)):
-        if seconds < limit:
-            return f"{seconds / size:.{0 if unit == 's' else 1}f} {unit}"
-    return f"{seconds / 86_400:.1f} d"
-
-
-def table(costs: Sequence[Cost]) -> str:
-    """One line per job, in columns."""
-    head = ("experiment", "run", "parameters", "PFLOP", "GiB", "expected", "by", "real")
-    rows = [
-        (
-            cost.experiment,
-            cost.run,
-            f"{cost.parameters:,}",
-            f"{cost.flops / 1e15:.3g}",
-            f"{cost.memory / 2**30:.2f}",
-            duration(cost.expected),
-            cost.source,
-            duration(cost.real),
-        )
-        for cost in costs
-    ]
-    widths = [max(len(row[i]) for row in (head, *rows)) for i in range(len(head))]
-
-    def line(row: Sequence[str]) -> str:
-        names = (f"{cell:<{w}}" for cell, w in zip(row[:2], widths[:2], strict=True))
-        numbers = (f"{cell:>{w}}" for cell, w in zip(row[2:], widths[2:], strict=True))
-        return "  ".join((*names, *numbers)).rstrip()
-
-    return "\n".join(line(row) for row in (head, *rows))
-
-
-def totals(costs: Sequence[Cost], gpus: Sequence[int]) -> list[str]:
-    """The sums by budget and in all, what more devices make of them, expected against real."""
-    lines = []
-    for budget in dict.fromkeys(cost.run.partition(".")[0] for cost in costs):
-        own = [cost for cost in costs if cost.run.partition(".")[0] == budget]
-        times = [cost.expected for cost in own if cost.expected is not None]
-        lines.append(
-            f"{budget}: {len(own)} trainings, {sum(c.flops for c in own) / 1e15:.3g} PFLOP, "
-            f"{max(c.memory for c in own) / 2**30:.3g} GiB, one after another "
-            f"{duration(sum(times) if len(times) == len(own) else None)}"
-        )
-    flops = sum(cost.flops for cost in costs)
-    lines.append(f"total: {len(costs)} trainings, {flops / 1e15:.3g} PFLOP")
-    known = [cost.expected for cost in costs if cost.expected is not None]
-    if len(known) < len(costs):
-        lines.append(
-            f"{len(costs) - len(known)} of {len(costs)} have no expected time: type "
-            "--device-flops 160e9 (two CPU cores, fp32), or let `snakemake --until "
-            "find_batch_size` measure this device"
-        )
-    for count in gpus if known else ():
-        name = "1 device" if count == 1 else f"{count} devices"
-        lines.append(f"{name}: {duration(makespan(known, count))}")
-    done = [(c.expected, c.real) for c in costs if c.expected is not None and c.real is not None]
-    if done:
-        expected, real = (sum(times) for times in zip(*done, strict=True))
-        lines.append(
-            f"finished: {len(done)}, expected {duration(expected)}, real {duration(real)} "
-            f"({real / expected:.2f} times the expected)"
-        )
-    return lines
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
@@ -191,6 +30,9 @@ def main(argv: list[str] | None = None) -> None:
     if min(arguments.gpus) < 1:
         raise UserError(f"--gpus: got {min(arguments.gpus)}; allowed: 1 or more")
     grid = configs.load_grid(configs.read_yaml(arguments.grid), arguments.grid)
+
+    from scaling.training.cost import cost_of, table, totals
+
     costs = [
         cost_of(experiment, budget, seed, arguments.results, arguments.device_flops)
         for experiment in grid.experiments

@@ -20,42 +20,42 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--prices", type=Path, required=True)
     parser.add_argument("--manifest", type=Path, required=True)
     parser.add_argument(
-        "--output", type=Path, required=True, help="a .parquet; its record, .json, goes beside it"
+        "--output", type=Path, required=True, help="a .parquet; its record goes beside it as .json"
     )
     return parser
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Verify the prices, build the features, write them and their record."""
+    """Verify the prices, build the features, and write them with their record."""
     args = _parser().parse_args(argv)
     if args.output.suffix != ".parquet":
         raise UserError(f"--output {args.output}: allowed: a name that ends in .parquet")
-    from scaling.data import features as f
+    from scaling.data import features
     from scaling.data.prices import load_prices
 
     prices_md5 = verify(args.prices, args.manifest)
     prices = load_prices(args.prices)
-    features = f.build_features(prices)
-    f.check_dates(prices, features, args.output)
-    write_parquet(args.output, features)
-    first, last = (str(day)[:10] for day in (features.index[0], features.index[-1]))
+    table = features.build_features(prices)
+    features.check_dates(prices, table, args.output)
+    write_parquet(args.output, table)
+    first, last = (str(day)[:10] for day in (table.index[0], table.index[-1]))
     record = {
         "kind": "features",
         "features_md5": file_md5(args.output),
         "prices": str(args.prices),
         "prices_md5": prices_md5,
-        "rows": len(features),
-        "rows_dropped": f.ROWS_DROPPED,
+        "rows": len(table),
+        "rows_dropped": features.ROWS_DROPPED,
         "first_date": first,
         "last_date": last,
-        "names": list(f.FEATURE_NAMES),
+        "names": list(features.FEATURE_NAMES),
         "code_digest": code_digest("data.features:build_features"),
         **provenance(),
     }
     write_json(features_record(args.output), record)
     print(
-        f"wrote {args.output}: {len(features):,} days, {first} to {last}, {features.shape[1]} "
-        f"features (the first {f.ROWS_DROPPED} of {len(prices):,} days only fill the averages); "
+        f"wrote {args.output}: {len(table):,} days, {first} to {last}, {table.shape[1]} features "
+        f"(the first {features.ROWS_DROPPED} of {len(prices):,} days only fill the averages); "
         "next: python -m scaling.check_data --config CONFIG --output STAMP"
     )
 

@@ -6,7 +6,6 @@
 
 import argparse
 import dataclasses
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -56,53 +55,34 @@ def main(argv: list[str] | None = None) -> None:
     from scaling.data.dataset import load_study
     from scaling.data.features import verified_data
     from scaling.judging import checks
-    from scaling.machine.device import choose_device, choose_precision, tune
     from scaling.machine.guard import ThermalGuard
-    from scaling.machine.processes import NoTracker
-    from scaling.training import trainer
-    from scaling.training.checkpoint import ResumeStore
-    from scaling.training.model import build_model
+    from scaling.training.run import recipe_of
+    from scaling.training.trainer import Stopped
+    from scaling.training.trial import hardware_of, trial
 
     prices_md5, features_md5 = verified_data(config, arguments.data_md5)
     micro_batch = micro_batch_of(arguments.batch_size, config.optimiser.batch_size)
+    hardware = hardware_of(config, micro_batch)
     study = load_study(config)
-    device = choose_device(config.device)
-    precision = choose_precision(config.precision, device)
-    tune(device)
+    seeds = range(config.seed, config.seed + PERMUTATIONS)
     skills = []
-    with tempfile.TemporaryDirectory() as states:
-        for seed in range(config.seed, config.seed + PERMUTATIONS):
-            trainer.seed_everything(seed)
-            model = build_model(model_config, config.window, len(study.feature_names))
-            with ThermalGuard(config.thermal, device.type) as guard:
-                try:
-                    outcome = trainer.train(
-                        model,
-                        with_shuffled_labels(study, seed),
-                        config.optimiser,
-                        peak_learning_rate=config.optimiser.learning_rate
-                        * model_config.learning_rate_multiplier,
-                        seed=seed,
-                        micro_batch=micro_batch,
-                        device=device,
-                        precision=precision,
-                        guard=guard,
-                        tracker=NoTracker(),
-                        store=ResumeStore(states),
-                        state=None,
-                        checkpoint_minutes=config.checkpoint_minutes,
-                    )
-                except trainer.Stopped as stop:
-                    raise UserError(f"stopped: {stop}; cool down and type it again") from None
-            # The last epoch: choosing one on validation would itself be a little skill.
-            skills.append(outcome.progress.epochs[-1]["val_skill"])
+    try:
+        with ThermalGuard(config.thermal, hardware.device.type) as guard:
+            for seed in seeds:
+                shuffled = with_shuffled_labels(study, seed)
+                recipe = dataclasses.replace(recipe_of(config, model_config), seed=seed)
+                outcome = trial(config, model_config, shuffled, recipe, hardware, guard)
+                # The last epoch: choosing one on validation would itself be a little skill.
+                skills.append(outcome.progress.epochs[-1]["val_skill"])
+    except Stopped as stop:
+        raise UserError(f"stopped: {stop}; cool down and type it again") from None
     found = checks.shuffled_labels_teach_nothing(skills)
     record = {
         "kind": "shuffled control",
         "experiment": configs.experiment_name(arguments.config),
         "budget": config.param_budget,
         **configs.training_identity(config, model_config),
-        "seeds": list(range(config.seed, config.seed + PERMUTATIONS)),
+        "seeds": list(seeds),
         "validation_skills": skills,
         "check": found,
         "data_md5": prices_md5,

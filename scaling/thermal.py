@@ -1,4 +1,4 @@
-"""What this machine tells of its heat: `python -m scaling.thermal`."""
+"""Show which sensors of this machine answer: `python -m scaling.thermal`."""
 
 import argparse
 
@@ -7,7 +7,7 @@ from scaling.machine.sensors import attempt, candidates
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Print every source of this platform and what it reads now."""
+    """Print every source of heat that this platform may have, and what it reads now."""
     argparse.ArgumentParser(prog="python -m scaling.thermal", description=main.__doc__).parse_args(
         argv
     )
@@ -17,10 +17,10 @@ def main(argv: list[str] | None = None) -> None:
         found += reading is not None
         print(f"{source.name}: {reading or f'nothing ({problem})'}")
     if found:
-        print(f"{found} sensor(s) answer; a training uses the first that fits its device")
+        print(f"{found} sensor(s) answer; a training uses the first one that fits its device")
     else:
         print(
-            "no sensor found: training works, without a thermal guard; "
+            "no sensor found: training works, but without a thermal guard; "
             "on Apple Silicon, `brew install macmon` adds temperatures"
         )
 

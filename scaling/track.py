@@ -2,125 +2,71 @@
 
 import argparse
 import os
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from scaling.config import RESULTS_ROOT, TrackingConfig
 from scaling.errors import UserError, run_command
-from scaling.tracking.backends import (
-    Backend,
-    Ending,
-    MlflowBackend,
-    Row,
-    RunInfo,
-    local_uri,
-    make_backends,
-    results_root,
-)
-from scaling.tracking.local import is_alive, read_lines
-
-SUFFIX = ".metrics.jsonl"
-KILLED = "ended without a word: killed, or the machine went down"
+from scaling.tracking.local import RecordedRun, read_run
+from scaling.tracking.mlflow import MlflowBackend, how_to_look, local_uri
+from scaling.tracking.replay import record_paths, replay
+from scaling.tracking.run import Backend, Hopeless, failure
+from scaling.tracking.trackers import make_backends
+from scaling.tracking.wandb import kept_offline
 
 
-def _rows(lines: list[dict[str, Any]]) -> list[Row]:
-    return [
-        Row(
-            line["step"],
-            line["time"],
-            {k: float(v) for k, v in line.items() if k not in ("step", "time")},
-        )
-        for line in lines
-        if "step" in line
-    ]
-
-
-def _ending(lines: list[dict[str, Any]], rows: list[Row]) -> Ending:
-    last = rows[-1] if rows else Row(0, lines[0]["time"], {})
-    told = next((line["ending"] for line in reversed(lines) if "ending" in line), None)
-    return Ending(**told) if told else Ending("failed", KILLED, {}, last.step, last.time)
-
-
-def _wanted(args: argparse.Namespace, recorded: dict[str, Any]) -> TrackingConfig:
-    """The trackers the run was configured with, unless the flags say otherwise."""
-    return TrackingConfig(
-        mlflow=recorded["mlflow"] if args.to is None else args.to == "mlflow",
-        mlflow_uri=recorded["mlflow_uri"],
-        wandb=recorded["wandb"] if args.to is None else args.to == "wandb",
-        wandb_project=args.wandb_project or recorded["wandb_project"],
+def wanted(arguments: argparse.Namespace, recorded: RecordedRun) -> list[Backend]:
+    """The trackers that the run was configured with, unless the flags name another."""
+    asked = recorded.tracking
+    config = TrackingConfig(
+        mlflow=asked.mlflow if arguments.to is None else arguments.to == "mlflow",
+        mlflow_uri=asked.mlflow_uri,
+        wandb=asked.wandb if arguments.to is None else arguments.to == "wandb",
+        wandb_project=arguments.wandb_project or asked.wandb_project,
     )
+    return make_backends(config, recorded.info.results_root, arguments.mlflow_uri)
 
 
-def _replay(backend: Backend, info: RunInfo, lines: list[dict[str, Any]], alive: bool) -> int:
-    """Send one record to one tracker; returns how many points it did not have."""
-    backend.open(info, lines[0]["key"], lines[0]["time"])
-    rows = _rows(lines)
-    added = backend.log(rows)
-    for line in lines:
-        # A file that was moved or deleted since then cannot be sent; the numbers still are.
-        if "artifact" in line and (path := info.directory / line["artifact"]).is_file():
-            backend.artifact(path)
-    if not alive:
-        backend.close(_ending(lines, rows))
+def upload(path: Path, recorded: RecordedRun, backend: Backend) -> int | None:
+    """How many points of the record at `path` were new to a tracker; None if it has them."""
+    if backend.name == "wandb" and os.environ.get("WANDB_MODE") == "offline":
+        kept = kept_offline(recorded.info, recorded.key)
+        if kept:
+            print(f"{path}: kept offline already; to upload it, type: wandb sync {kept}")
+            return None
+    try:
+        added = replay(recorded, backend)
+    except Exception as error:
+        cure = "" if isinstance(error, Hopeless) else "see that its server is up, "
+        raise UserError(
+            f"{path}: {backend.name} did not take it ({failure(error)}); "
+            f"{cure}then type the same command again"
+        ) from None
+    print(f"{recorded.info.run}: {added} new points in {backend.name}")
     return added
 
 
-def _records(directory: Path, run: str | None) -> Iterator[tuple[Path, list[dict[str, Any]]]]:
-    paths = sorted(directory.glob(f"{run or '*'}{SUFFIX}"))
-    if not paths:
-        raise UserError(
-            f"{directory}: no {run or '*'}{SUFFIX} there; give the folder of one study, "
-            "for example --results results/daily/threshold_1pct"
-        )
-    for path in paths:
-        lines = read_lines(path)
-        if not lines or "key" not in lines[0]:
+def sync(arguments: argparse.Namespace) -> None:
+    """Upload what the trackers lack of the local records of one study."""
+    uploads: list[int] = []
+    look = ""
+    for path in record_paths(arguments.results, arguments.run):
+        recorded = read_run(path)
+        if recorded is None:
             print(f"{path}: left out, its first line does not say which run it is")
             continue
-        yield path, lines
+        for backend in wanted(arguments, recorded):
+            added = upload(path, recorded, backend)
+            if added is not None:
+                uploads.append(added)
+                if isinstance(backend, MlflowBackend):
+                    look = f"; to look at them, {how_to_look(backend.uri)}"
+    print(f"{len(uploads)} uploads, {sum(uploads)} points were missing and are there now{look}")
 
 
-def how_to_look(uri: str) -> str:
-    """What to do to see a store in a browser."""
-    return f"open {uri}" if uri.startswith("http") else f"type: mlflow ui --backend-store-uri {uri}"
-
-
-def sync(args: argparse.Namespace) -> None:
-    """Replay every record of one study into the trackers that lack it."""
-    added = runs = 0
-    where = ""
-    for path, lines in _records(args.results, args.run):
-        told = lines[0]["run_info"]
-        info = RunInfo(**{**told, "directory": args.results})
-        for backend in make_backends(_wanted(args, lines[0]["tracking"]), results_root(info)):
-            if isinstance(backend, MlflowBackend) and args.mlflow_uri:
-                backend.uri = args.mlflow_uri  # a flag is nearer than the shell's environment
-            if backend.name == "wandb" and os.environ.get("WANDB_MODE") == "offline":
-                kept = sorted(args.results.glob(f"wandb/offline-run-*-{lines[0]['key']}"))
-                if kept:
-                    print(f"{path}: kept offline already; to upload it, type: wandb sync {kept[0]}")
-                    continue
-            try:
-                new = _replay(backend, info, lines, is_alive(path))
-            except Exception as error:
-                why = " ".join(str(error).split())[:300]
-                raise UserError(
-                    f"{path}: {backend.name} did not take it ({type(error).__name__}: {why}); "
-                    "see that its server is up, then type the same command again"
-                ) from None
-            print(f"{info.run}: {new} new points in {backend.name}")
-            added, runs = added + new, runs + 1
-            if isinstance(backend, MlflowBackend):
-                where = f"; to look at them, {how_to_look(backend.uri)}"
-    print(f"{runs} uploads, {added} points were missing and are there now{where}")
-
-
-def init(args: argparse.Namespace) -> None:
-    """Make MLflow's local store, which jobs that start together would otherwise queue for."""
-    make_backends(TrackingConfig(mlflow=False), args.results)  # the quiet environment
-    uri = local_uri(args.results)
-    MlflowBackend(uri, args.results).make_store()
+def init(arguments: argparse.Namespace) -> None:
+    """Make MLflow's local store, so that jobs that start together need not wait for each other."""
+    uri = local_uri(arguments.results)
+    MlflowBackend(uri, arguments.results).make_store()
     print(f"{uri} is ready; to look at it, {how_to_look(uri)}")
 
 
@@ -128,18 +74,21 @@ def main(argv: list[str] | None = None) -> None:
     """Parse, then `sync` or `init`."""
     parser = argparse.ArgumentParser(prog="python -m scaling.track", description=__doc__)
     commands = parser.add_subparsers(required=True)
-    one = commands.add_parser("sync", help="replay local records into trackers that lack them")
+    one = commands.add_parser("sync", help="upload what trackers lack of a study's local records")
     one.add_argument("--results", type=Path, required=True, help="a study: results/<experiment>")
     one.add_argument("--run", help="only this run, for example 2m.seed43")
     one.add_argument("--to", choices=("mlflow", "wandb"), help="default: what the run asked for")
-    one.add_argument("--mlflow-uri", help="default: MLFLOW_TRACKING_URI, the config, the local one")
+    one.add_argument(
+        "--mlflow-uri",
+        help="default: MLFLOW_TRACKING_URI, else the config's, else the store under results/",
+    )
     one.add_argument("--wandb-project", help="default: the config's")
     one.set_defaults(run_it=sync)
     two = commands.add_parser("init", help="make MLflow's sqlite store")
-    two.add_argument("--results", type=Path, default=RESULTS_ROOT, help="holds mlflow.db")
+    two.add_argument("--results", type=Path, default=RESULTS_ROOT, help="the folder of mlflow.db")
     two.set_defaults(run_it=init)
-    args = parser.parse_args(argv)
-    args.run_it(args)
+    arguments = parser.parse_args(argv)
+    arguments.run_it(arguments)
 
 
 if __name__ == "__main__":

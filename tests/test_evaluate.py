@@ -19,7 +19,7 @@ from scaling.data.dataset import load_study
 from scaling.data.manifest import register
 from scaling.errors import UserError
 from scaling.judging import baselines
-from scaling.record import code_digest, read_json, write_parquet
+from scaling.record import code_digest, file_md5, read_json, write_parquet
 from scaling.training import checkpoint
 from scaling.training.model import build_model, count_parameters
 from tests.conftest import random_prices
@@ -245,7 +245,7 @@ def test_a_second_sigmoid_fails_the_parity_check(
     def twice(logits: torch.Tensor) -> torch.Tensor:
         return torch.sigmoid(torch.sigmoid(logits))
 
-    monkeypatch.setattr("scaling.training.trainer.probabilities", twice)
+    monkeypatch.setattr("scaling.training.step.probabilities", twice)
     evaluation = evaluate_it(name="twice")
     assert not by_name(evaluation)["training and evaluation agree"]["passed"]
 
@@ -313,3 +313,9 @@ def test_the_control_trains_on_shuffled_labels_and_finds_no_skill(study: Path) -
     assert record["training_code_digest"] == code_digest("train")  # as in each run's record
     assert record["training"]["optimiser"] == as_dict(load_config(CONFIG).optimiser)
     assert len(set(record["validation_skills"])) == shuffled_control.PERMUTATIONS
+
+
+def test_an_evaluation_names_the_files_that_it_read_and_wrote(study: Path) -> None:
+    found = read_json("results/1k.eval.json")
+    assert found["checkpoint_md5"] == file_md5("results/1k.ckpt")
+    assert found["predictions_md5"] == file_md5("results/1k.predictions.parquet")

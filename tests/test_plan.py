@@ -11,9 +11,14 @@ from scaling import config as configs
 from scaling import plan
 from scaling.data.features import FEATURE_NAMES
 from scaling.errors import UserError
+from scaling.training import cost as costs
 from scaling.training.model import build_model, check_budget, count_parameters, training_flops
 
 EXPERIMENT = "daily/threshold_1pct"
+
+
+def shipped() -> configs.TrainingConfig:
+    return configs.load_config(configs.experiment_path(EXPERIMENT))
 
 
 def counted(budget: str) -> int:
@@ -34,9 +39,9 @@ def test_the_grid_leaves_2b_to_who_asks_for_it() -> None:
 
 
 def test_flops_are_windows_times_the_models_own(tmp_path: Path) -> None:
-    cost = plan.cost_of(EXPERIMENT, "2m", 42, tmp_path, device_flops=1e12)
+    cost = costs.cost_of(EXPERIMENT, "2m", 42, tmp_path, device_flops=1e12)
     config = configs.load_config(configs.experiment_path(EXPERIMENT))
-    train, validation = plan.epoch_windows(config)
+    train, validation = costs.epoch_windows(config)
     per_window = training_flops(configs.load_model_config("2m"), config.window, len(FEATURE_NAMES))
     assert cost.flops == pytest.approx(
         config.optimiser.epochs * (train + validation / 3) * per_window
@@ -46,7 +51,9 @@ def test_flops_are_windows_times_the_models_own(tmp_path: Path) -> None:
 
 
 def test_windows_are_those_that_training_reads() -> None:
-    train, validation = plan.epoch_windows(configs.load_config(configs.experiment_path(EXPERIMENT)))
+    train, validation = costs.epoch_windows(
+        configs.load_config(configs.experiment_path(EXPERIMENT))
+    )
     days = pd.read_parquet("data/raw/SPY.parquet").index
     # less 199 rows of SMA, 63 of warm-up, and the one whose label looks past the block
     assert train == (days <= "2009-12-31").sum() - 199 - 63 - 1
@@ -63,27 +70,29 @@ def test_a_search_gives_the_time_and_the_memory_and_a_record_the_real_time(tmp_p
     search = {"micro_batch": 16, "tried": tried}
     (folder / "2m.batch_size.json").write_text(json.dumps(search))
     (folder / "2m.seed43.json").write_text(json.dumps({"seconds": 400.0}))
-    train, validation = plan.epoch_windows(configs.load_config(configs.experiment_path(EXPERIMENT)))
-    cost = plan.cost_of(EXPERIMENT, "2m", 43, tmp_path, device_flops=None)
+    train, validation = costs.epoch_windows(
+        configs.load_config(configs.experiment_path(EXPERIMENT))
+    )
+    cost = costs.cost_of(EXPERIMENT, "2m", 43, tmp_path, device_flops=None)
     assert cost.expected == pytest.approx(5 * (train + validation / 3) / 100)
     assert (cost.memory, cost.real, cost.source) == (2 * 10**9, 400.0, "search")
-    assert "finished: 1" in plan.totals([cost], [1])[-1]
+    assert "finished: 1" in costs.totals([cost], [1])[-1]
 
 
 def test_without_a_measurement_no_time_is_invented(tmp_path: Path) -> None:
-    cost = plan.cost_of(EXPERIMENT, "200k", 42, tmp_path, device_flops=None)
+    cost = costs.cost_of(EXPERIMENT, "200k", 42, tmp_path, device_flops=None)
     assert cost.expected is None
     assert cost.memory == 16 * cost.parameters
-    lines = plan.totals([cost], [1, 8])
+    lines = costs.totals([cost], [1, 8])
     assert len(lines) == 3 and "--device-flops" in lines[2]
     assert lines[0].endswith("one after another -")
 
 
 def test_the_makespan_is_never_below_the_longest_job_nor_below_an_even_share() -> None:
     jobs = [5.0, 4.0, 3.0, 3.0, 3.0]
-    assert plan.makespan(jobs, 1) == sum(jobs)
-    assert plan.makespan(jobs, 2) == 10.0
-    assert plan.makespan(jobs, 8) == 5.0
+    assert costs.makespan(jobs, 1) == sum(jobs)
+    assert costs.makespan(jobs, 2) == 10.0
+    assert costs.makespan(jobs, 8) == 5.0
 
 
 def test_the_printed_plan_has_every_job_and_the_total(
@@ -97,11 +106,11 @@ def test_the_printed_plan_has_every_job_and_the_total(
 
 
 def test_the_totals_of_the_budgets_add_up_to_the_grids() -> None:
-    def job(run: str, flops: float) -> plan.Cost:
-        return plan.Cost(EXPERIMENT, run, 1, flops, 2**30, flops / 1e12, "FLOP/s", None)
+    def job(run: str, flops: float) -> costs.Cost:
+        return costs.Cost(EXPERIMENT, run, 1, flops, 2**30, flops / 1e12, "FLOP/s", None)
 
     jobs = [job("2m", 1e15), job("2m.seed43", 2e15), job("20m", 7e15)]
-    lines = plan.totals(jobs, [2])
+    lines = costs.totals(jobs, [2])
     assert lines == [
         "2m: 2 trainings, 3 PFLOP, 1 GiB, one after another 50.0 min",
         "20m: 1 trainings, 7 PFLOP, 1 GiB, one after another 1.9 h",

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from scaling.sweep import FACTORS, best_of
+from scaling.training.sweep import FACTORS, best_of
 from tests.miniature import make_miniature, run
 
 

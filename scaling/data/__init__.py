@@ -1,1 +1,1 @@
-"""Prices, features and windows: everything a model may see, checked on entry."""
+"""Prices, features and windows: everything that a model may see, checked on entry."""

@@ -1,10 +1,11 @@
-"""Windows of features and threshold labels, split by date, without a look ahead.
+"""Windows of features and threshold labels, split by date, that never look ahead.
 
 Sample `t` sees rows `t - context_length + 1 .. t` and is asked about `t + 1 .. t + horizon`.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -26,8 +27,9 @@ BEFORE_TEST = ("train", "validation")
 def threshold_labels(close: npt.ArrayLike, threshold: float, horizon: int) -> Labels:
     """`max(close[t+1 .. t+horizon]) >= close[t] * (1 + threshold)`, `t + horizon` included.
 
-    `close` must be raw prices, shape `(rows,)`: anything normalised gives other labels. Returns
-    0 or 1 for the `rows - horizon` days that have a whole future.
+    `close`, shape `(rows,)`, must be raw prices: normalised prices give other labels. Returns 0 or
+    1 for each of the `rows - horizon` days that are followed by `horizon` rows. Raises `UserError`
+    for a close that is not a positive number.
     """
     close = np.asarray(close, dtype=np.float64)
     if not np.isfinite(close).all() or not (close > 0).all():
@@ -44,20 +46,20 @@ def threshold_labels(close: npt.ArrayLike, threshold: float, horizon: int) -> La
 
 
 def label_hash(dates: Dates, labels: Labels) -> str:
-    """16 hex digits of days and labels: equal only if two studies were asked the same."""
+    """16 hex digits that two studies share only if they have the same labels on the same days."""
     return fingerprint([dates.astype("datetime64[D]").astype(str).tolist(), labels.tolist()])
 
 
 @dataclass(frozen=True)
 class Normaliser:
-    """Mean and standard deviation per channel, of the training rows alone."""
+    """Mean and standard deviation of each channel, fitted on the training rows alone."""
 
     mean: torch.Tensor
     std: torch.Tensor
 
     @classmethod
     def fit(cls, rows: torch.Tensor, names: Sequence[str]) -> "Normaliser":
-        """Fit on `rows`, shape `(rows, channels)`; a constant channel is a `UserError`."""
+        """Fit on `rows`, shape `(rows, channels)`. A constant channel is a `UserError`."""
         std, mean = torch.std_mean(rows.double(), dim=0)
         if flat := [name for name, s in zip(names, std, strict=True) if not s > 0]:
             raise UserError(f"constant in the training rows: {', '.join(flat)}; drop or mend them")
@@ -71,8 +73,8 @@ class Normaliser:
 class WindowDataset(Dataset[tuple[torch.Tensor, torch.Tensor]]):
     """Item `i` is day `warmup + i`: a window `(context_length, n_features)` and a target `(1,)`.
 
-    The rows are one tensor and `batch` is one gather from it, so training runs no Python per
-    sample. Length: `rows - warmup - horizon`.
+    The length is `rows - warmup - horizon`. All rows are one tensor and `batch` gathers from it, so
+    that training runs no Python code per sample.
     """
 
     def __init__(
@@ -111,13 +113,13 @@ class WindowDataset(Dataset[tuple[torch.Tensor, torch.Tensor]]):
         return windows[0], targets[0]
 
     def batch(self, days: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Windows `(n, context_length, n_features)` and targets `(n, 1)` of the row indices."""
+        """Windows `(n, context_length, n_features)` and targets `(n, 1)` for `n` row indices."""
         windows = self.features.unfold(0, self.context_length, 1)
         chosen = windows.index_select(0, days - self.context_length + 1)
         return chosen.transpose(1, 2), self.labels.index_select(0, days).unsqueeze(1)
 
     def to(self, device: torch.device) -> "WindowDataset":
-        """The same dataset, resident on `device`."""
+        """A copy of the dataset whose tensors are on `device`."""
         moved = object.__new__(WindowDataset)
         moved.__dict__.update(self.__dict__)
         moved.features, moved.labels = self.features.to(device), self.labels.to(device)
@@ -127,9 +129,10 @@ class WindowDataset(Dataset[tuple[torch.Tensor, torch.Tensor]]):
 def split_samples(
     dates: Dates, splits: SplitConfig, warmup: int, horizon: int
 ) -> dict[str, Indices]:
-    """Row indices of each block's sample days.
+    """Row indices of the sample days of each block.
 
-    A day whose label looks past the end of its block is purged: its outcome belongs to the next.
+    A day is purged if its label looks past the end of its block, because that outcome belongs to
+    the next block.
     """
     days = np.arange(warmup, len(dates) - horizon)
     answered = dates[days + horizon]
@@ -142,7 +145,7 @@ def split_samples(
 
 @dataclass(frozen=True)
 class Study:
-    """All that a model of one experiment may see: normalised windows and who belongs where."""
+    """What a model of one experiment may see: normalised windows, and the days of each block."""
 
     dataset: WindowDataset
     dates: Dates
@@ -159,50 +162,73 @@ class Study:
 
     @property
     def train_base_rate(self) -> float:
-        """Share of positives in the training block: the climatology every model must beat."""
+        """Share of positives in the training block, the forecast that every model must beat."""
         return float(self.labels("train").mean())
 
 
 def load_study(config: TrainingConfig, blocks: Sequence[str] = BEFORE_TEST) -> Study:
-    """Join prices and features on dates, label, split and normalise.
+    """Join prices and features on their dates, then label, split and normalise them.
 
-    Rows after the last of `blocks` are dropped before anything is computed: with the default,
-    the test block is not in memory at all. Raises `UserError` for dates on one side only and for
-    a block with fewer samples or positives than the config's minimum.
+    Rows after the last of `blocks` are dropped before anything is computed, so with the default the
+    test block is never in memory. Raises `UserError` for a date that only one of the two tables
+    has, and for a block with fewer samples or positives than the config's minimum.
     """
-    prices = load_prices(config.data.prices)
-    features = load_features(config.data.features)
-    check_dates(prices, features, config.data.features)
-    prices = prices.loc[features.index[0] :]  # the rows before lack an indicator
     last = np.datetime64(getattr(config.splits, blocks[-1])[1], "D")
-    dates = prices.index.to_numpy().astype("datetime64[D]")
-    kept = dates <= last
-    dates, close = dates[kept], prices["close"].to_numpy(np.float64)[kept]
-    raw = features.to_numpy(np.float32)[kept]
-    task, window = config.task, config.window
-    if len(dates) <= window.warmup + task.horizon:
-        raise UserError(f"{config.data.prices}: {len(dates)} rows up to {last} are too few")
-    samples = split_samples(dates, config.splits, window.warmup, task.horizon)
+    rows = _rows_until(last, config)
+    samples = split_samples(rows.dates, config.splits, config.window.warmup, config.task.horizon)
     samples = {block: samples[block] for block in blocks}
-    names = tuple(str(name) for name in features.columns)
-    first, final = (np.datetime64(d, "D") for d in config.splits.train)
-    train_rows = torch.from_numpy(raw[(dates >= first) & (dates <= final)])
-    if len(train_rows) < 2:
-        raise UserError(f"splits.train: no rows between {first} and {final}; data: {dates[0]} on")
-    normaliser = Normaliser.fit(train_rows, names)
+    normaliser = _fit_normaliser(rows, config.splits)
     dataset = WindowDataset(
-        normaliser(torch.from_numpy(raw)),
-        close,
-        context_length=window.context_length,
-        warmup=window.warmup,
-        threshold=task.threshold,
-        horizon=task.horizon,
+        normaliser(torch.from_numpy(rows.features)),
+        rows.close,
+        context_length=config.window.context_length,
+        warmup=config.window.warmup,
+        threshold=config.task.threshold,
+        horizon=config.task.horizon,
     )
     labels = dataset.labels.numpy().astype(np.int8)
     _refuse_thin_blocks(samples, labels, config.splits)
     seen = np.concatenate([samples[block] for block in BEFORE_TEST])
-    hashed = label_hash(dates[seen], labels[seen])
-    return Study(dataset, dates, close, raw, names, samples, normaliser, hashed)
+    hashed = label_hash(rows.dates[seen], labels[seen])
+    return Study(
+        dataset, rows.dates, rows.close, rows.features, rows.names, samples, normaliser, hashed
+    )
+
+
+class _Rows(NamedTuple):
+    """The days that have features: dates and closes `(rows,)`, raw features `(rows, channels)`."""
+
+    dates: Dates
+    close: npt.NDArray[np.float64]
+    features: npt.NDArray[np.float32]
+    names: tuple[str, ...]
+
+
+def _rows_until(last: np.datetime64, config: TrainingConfig) -> _Rows:
+    prices = load_prices(config.data.prices)
+    features = load_features(config.data.features)
+    check_dates(prices, features, config.data.features)
+    prices = prices.loc[features.index[0] :]  # the first 199 price rows have no features
+    dates = prices.index.to_numpy().astype("datetime64[D]")
+    kept = dates <= last
+    if kept.sum() <= config.window.warmup + config.task.horizon:
+        raise UserError(f"{config.data.prices}: {kept.sum()} rows up to {last} are too few")
+    return _Rows(
+        dates[kept],
+        prices["close"].to_numpy(np.float64)[kept],
+        features.to_numpy(np.float32)[kept],
+        tuple(str(name) for name in features.columns),
+    )
+
+
+def _fit_normaliser(rows: _Rows, splits: SplitConfig) -> Normaliser:
+    first, last = (np.datetime64(day, "D") for day in splits.train)
+    chosen = (rows.dates >= first) & (rows.dates <= last)
+    if chosen.sum() < 2:
+        raise UserError(
+            f"splits.train: no rows between {first} and {last}; the data begin on {rows.dates[0]}"
+        )
+    return Normaliser.fit(torch.from_numpy(rows.features[chosen]), rows.names)
 
 
 def _refuse_thin_blocks(samples: dict[str, Indices], labels: Labels, splits: SplitConfig) -> None:

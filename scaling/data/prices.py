@@ -1,4 +1,4 @@
-"""Daily prices as every command wants them, and what is refused on entry."""
+"""Daily prices: the one form that every command reads, and the checks that hold them to it."""
 
 from pathlib import Path
 from typing import Any
@@ -10,21 +10,23 @@ from scaling.errors import UserError
 
 Frame = pd.DataFrame
 PRICE_COLUMNS = ("open", "high", "low", "close", "volume")
+SHOWN = 5  # a message lists this many dates and counts the rest
 
 
 def rows_named(dates: pd.Index, wrong: Any) -> str:
-    """The first few offending dates, and how many there are."""
+    """The number of rows where `wrong` is true, and the dates of the first few."""
     found = dates[np.asarray(wrong, dtype=bool)]
-    shown = ", ".join(str(d)[:10] if str(d).endswith("00:00:00") else str(d) for d in found[:5])
-    return f"{len(found)} row(s): {shown}{', …' if len(found) > 5 else ''}"
+    shown = ", ".join(str(d)[:10] if str(d).endswith("00:00:00") else str(d) for d in found[:SHOWN])
+    return f"{len(found)} row(s): {shown}{', …' if len(found) > SHOWN else ''}"
 
 
 def check_prices(prices: Frame, where: str | Path) -> Frame:
-    """The same frame if it is sound daily OHLCV; a `UserError` naming `where` and the rows if not.
+    """Return `prices` unchanged if they are sound daily OHLCV.
 
-    Sound: a DatetimeIndex named `date`, without time of day or zone, sorted, unique, no weekend
-    (a shifted time zone shows as Sundays); columns open, high, low, close (float, positive, finite,
-    low <= open, close <= high) and volume (integer, not negative).
+    Sound prices have a sorted, unique DatetimeIndex named `date`, without time of day or time zone
+    and without weekends (days shifted by a time zone show up as Sundays). Their columns are open,
+    high, low, close (float64, positive, finite, low <= open, close <= high) and volume (int64, not
+    negative). Anything else is a `UserError` that names `where` and the rows.
     """
     if tuple(prices.columns) != PRICE_COLUMNS:
         raise UserError(
@@ -65,6 +67,7 @@ def check_prices(prices: Frame, where: str | Path) -> Frame:
 
 
 def read_parquet(path: Path) -> Frame:
+    """The table in a parquet file; a `UserError` if the file is not parquet."""
     try:
         return pd.read_parquet(path)
     except FileNotFoundError:
@@ -75,5 +78,40 @@ def read_parquet(path: Path) -> Frame:
 
 
 def load_prices(path: str | Path) -> Frame:
-    """Daily prices as `check_prices` wants them, read from a registered parquet file."""
+    """Read a registered parquet file and check it with `check_prices`."""
     return check_prices(read_parquet(Path(path)), path)
+
+
+def compare(path: Path, new: Frame) -> tuple[bool, str]:
+    """Whether a price file holds the same numbers as `new`, and what `new` would change in it."""
+    if not path.exists():
+        return False, f"{path}: there is no such file yet"
+    try:
+        current = load_prices(path)
+    except UserError as error:
+        return False, f"the file on disk cannot be compared: {error}"
+    return current.equals(new), describe_change(current, new)
+
+
+def describe_change(old: Frame, new: Frame) -> str:
+    """Count the days that are added, removed and changed, and name the first few."""
+    both = old.index.intersection(new.index)
+    changed = both[old.loc[both].ne(new.loc[both]).any(axis=1).to_numpy()]
+    groups = {
+        "added": new.index.difference(old.index),
+        "removed": old.index.difference(new.index),
+        "changed": changed,
+    }
+    lines = []
+    for name, dates in groups.items():
+        days = ", ".join(str(d.date()) for d in dates[:SHOWN])
+        more = f", … {dates[-1].date()}" if len(dates) > SHOWN else ""
+        lines.append(f"  {name:8}{len(dates):6,} rows{': ' if days else ''}{days}{more}")
+    for day in changed[:SHOWN]:
+        cells = [
+            f"{name} {was} -> {now}"
+            for name, was, now in zip(old.columns, old.loc[day], new.loc[day], strict=True)
+            if was != now
+        ]
+        lines.append(f"    {day.date()}: {', '.join(cells)}")
+    return "\n".join(lines)

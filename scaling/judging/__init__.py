@@ -1,1 +1,1 @@
-"""Baselines, validity checks, and the law of a ladder."""
+"""Validity checks, baselines, and the law of a ladder."""

@@ -1,20 +1,22 @@
 """Four forecasters that a network must beat, fitted on the same rows and judged on the same days.
 
-They see the last row of each window, 20 standardised features. Nothing here reads the test block:
-settings are fixed, or chosen by validation log-loss, as the networks' are.
+They see the last row of each window, 20 standardised features. Fitting reads no test row: settings
+are fixed, or chosen by validation log-loss as the networks' are.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 
 from scaling.data.dataset import Study
-from scaling.metrics import log_loss
+from scaling.metrics import fit_recalibration, log_loss, score
 
 Array = npt.NDArray[np.float64]
+JUDGED = ("validation", "test")
 SEED = 0
 LEAF_SIZES = (25, 50, 100, 200)
 TREES = 300
@@ -23,7 +25,7 @@ BOOSTING_ROUNDS = 300
 
 @dataclass(frozen=True)
 class Baseline:
-    """A fitted forecaster: rows [n, channels] -> probability [n], and what was chosen for it."""
+    """A fitted forecaster, rows [n, channels] -> probability [n], and its chosen settings."""
 
     predict: Callable[[Array], Array]
     settings: dict[str, Any] = field(default_factory=dict)
@@ -38,7 +40,7 @@ def last_rows(study: Study, block: str) -> Array:
 def fit_baselines(study: Study) -> dict[str, Baseline]:
     """Base rate, logistic regression, random forest, gradient boosting, by name.
 
-    `study` needs the train and validation blocks alone; validation only chooses settings.
+    `study` needs only the train and validation blocks. Validation only chooses settings.
     """
     x, y = last_rows(study, "train"), study.labels("train")
     x_validation, y_validation = last_rows(study, "validation"), study.labels("validation")
@@ -60,6 +62,32 @@ def fit_baselines(study: Study) -> dict[str, Baseline]:
     }
 
 
+def judge(
+    baselines: Mapping[str, Baseline], study: Study
+) -> tuple[pd.DataFrame, dict[str, dict[str, Any]]]:
+    """Predict validation and test with each baseline, and score the predictions.
+
+    Returns rows of model, date, split, y, p, and for each baseline its settings and metrics.
+    """
+    days = {block: study.dates[study.samples[block]] for block in JUDGED}
+    y = {block: study.labels(block) for block in JUDGED}
+    rate = study.train_base_rate
+    frames, models = [], {}
+    for name, baseline in baselines.items():
+        p = {block: baseline.predict(last_rows(study, block)) for block in JUDGED}
+        for block in JUDGED:
+            rows = {"model": name, "date": days[block].astype("datetime64[us]"), "split": block}
+            frames.append(pd.DataFrame(rows | {"y": y[block], "p": p[block]}))
+        recalibration = fit_recalibration(y["validation"], p["validation"])
+        models[name] = {
+            "settings": baseline.settings,
+            "recalibration": recalibration._asdict(),
+            **{block: score(y[block], p[block], rate) for block in JUDGED},
+            "test_recalibrated": score(y["test"], recalibration(p["test"]), rate),
+        }
+    return pd.concat(frames, ignore_index=True), models
+
+
 def _positive(model: Any) -> Callable[[Array], Array]:
     return lambda rows: np.asarray(model.predict_proba(rows)[:, 1], np.float64)
 
@@ -79,7 +107,7 @@ def _forest(x: Array, y: npt.NDArray[np.int8], leaf: int) -> Baseline:
 
 
 def _boosting(x: Array, y: npt.NDArray[np.int8]) -> list[Baseline]:
-    """One fit, offered at every tenth round: the number of rounds is what validation chooses."""
+    """One fit, stopped after every tenth round: validation chooses the number of rounds."""
     from sklearn.ensemble import HistGradientBoostingClassifier
 
     model = HistGradientBoostingClassifier(

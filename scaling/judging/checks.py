@@ -1,7 +1,7 @@
-"""Validity checks that run in every study: each measures what one known mistake would change.
+"""Validity checks that run in every study; each catches one known mistake.
 
-A check is a dict: `name`, `passed`, `found`, `allowed` (both as text) and `meaning`, what it means
-if it fails. A failed check never stops a run; the report shows it before anything else.
+A check is a dict with `name`, `passed`, `found` and `allowed` as text, and `meaning`, the
+consequence of a failure. A failed check never stops a run; the report shows it first.
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,29 +10,38 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+import torch
 
-from scaling.config import SplitConfig, TaskConfig, TrainingConfig, budget_parameters
+from scaling.config import (
+    BUDGET_TOLERANCE,
+    SplitConfig,
+    TaskConfig,
+    TrainingConfig,
+    budget_parameters,
+)
 from scaling.data.dataset import Labels, Study
 from scaling.data.features import ROWS_DROPPED, build_features
 from scaling.errors import UserError
 from scaling.metrics import log_loss
-from scaling.training.model import BUDGET_TOLERANCE
 
 Check = dict[str, Any]
 Array = npt.NDArray[np.float64]
 
-# Gross shift only: on SPY the largest is 0.9 (log ATR: test years are calmer), which no model
-# chooses and which is part of the question. An average in dollars moves by 4 to 5, a wrong unit by
-# more. Beyond 3 a test day lies where training had next to no rows.
+# In train standard deviations. Only gross shifts are mistakes: on SPY the largest is 0.9 (log ATR,
+# because the test years are calmer), and coping with it is part of the question. An average in
+# dollars moves by 4 to 5, a wrong unit by more. Beyond 3, training had almost no rows like it.
 LARGEST_SHIFT = 3.0
-# SPY stays within 0.4 to 1.1; 0 is a feature that stopped moving, 10 a change of unit.
+# Of the train standard deviation. SPY stays within 0.4 to 1.1. A feature that stopped moving has
+# 0, and a change of unit gives 10 or more.
 SPREAD_RATIO = (0.1, 10.0)
-# A forecast whose logits spread by s can earn a skill of about s^2 q (1 - q) / 2H: at 0.05 and
-# q = 0.15 below 0.04 %, far under anything a study could see. Logistic regression spreads by 1.
+# A forecast whose logits have standard deviation s can earn a skill of at most about
+# s^2 q (1 - q) / 2H. For s = 0.05 and q = 0.15 that is 0.04 %, far below what a study can detect.
+# The logits of logistic regression have a standard deviation of about 1.
 SMALLEST_LOGIT_SPREAD = 0.05
-# Log-loss in nats, the same weights on the same rows: arithmetic of another batch or device moves
-# it by 1e-6 in fp32, 1e-3 in bf16; a second sigmoid by 0.2.
+# Difference of log-loss in nats for the same weights on the same rows. Another batch or device
+# changes it by 1e-6 in fp32 and by 1e-3 in bf16. A second sigmoid changes it by 0.2.
 PARITY = {"fp32": 1e-4, "bf16": 5e-3}
+# Days spread over the whole file at which the future is cut off.
 TRUNCATIONS = 25
 
 
@@ -48,7 +57,7 @@ def check(name: str, passed: bool, found: str, allowed: str, meaning: str) -> Ch
 
 
 def enough_samples(labels: dict[str, Labels], splits: SplitConfig) -> Check:
-    """Samples and the rarer class of each block; `labels` maps block to labels [n]."""
+    """Each block has enough samples and enough of its rarer class; `labels` maps block to [n]."""
     counts = {name: (len(y), int(np.sum(y))) for name, y in labels.items()}
     return check(
         "enough samples",
@@ -58,16 +67,17 @@ def enough_samples(labels: dict[str, Labels], splits: SplitConfig) -> Check:
         ),
         "; ".join(f"{name} {n:,} with {p:,} positive" for name, (n, p) in counts.items()),
         f"{splits.min_samples} samples and {splits.min_positives} of either class in each block",
-        "too few days to tell a model from luck: no conclusion holds",
+        "there are too few days to tell a model from luck, so no conclusion holds",
     )
 
 
 def drift_table(
     features: Mapping[str, npt.ArrayLike], names: Sequence[str]
 ) -> list[dict[str, Any]]:
-    """Per feature: mean shift and spread of validation and test, in train standard deviations.
+    """Per feature the mean shift and spread of validation and test, in train standard deviations.
 
-    `features` maps train, validation and test to raw rows [n, channels].
+    `features` maps train, validation and test to raw rows [n, channels]. Raises UserError for a
+    feature that is constant in training.
     """
     blocks = {name: np.asarray(rows, np.float64) for name, rows in features.items()}
     mean, std = blocks["train"].mean(axis=0), blocks["train"].std(axis=0)
@@ -87,7 +97,7 @@ def drift_table(
 
 
 def no_gross_drift(table: Sequence[dict[str, Any]]) -> Check:
-    """Price levels, changed units and dead columns; not the calm or wild years markets have."""
+    """Catches price levels, changed units and dead columns, and lets calm and wild years pass."""
     low, high = SPREAD_RATIO
     shifts = {
         row["feature"]: max(abs(row["validation_shift"]), abs(row["test_shift"])) for row in table
@@ -109,12 +119,12 @@ def no_gross_drift(table: Sequence[dict[str, Any]]) -> Check:
         not moved,
         found + (f"; moved: {', '.join(moved)}" if moved else ""),
         f"shift up to {LARGEST_SHIFT:g}, spread {low:g} to {high:g}",
-        "the test days lie outside what training saw: the forecasts there are extrapolation",
+        "the test days lie outside what training saw, so the forecasts there are extrapolation",
     )
 
 
 def predictions_vary(p: npt.ArrayLike) -> Check:
-    """The spread of the logits of `p` [n]: a model may have settled on the class prior."""
+    """The logits of `p` [n] vary from day to day; a constant means the class prior was learnt."""
     clipped = np.clip(np.asarray(p, float), 1e-12, 1 - 1e-12)
     spread = float(np.std(np.log(clipped / (1 - clipped))))
     return check(
@@ -122,17 +132,18 @@ def predictions_vary(p: npt.ArrayLike) -> Check:
         spread >= SMALLEST_LOGIT_SPREAD,
         f"standard deviation of the logits {spread:.3f}",
         f"at least {SMALLEST_LOGIT_SPREAD:g}",
-        "the network says one number every day: its loss measures the prior, not the model",
+        "the network predicts one number every day, so its loss measures the class prior",
     )
 
 
 def features_ignore_the_future(prices: pd.DataFrame, features: pd.DataFrame) -> Check:
-    """Rebuild features from prices cut off at some days: the last row must not change by a bit.
+    """Features rebuilt from prices cut off at a day are the same on that day, bit for bit.
 
-    `features` is the table that models read, `prices` what it was built from.
+    `features` is the table that models read, `prices` the table it was built from.
     """
     days = np.linspace(ROWS_DROPPED, len(prices) - 1, TRUNCATIONS).astype(int)
-    # Neighbours too, so that every weekday is met: a week looked at early shows before its Friday.
+    # The last seven days cover every weekday: a feature that sees the whole week before it has
+    # ended differs on every day but Friday.
     days = np.unique(np.concatenate([days, np.arange(len(prices) - 7, len(prices))]))
     changed: dict[str, str] = {}
     for day in days:
@@ -146,15 +157,74 @@ def features_ignore_the_future(prices: pd.DataFrame, features: pd.DataFrame) -> 
         ", ".join(f"{name} (first on {day})" for name, day in changed.items())
         or f"no feature changes on {len(days)} days when all later prices are removed",
         "the same features, bit for bit",
-        "the features leak the future: every score is too good",
+        "the features leak the future, so every score is too good",
+    )
+
+
+def windows_ignore_the_future(study: Study, prices: pd.DataFrame) -> Check:
+    """What a model is given for a day equals what prices cut off at that day give, bit for bit.
+
+    The whole window is compared, after loading, joining and normalising, for a sample of days of
+    every block. A shift of the loaded features, or a window that ends a day late, shows here and
+    not in the feature file.
+    """
+    every = np.concatenate(list(study.samples.values()))
+    days = every[np.linspace(0, len(every) - 1, TRUNCATIONS).astype(int)]
+    length = study.dataset.context_length
+    wrong: dict[str, list[str]] = {}
+    for day in days:
+        today = pd.Timestamp(study.dates[day])
+        known = build_features(prices.loc[:today]).iloc[-length:].to_numpy(np.float32, copy=True)
+        expected = study.normaliser(torch.from_numpy(known))
+        given = study.dataset.batch(torch.tensor([day]))[0][0].cpu()
+        differs = (given != expected).any(dim=0).numpy()
+        if differs.any():
+            wrong[str(today.date())] = list(np.array(study.feature_names)[differs])
+    first = next(iter(wrong), "")
+    return check(
+        "models do not see the future",
+        not wrong,
+        f"{len(wrong)} of {len(days)} windows differ, first on {first} in {', '.join(wrong[first])}"
+        if wrong
+        else f"{len(days)} windows equal those built from prices that end on their day",
+        "the same window, bit for bit",
+        "models read days that have not happened yet, or other days than they are asked about",
+    )
+
+
+def chosen_on_validation(record: dict[str, Any]) -> Check:
+    """The kept epoch is the one with the lowest recorded validation log-loss."""
+    losses = [epoch["val_log_loss"] for epoch in record["epochs"]]
+    lowest = int(np.argmin(losses)) + 1
+    kept = record["best_epoch"]
+    return check(
+        "the kept epoch is validation's best",
+        kept == lowest and record["validation"]["log_loss"] == losses[lowest - 1],
+        f"epoch {kept} kept, epoch {lowest} has the lowest validation log-loss",
+        "one and the same",
+        "weights were chosen by something else than validation, perhaps by the test block",
+    )
+
+
+def trained_at_the_recipes_rate(record: dict[str, Any]) -> Check:
+    """The highest learning rate that the optimiser used is the one that config and budget ask."""
+    asked = record["config"]["optimiser"]["learning_rate"]
+    asked *= record["model"]["learning_rate_multiplier"]
+    used = record["peak_learning_rate"]
+    return check(
+        "the learning rate is the recipe's",
+        bool(np.isclose(used, asked, rtol=1e-9)),
+        f"peak learning rate {used:g}, the recipe asks for {asked:g}",
+        "the same",
+        "the budget's multiplier or the schedule was ignored, so sizes had other recipes",
     )
 
 
 def labels_from_raw_closes(close: npt.ArrayLike, labels: npt.ArrayLike, task: TaskConfig) -> Check:
-    """The labels models train on against the question asked anew, day by day, of raw closes.
+    """The labels that models train on equal those computed here, day by day, from raw closes.
 
-    `close` [rows] straight from the price file, `labels` [rows - horizon]. Written without the
-    library's own label function, so that a mistake in it shows too.
+    `close` [rows] comes from the price file, `labels` is [rows - horizon]. The library's own label
+    function is not used here, so a mistake in it shows too.
     """
     prices = [float(c) for c in np.asarray(close)]
     asked = [
@@ -177,41 +247,42 @@ def labels_from_raw_closes(close: npt.ArrayLike, labels: npt.ArrayLike, task: Ta
         passed,
         found,
         f"none: a close of the next {task.horizon} day(s) at least {100 * task.threshold:g} % up",
-        "the models answered another question: another horizon, or closes that were normalised",
+        "the models answered another question, of another horizon or of normalised closes",
     )
 
 
 def counted_parameters(budget: str, parameters: int) -> Check:
-    """The number of trained weights against the label that names the run."""
+    """The number of trained weights is close to the label that names the run."""
     label = budget_parameters(budget)
     return check(
         "parameters match the budget",
         abs(parameters - label) <= BUDGET_TOLERANCE * label,
         f"{parameters:,} counted",
         f"{budget} within {100 * BUDGET_TOLERANCE:g} %",
-        "the label is wrong: a ladder of such labels is not a ladder of sizes",
+        "the label is wrong, and a ladder of wrong labels is not a ladder of sizes",
     )
 
 
 def train_evaluate_parity(
     recorded: float, y: npt.ArrayLike, p: npt.ArrayLike, precision: str
 ) -> Check:
-    """Validation log-loss as training recorded it, and as evaluation finds it on the same rows."""
+    """Evaluation finds the validation log-loss that training recorded for the same rows."""
     found = log_loss(y, p)
     return check(
         "training and evaluation agree",
         abs(found - recorded) <= PARITY[precision],
         f"validation log-loss {found:.6f}, in training {recorded:.6f}",
         f"a difference up to {PARITY[precision]:g} nats ({precision})",
-        "the two commands do not run the same model: a second sigmoid, other rows or weights",
+        "training and evaluation differ in the model, its weights or the rows they read",
     )
 
 
 def shuffled_labels_teach_nothing(skills: Sequence[float]) -> Check:
-    """Validation skill of networks trained on permuted labels, one for each permutation.
+    """Networks trained on permuted labels have no validation skill; one skill per permutation.
 
-    The interval is over permutations: a network fitted to noise leans on volatility one way or
-    the other, so a single one may well have skill by luck, on however many days it is judged.
+    The interval is over permutations. A network fitted to noise leans on volatility in one
+    direction or the other, so a single one may have skill by luck however many days judge it.
+    Raises UserError for fewer than three permutations.
     """
     from scipy.stats import t
 
@@ -226,7 +297,7 @@ def shuffled_labels_teach_nothing(skills: Sequence[float]) -> Check:
         f"mean skill {100 * mean:.2f} %, 95 % interval {100 * (mean - half):.2f} to "
         f"{100 * (mean + half):.2f} over {len(values)} permutations",
         "an interval that is not wholly above 0",
-        "the pipeline has skill without labels to learn from: the answer leaks in somewhere",
+        "the pipeline has skill without labels to learn from, so the answer leaks in somewhere",
     )
 
 
@@ -235,7 +306,7 @@ def study_checks(
 ) -> list[Check]:
     """The checks of data and labels, which all models of an experiment share.
 
-    `study` with all three blocks; `prices` and `features` as loaded from the config's files.
+    `study` holds all three blocks; `prices` and `features` are loaded from the config's files.
     """
     raw = {block: study.raw_features[days] for block, days in study.samples.items()}
     close = prices.loc[features.index[0] :, "close"]
@@ -244,6 +315,7 @@ def study_checks(
         enough_samples({block: study.labels(block) for block in study.samples}, config.splits),
         no_gross_drift(drift_table(raw, study.feature_names)),
         features_ignore_the_future(prices, features),
+        windows_ignore_the_future(study, prices),
         labels_from_raw_closes(
             close.loc[:until].to_numpy(), study.dataset.labels.cpu().numpy(), config.task
         ),
@@ -256,9 +328,14 @@ def model_checks(
     test_probabilities: npt.ArrayLike,
     precision: str,
 ) -> list[Check]:
-    """One trained model: `record` of its run, `validation` as (y, p) of the best weights."""
+    """The checks of one trained model.
+
+    `record` is its run record, `validation` is (y, p) of the best weights on validation.
+    """
     return [
         counted_parameters(record["budget"], record["parameters"]),
+        chosen_on_validation(record),
+        trained_at_the_recipes_rate(record),
         train_evaluate_parity(record["validation"]["log_loss"], *validation, precision),
         predictions_vary(test_probabilities),
     ]

@@ -1,6 +1,8 @@
-"""The test days of a study as a ladder of sizes, or a refusal to compare what cannot be."""
+"""A study's predictions as a ladder of sizes; models that cannot be compared are refused."""
 
 from collections.abc import Sequence
+from datetime import date
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -14,10 +16,13 @@ Array = npt.NDArray[np.float64]
 
 NETWORK_COLUMNS = ("budget", "parameters", "seed", "date", "split", "y", "p")
 BASELINE_COLUMNS = ("model", "date", "split", "y", "p")
+# Two runs whose probabilities differ by less on every day are one run. Another device changes the
+# probabilities of the same weights by 1e-6, another seed by 1e-2.
+SAME_FORECAST = 1e-5
 
 
 class Ladder(NamedTuple):
-    """What the law reads of a study. Sizes stand smallest first; losses are per test day."""
+    """What the law needs of a study. Sizes stand smallest first; losses are per test day."""
 
     budgets: list[str]
     parameters: Array
@@ -25,7 +30,7 @@ class Ladder(NamedTuple):
     losses: list[Array]
     """For each size [seeds, days], nats."""
     validation: list[float]
-    """Mean validation log-loss of each size: what the best network is chosen by."""
+    """Mean validation log-loss of each size, by which the best network is chosen."""
     dates: pd.DatetimeIndex
     y: npt.NDArray[np.int64]
     base_rate: float
@@ -34,51 +39,85 @@ class Ladder(NamedTuple):
     """For each baseline the log-loss of each day, [days]."""
 
 
-def read_ladder(networks: pd.DataFrame, baselines: pd.DataFrame) -> Ladder:
-    """Arrange prediction rows as a ladder; a study whose models cannot be compared is refused.
+class _Run(NamedTuple):
+    """One trained network: its size, its seed, its prediction rows."""
 
-    `networks` has NETWORK_COLUMNS (and perhaps `weights`, of which "best" counts: chosen on
-    validation), `baselines` BASELINE_COLUMNS; its model `base_rate` always says the training base
-    rate. Raises UserError for missing columns, impossible values, days or labels that differ
-    between models, a (size, seed) that stands twice, a single size.
+    budget: str
+    seed: int
+    rows: pd.DataFrame
+
+    @property
+    def name(self) -> str:
+        return f"{self.budget} seed {self.seed}"
+
+
+def read_files(
+    predictions: Sequence[Path], baselines: Path, test_block: tuple[date, date]
+) -> Ladder:
+    """Read the prediction files of a study as a ladder.
+
+    `test_block` is the first and last day of the config's test block. Raises UserError as
+    `read_ladder` does, and for a file named twice, a file that is not parquet, and test rows
+    outside the block.
+    """
+    twice = {str(path) for path in predictions if predictions.count(path) > 1}
+    if twice:
+        raise UserError(f"--predictions names {', '.join(sorted(twice))} twice; give each run once")
+    networks = pd.concat([_read_parquet(path) for path in predictions], ignore_index=True)
+    ladder = read_ladder(networks, _read_parquet(baselines))
+    (first, last), begin, end = test_block, ladder.dates[0].date(), ladder.dates[-1].date()
+    if begin < first or end > last:
+        raise UserError(
+            f"test rows run from {begin} to {end}, the config's test block from {first} to {last}; "
+            "evaluate again with this config"
+        )
+    return ladder
+
+
+def _read_parquet(path: Path) -> pd.DataFrame:
+    import pyarrow
+
+    try:
+        return pd.read_parquet(path)
+    except pyarrow.ArrowInvalid:
+        raise UserError(
+            f"{path}: not a parquet file; write it again with python -m scaling.evaluate"
+        ) from None
+
+
+def read_ladder(networks: pd.DataFrame, baselines: pd.DataFrame) -> Ladder:
+    """Arrange prediction rows as a ladder.
+
+    `networks` has NETWORK_COLUMNS. If it also has `weights`, only the rows "best" count, the
+    weights chosen on validation. `baselines` has BASELINE_COLUMNS, and its model `base_rate`
+    always predicts the training base rate. Raises UserError for missing columns, impossible
+    values, days or labels that differ between models, a size and seed given twice, two runs with
+    the same predictions, a single size.
     """
     if "weights" in networks:
         networks = networks[networks["weights"] == "best"]
     _check_rows(networks, NETWORK_COLUMNS, "predictions")
     _check_rows(baselines, BASELINE_COLUMNS, "baselines")
     runs = [
-        (str(rows["budget"].iloc[0]), int(rows["seed"].iloc[0]), rows)
+        _Run(str(rows["budget"].iloc[0]), int(rows["seed"].iloc[0]), rows)
         for _, rows in networks.groupby(["budget", "seed"], sort=True)
     ]
-    named = [(f"{budget} seed {seed}", rows) for budget, seed, rows in runs]
+    named = [(run.name, run.rows) for run in runs]
     _, _, on_validation = _same_days(named, "validation")
     named += [(str(name), rows) for name, rows in baselines.groupby("model", sort=False)]
     dates, labels, losses = _same_days(named, "test")
+    _refuse_copies(runs)
     validation = [float(loss.mean()) for loss in on_validation]
-
-    sizes: dict[str, list[int]] = {}
-    counts: dict[str, int] = {}
-    for index, (budget, _, rows) in enumerate(runs):
-        found = {counts.get(budget, int(rows["parameters"].iloc[0])), *rows["parameters"].unique()}
-        if len(found) > 1:
-            raise UserError(
-                f"budget {budget} stands for {sorted(int(n) for n in found)} parameters; one size "
-                "is one architecture: train its seeds again with one configs/model file"
-            )
-        counts[budget] = int(found.pop())
-        sizes.setdefault(budget, []).append(index)
-    budgets = sorted(sizes, key=lambda budget: counts[budget])
-    if len(set(counts.values())) != len(budgets) or len(budgets) < 2:
-        raise UserError(
-            f"found the sizes {', '.join(f'{b} ({counts[b]:,})' for b in budgets)}; a law needs "
-            "two or more different sizes: evaluate another budget, then fit again"
-        )
+    parameters = _parameters(runs)
+    members = {
+        budget: [i for i, run in enumerate(runs) if run.budget == budget] for budget in parameters
+    }
     return Ladder(
-        budgets=budgets,
-        parameters=np.array([counts[budget] for budget in budgets], float),
-        seeds=[[runs[i][1] for i in sizes[budget]] for budget in budgets],
-        losses=[np.stack([losses[i] for i in sizes[budget]]) for budget in budgets],
-        validation=[float(np.mean([validation[i] for i in sizes[budget]])) for budget in budgets],
+        budgets=list(parameters),
+        parameters=np.array(list(parameters.values()), float),
+        seeds=[[runs[i].seed for i in own] for own in members.values()],
+        losses=[np.stack([losses[i] for i in own]) for own in members.values()],
+        validation=[float(np.mean([validation[i] for i in own])) for own in members.values()],
         dates=dates,
         y=labels,
         base_rate=_base_rate(baselines),
@@ -99,6 +138,26 @@ def _check_rows(frame: pd.DataFrame, columns: Sequence[str], what: str) -> None:
         raise UserError(f"{what}: p outside [0, 1] or missing (logits?); run the evaluation again")
     if not frame["y"].isin((0, 1)).all():
         raise UserError(f"{what}: labels other than 0 and 1; run the evaluation again")
+
+
+def _parameters(runs: Sequence[_Run]) -> dict[str, int]:
+    """The counted parameters of each size, smallest first; at least two different sizes."""
+    counts: dict[str, int] = {}
+    for budget, _, rows in runs:
+        found = {counts.get(budget, int(rows["parameters"].iloc[0])), *rows["parameters"].unique()}
+        if len(found) > 1:
+            raise UserError(
+                f"budget {budget} stands for {sorted(int(n) for n in found)} parameters; one size "
+                "is one architecture: train its seeds again with one configs/model file"
+            )
+        counts[budget] = int(found.pop())
+    ordered = {budget: counts[budget] for budget in sorted(sorted(counts), key=counts.__getitem__)}
+    if len(set(counts.values())) != len(counts) or len(counts) < 2:
+        raise UserError(
+            f"found the sizes {', '.join(f'{b} ({n:,})' for b, n in ordered.items())}; a law needs "
+            "two or more different sizes: evaluate another budget, then fit again"
+        )
+    return ordered
 
 
 def _same_days(
@@ -136,12 +195,29 @@ def _same_days(
     return dates, labels, losses
 
 
+def _refuse_copies(runs: Sequence[_Run]) -> None:
+    """Replicates measure the spread between seeds, so two runs may not be one and the same."""
+    forecasts = [
+        run.rows[run.rows["split"] == "test"].sort_values("date")["p"].to_numpy() for run in runs
+    ]
+    for j, later in enumerate(runs):
+        for i, earlier in enumerate(runs[:j]):
+            apart = float(np.abs(forecasts[i] - forecasts[j]).max())
+            if apart < SAME_FORECAST:
+                raise UserError(
+                    f"{earlier.name} and {later.name} predict the same on every test day (the "
+                    f"largest difference is {apart:.1g}): one is a copy of the other, or was "
+                    "trained with its seed; delete the checkpoint of the wrong one, train it again "
+                    "with its own seed and evaluate it"
+                )
+
+
 def _base_rate(baselines: pd.DataFrame) -> float:
-    said = baselines.loc[baselines["model"] == "base_rate", "p"].unique()
-    if len(said) != 1 or not 0 < said[0] < 1:
+    predicted = baselines.loc[baselines["model"] == "base_rate", "p"].unique()
+    if len(predicted) != 1 or not 0 < predicted[0] < 1:
         raise UserError(
             f"baselines {', '.join(map(str, baselines['model'].unique()))}: needed is one named "
-            "base_rate that always says the training base rate; "
+            "base_rate that always predicts the training base rate; "
             "run python -m scaling.judge_baselines again"
         )
-    return float(said[0])
+    return float(predicted[0])

@@ -1,54 +1,69 @@
 """Watches the heat of the machine that trains, so that no run is lost to it."""
 
-import math
-import sys
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
 
 from scaling.config import ThermalConfig
-from scaling.machine.sensors import (
-    COMMAND_TIMEOUT,
-    LEVELS,
-    Level,
-    Reading,
-    Source,
-    attempt,
-    candidates,
-)
+from scaling.machine.heat import HeatLevel, HeatStatistics, SourceChoice, critical_celsius, say
+from scaling.machine.sensors import COMMAND_TIMEOUT, Level, Reading, Source, attempt, candidates
 
-HYSTERESIS = 3.0  # degrees Celsius
-CONFIRM_SECONDS = 1.0
-STUCK_SECONDS = 60.0
-ALLOWED_FAILURES = 3
+CONFIRM_SECONDS = 1.0  # from a critical reading to the one that confirms it
+LOOK_SECONDS = 0.2  # how often a paused training checks whether it was interrupted
 
 
-@dataclass
-class _Watched:
-    source: Source
-    failures: int = 0
-    celsius: float | None = None
-    since: float = 0.0
-    stuck: bool = False
+class Pause:
+    """Holds the training loop while the machine is too hot.
 
-    def follow(self, reading: Reading, now: float) -> None:
-        if reading.celsius is None or reading.celsius != self.celsius:
-            self.celsius, self.since = reading.celsius, now
-        self.stuck = now - self.since >= STUCK_SECONDS
+    One thread calls `begin` and `end`, the training loop calls `wait`. A pause lasts `longest`
+    seconds at most. After that there is no other one until the machine has cooled.
+    """
 
+    def __init__(self, longest: float) -> None:
+        self.seconds = 0.0  # how long the loop was held, all pauses together
+        self._longest = longest
+        self._over = threading.Event()
+        self._over.set()
+        self._spent = False
 
-def _say(text: str) -> None:
-    print(f"thermal: {text}", file=sys.stderr, flush=True)
+    @property
+    def wanted(self) -> bool:
+        """Whether the training loop is to wait."""
+        return not self._over.is_set()
+
+    def begin(self) -> None:
+        """Ask the training loop to wait, unless it has waited `longest` seconds for this heat."""
+        if not self._spent:
+            self._over.clear()
+
+    def end(self, cooled: bool) -> None:
+        """Let the training loop go on. Once it has `cooled`, there may be another pause."""
+        self._over.set()
+        if cooled:
+            self._spent = False
+
+    def wait(self, interrupted: Callable[[], object]) -> float:
+        """Return when the pause ends or `interrupted()` is true; the result is the seconds held."""
+        start = time.monotonic()
+        while (left := start + self._longest - time.monotonic()) > 0 and not interrupted():
+            # A signal handler only sets a flag, so the flag is checked every LOOK_SECONDS.
+            if self._over.wait(min(left, LOOK_SECONDS)):
+                break
+        else:
+            self._spent = True
+            self._over.set()
+        held = time.monotonic() - start
+        self.seconds += held
+        return held
 
 
 class ThermalGuard:
-    """Polls in one background thread; the training loop looks at `stop_reason`, a plain attribute.
+    """Reads the heat in a background thread. The training loop only looks at `stop_reason`.
 
-    `sources` None: those of `candidates(device)` that answer now. As a context manager it starts
-    and ends the thread; a test calls `poll_once` itself, with a clock of its own.
+    As a context manager the guard starts and ends its thread. Tests call `poll_once` instead, with
+    times of their own. If `sources` is None, those of `candidates(device)` that answer are used.
     """
 
     def __init__(
@@ -57,31 +72,22 @@ class ThermalGuard:
         self.config = config
         self.stop_reason: str | None = None
         self.latest: Reading | None = None
-        self.level: Level = "unknown"
-        tried = candidates(device) if sources is None else sources
-        if sources is None:
-            sources = [source for source in tried if attempt(source)[0] is not None]
-        self._watched = [_Watched(source) for source in sources]
-        if not sources:
-            names = ", ".join(source.name for source in tried) or "none known for this platform"
-            _say(f"no sensor found (tried: {names}); training goes on without a thermal guard")
-        self._known = 0  # index of the last level that was known: what hysteresis starts from
-        self._unconfirmed = False
-        self._critical = config.critical
-        self._last_poll: float | None = None
-        self._seconds: dict[str, float] = dict.fromkeys(("unknown", *LEVELS), 0.0)
-        self._count, self._sum, self._min, self._max = 0, 0.0, math.inf, -math.inf
-        self._used: list[str] = []
-        self._stuck: list[str] = []
-        self._paused = 0.0
-        self._cool = threading.Event()
-        self._cool.set()
-        self._pause_spent = False
+        self.pause = Pause(config.max_pause_seconds)
+        self._sources = SourceChoice(
+            answering_sources(device) if sources is None else sources, config
+        )
+        self._heat = HeatLevel(config)
+        self._statistics = HeatStatistics()
         self._end = threading.Event()
         self._thread = threading.Thread(target=self._poll, name="thermal", daemon=True)
 
+    @property
+    def level(self) -> Level:
+        """The level that the readings have reached."""
+        return self._heat.level
+
     def __enter__(self) -> "ThermalGuard":
-        if self._watched:
+        if self._sources:
             self._thread.start()
         return self
 
@@ -92,144 +98,77 @@ class ThermalGuard:
         trace: TracebackType | None,
     ) -> None:
         self._end.set()
-        self._cool.set()
+        self.pause.end(cooled=False)
         if self._thread.is_alive():
             self._thread.join(COMMAND_TIMEOUT + 2 * CONFIRM_SECONDS)
 
     def _poll(self) -> None:
-        while not self._end.is_set() and self._watched:
+        while self._sources and not self._end.is_set():
             self._end.wait(self.poll_once(time.monotonic()))
 
     def poll_once(self, now: float) -> float:
         """Read at clock time `now` (seconds) and act on it; returns seconds until the next poll."""
-        if self._last_poll is not None:
-            self._seconds[self.level] += now - self._last_poll
-        self._last_poll = now
-        reading, trusted = self._read(now)
-        self.latest = reading
-        hot = False
-        if reading is None:
-            level: Level = "unknown"
-        else:
-            self._remember(reading)
-            index = self._index(reading, margin=0.0)
-            hot = LEVELS[index] == "critical"
-            if reading.celsius is not None:
-                index = max(index, min(self._known, self._index(reading, margin=HYSTERESIS)))
-            if hot and not self._unconfirmed and self.level != "critical":
-                index = LEVELS.index("warning")
-            level = LEVELS[index] if trusted or hot else "unknown"
-            if level != "unknown":
-                self._known = index
-        confirmed = hot and self._unconfirmed
-        self._unconfirmed = hot or (reading is None and self._unconfirmed)
-        self._change(level, reading, confirmed)
-        return self.config.poll_seconds if confirmed or not self._unconfirmed else CONFIRM_SECONDS
+        before = self.level
+        self._statistics.spend(before, now)
+        self.latest, trusted = self._sources.read(now)
+        if self.latest is not None:
+            self._statistics.add(self.latest)
+        self._heat.follow(self.latest, trusted)
+        if self.level != before:
+            name = "level unknown" if self.level == "unknown" else self.level
+            say(f"{name}: {self.latest or 'no reading'}")
+        self._act()
+        awaits_confirmation = self._heat.suspected and not self._heat.confirmed
+        return CONFIRM_SECONDS if awaits_confirmation else self.config.poll_seconds
 
-    def _read(self, now: float) -> tuple[Reading | None, bool]:
-        """The best source's reading and whether it can be trusted, for a stuck one cannot.
-
-        Stuck sources are read on: one that is critical still stops the run, and one that moves
-        again gets its place back.
-        """
-        stuck: list[Reading] = []
-        for watched in list(self._watched):
-            name = watched.source.name
-            reading, problem = attempt(watched.source)
-            if reading is None:
-                watched.failures += 1
-                if watched.failures == ALLOWED_FAILURES:
-                    self._watched.remove(watched)
-                    left = ", ".join(w.source.name for w in self._watched)
-                    _say(
-                        f"{name} dropped after {ALLOWED_FAILURES} failures in a row ({problem}); "
-                        + (f"left: {left}" if left else "none left, training goes on unguarded")
-                    )
-                continue
-            watched.failures = 0
-            watched.follow(reading, now)
-            if not watched.stuck:
-                hot = [r for r in stuck if LEVELS[self._index(r, margin=0.0)] == "critical"]
-                return (hot[0], False) if hot else (reading, True)
-            if name not in self._stuck:
-                self._stuck.append(name)
-                _say(
-                    f"{name} has read {reading.celsius} °C for {STUCK_SECONDS:.0f} s under load: "
-                    "it may be stuck, trying the next source"
-                )
-            stuck.append(reading)
-        return (max(stuck, key=lambda r: r.celsius or 0.0), False) if stuck else (None, False)
-
-    def _index(self, reading: Reading, margin: float) -> int:
-        if reading.celsius is None:
-            return LEVELS.index(reading.pressure or "unknown")
-        self._critical = min(self.config.critical, reading.limit or math.inf)
-        starts = (self.config.acceptable, self.config.warning, self._critical)
-        reached = (i for i, t in enumerate(starts, 1) if reading.celsius >= t - margin)
-        return max(reached, default=0)
-
-    def _remember(self, reading: Reading) -> None:
-        if reading.source not in self._used:
-            self._used.append(reading.source)
-        if reading.celsius is not None:
-            self._count += 1
-            self._sum += reading.celsius
-            self._min = min(self._min, reading.celsius)
-            self._max = max(self._max, reading.celsius)
-
-    def _change(self, level: Level, reading: Reading | None, confirmed: bool) -> None:
-        """Say a new level, hold or release the training loop, stop it where that is confirmed."""
-        if level != self.level:
-            shown = reading or "no reading"
-            _say(f"{level}: {shown}" if level in LEVELS else f"level unknown: {shown}")
-        self.level = level
-        if confirmed and not self.config.log_only and self.stop_reason is None:
-            allowed = f", critical is {self._critical:g} °C" if reading and reading.celsius else ""
-            self.stop_reason = f"critical heat: {reading}{allowed}"
-            _say(f"{self.stop_reason}; stopping")
-        if level in ("normal", "acceptable"):
-            self._pause_spent = False
-            self._cool.set()
+    def _act(self) -> None:
+        """Stop the run if critical heat is confirmed; begin or end a pause."""
+        config = self.config
+        if self._heat.confirmed and not config.log_only and self.stop_reason is None:
+            self._stop()
+        if self.level in ("normal", "acceptable"):
+            self.pause.end(cooled=True)
         elif self.stop_reason is not None:
-            self._cool.set()
-        elif level in ("warning", "critical"):
-            pauses = self.config.pause_on_warning and not self.config.log_only
-            if pauses and not self._pause_spent:
-                self._cool.clear()
+            self.pause.end(cooled=False)  # so that a waiting training loop can stop
+        elif self.level != "unknown" and config.pause_on_warning and not config.log_only:
+            self.pause.begin()
+
+    def _stop(self) -> None:
+        threshold = ""
+        if self.latest is not None and self.latest.celsius is not None:
+            threshold = f", critical is {critical_celsius(self.latest, self.config):g} °C"
+        self.stop_reason = f"critical heat: {self.latest}{threshold}"
+        say(f"{self.stop_reason}; stopping")
 
     def wait_if_hot(self, interrupted: Callable[[], object] = lambda: False) -> float:
-        """Hold the training loop while it is too hot, if the config asks; returns seconds held.
+        """Hold the training loop while it is too hot, if the config asks for it.
 
-        At most `max_pause_seconds`, once until it has cooled; `interrupted` true ends it early.
+        Returns the seconds held, `max_pause_seconds` at most. When `interrupted()` is true the
+        wait ends early.
         """
-        if self._cool.is_set():
+        if not self.pause.wanted:
             return 0.0
-        _say(f"pausing, {self.config.max_pause_seconds:g} s at most, until it has cooled")
-        start = time.monotonic()
-        end = start + self.config.max_pause_seconds
-        while not interrupted() and (left := end - time.monotonic()) > 0:
-            if self._cool.wait(min(left, 0.2)):  # a signal handler only sets a flag: look at it
-                break
-        else:
-            self._pause_spent = True
-            self._cool.set()
-        held = time.monotonic() - start
-        self._paused += held
-        _say(f"going on after a pause of {held:.0f} s, level {self.level}")
+        say(f"pausing, {self.config.max_pause_seconds:g} s at most, until it has cooled")
+        held = self.pause.wait(interrupted)
+        say(f"going on after a pause of {held:.0f} s, level {self.level}")
         return held
 
     def summary(self) -> dict[str, Any]:
-        """For the run record: degrees Celsius (None where no sensor tells any) and seconds."""
-        known = self._count > 0
+        """What the run record keeps: degrees Celsius, seconds, and the reason of a stop."""
         return {
-            "source": self._used[-1] if self._used else None,
-            "sources": list(self._used),
-            "stuck": list(self._stuck),
-            "min_celsius": self._min if known else None,
-            "mean_celsius": self._sum / self._count if known else None,
-            "max_celsius": self._max if known else None,
-            "seconds": dict(self._seconds),
-            "seconds_paused": self._paused,
+            **self._statistics.summary(),
+            "stuck": list(self._sources.stuck),
+            "seconds_paused": self.pause.seconds,
             "log_only": self.config.log_only,
             "stop_reason": self.stop_reason,
         }
+
+
+def answering_sources(device: str) -> list[Source]:
+    """The sources for `device` that answer now; if there are none, one line says so."""
+    tried = candidates(device)
+    answering = [source for source in tried if attempt(source)[0] is not None]
+    if not answering:
+        names = ", ".join(source.name for source in tried) or "none known for this platform"
+        say(f"no sensor found (tried: {names}); training goes on without a thermal guard")
+    return answering

@@ -1,10 +1,14 @@
 """One training on several processes: `torchrun --nproc-per-node 2 -m -- scaling.train …`.
 
-Each process computes a share of every optimiser batch; the gradients are averaged, so the batch,
-and with it the losses, stay those of one process. Only process 0 writes, logs and tracks.
-Where weights, gradients and optimiser state would fill half of a device, or with `--shard`, each
-process keeps only a share of them (FSDP2); what is saved is gathered, so that files are the same
-with and without.
+Each process computes a share of every optimiser batch, and the gradients are averaged. So the
+batch and the losses are those of a training on one process. Only the first process writes, logs
+and tracks.
+
+If weights, gradients and optimiser state would fill half of a device, or with `--shard`, each
+process keeps only a share of them (FSDP2). They are gathered before they are saved, so the files do
+not depend on the number of processes.
+
+Trainings that have nothing to do with each other each claim a GPU of their own (`claimed_device`).
 """
 
 import math
@@ -12,11 +16,11 @@ import os
 import socket
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -32,18 +36,28 @@ from scaling.errors import UserError
 from scaling.machine.device import free_memory
 
 T = TypeVar("T")
-TIMEOUT = timedelta(minutes=30)  # of a collective; the first waits for every process's imports
-
-STATE_BYTES = 16  # a parameter: fp32 weight, gradient and Adam's two moments
+# How long one exchange may take. The first one waits until every process has imported everything.
+TIMEOUT = timedelta(minutes=30)
+# For each parameter in fp32: weight, gradient and AdamW's two moments (Rajbhandari et al. 2020,
+# ZeRO, section 3.1).
+STATE_BYTES = 16
 GIB = 2**30
+
+
+class Piece(NamedTuple):
+    """A micro-batch: its days, the weight of its loss, and its first day's place in the batch."""
+
+    days: torch.Tensor
+    weight: int
+    first: int
 
 
 @dataclass(frozen=True)
 class Group:
-    """The processes of one training. A group of one does nothing at all.
+    """The processes of one training, as seen from the one with number `rank`.
 
-    `control` is a gloo group that carries flags beside NCCL's gradients: a flag on the GPU would
-    have to wait for it at each step.
+    A group of one process exchanges nothing. `control` is a gloo group for flags and small values:
+    sent through NCCL, they would have to wait for the GPU at each step.
     """
 
     rank: int = 0
@@ -53,27 +67,33 @@ class Group:
 
     @property
     def first(self) -> bool:
-        """True in the one process that writes."""
+        """Whether this is the first process, the only one that writes."""
         return self.rank == 0
 
-    def pieces(self, days: torch.Tensor, micro_batch: int) -> list[tuple[torch.Tensor, int]]:
-        """This process's part of an optimiser batch by micro-batches, and each one's loss weight.
+    def pieces(self, days: torch.Tensor, micro_batch: int) -> list[Piece]:
+        """This process's share of an optimiser batch, cut into micro-batches.
 
-        The parts are disjoint and complete; the weight undoes the averaging of gradients. Every
-        process has as many pieces, as FSDP exchanges weights in each: where days are too few,
-        the last ones compute a day that counts for nothing.
+        The shares are disjoint and complete, and a piece's weight undoes the averaging of gradients
+        over the processes. All processes get the same number of pieces, because FSDP exchanges
+        weights in each one. A process that has too few days computes the batch's first day again,
+        with weight 0.
         """
-        share = days[self.rank :: self.size]
-        pieces = [(piece, self.size) for piece in torch.split(share, micro_batch) if len(piece)]
-        rounds = math.ceil(len(days) / (self.size * micro_batch))
-        return pieces + [(days[:1], 0)] * (rounds - len(pieces))
+        first = sum(len(part) for part in torch.tensor_split(days, self.size)[: self.rank])
+        share = torch.tensor_split(days, self.size)[self.rank]
+        pieces = []
+        for piece in torch.split(share, micro_batch):
+            if len(piece):
+                pieces.append(Piece(piece, self.size, first))
+                first += len(piece)
+        rounds = math.ceil(math.ceil(len(days) / self.size) / micro_batch)
+        return pieces + [Piece(days[:1], 0, 0)] * (rounds - len(pieces))
 
     def wrap(self, model: torch.nn.Module, device: torch.device) -> torch.nn.Module:
-        """Move `model` to `device`; returns a callable that averages gradients over the group.
+        """Move `model` to `device`; the result averages its gradients over the group.
 
-        Its weights are `model`'s own. Sharded, no process ever has all of them on the device: each
-        layer of a `ModuleList` is gathered when it computes, what is outside them for the whole
-        pass.
+        The result shares its weights with `model`. In a sharded group no process has all weights on
+        its device at once: the layers of a `ModuleList` are gathered one by one as they compute.
+        All other weights are gathered for the whole pass.
         """
         if not self.sharded:
             model.to(device)
@@ -87,9 +107,9 @@ class Group:
         return model
 
     def accumulating(self, wrapped: torch.nn.Module, last: bool) -> AbstractContextManager[object]:
-        """Around each micro-batch: only the `last` of a step exchanges DDP's gradients.
+        """The context of one micro-batch: DDP exchanges gradients only in the `last` of a step.
 
-        FSDP exchanges at each: to wait for the last it would keep all gradients whole.
+        FSDP exchanges them in every one. To wait, it would have to keep whole gradients in memory.
         """
         if isinstance(wrapped, DistributedDataParallel) and not last:
             no_sync: AbstractContextManager[object] = wrapped.no_sync()
@@ -97,10 +117,11 @@ class Group:
         return nullcontext()
 
     def gathered(self, state: Any) -> Any:
-        """A state dict whose sharded tensors are whole, on the CPU of the first process.
+        """The state dict with its sharded tensors made whole, on the CPU of the first process.
 
-        All processes must call it at once; on the others such tensors come back empty. torch's own
-        `get_optimizer_state_dict` would take a step where none was taken yet.
+        All processes must call this together. In all but the first, the sharded tensors come back
+        empty. torch's own `get_optimizer_state_dict` is not used, because it would take an
+        optimiser step if none was taken yet.
         """
         if isinstance(state, dict):
             return {key: self.gathered(value) for key, value in state.items()}
@@ -116,7 +137,7 @@ class Group:
         weights: dict[str, torch.Tensor],
         optimiser_state: dict[str, Any],
     ) -> None:
-        """Put saved whole tensors back, each process keeping its own part of them."""
+        """Load a saved state of whole tensors; each process keeps its own part of them."""
         own = model.state_dict()
         model.load_state_dict({name: _placed(weights[name], own[name]) for name in weights})
         parameters = [p for group in optimiser.param_groups for p in group["params"]]
@@ -127,14 +148,18 @@ class Group:
         optimiser.load_state_dict({**optimiser_state, "state": moments})
 
     def mean(self, value: torch.Tensor) -> torch.Tensor:
-        """The mean over the processes, in each of them."""
+        """The mean of `value` over all processes, known to each of them."""
         if self.size > 1:
             dist.all_reduce(value)
             value = value / self.size
         return value
 
     def any(self, here: bool) -> bool:
-        """True in all processes where it is true in one, at the same step: else they would hang."""
+        """Whether `here` is true in at least one process.
+
+        All processes get the same answer at the same step, so they act together. If one of them
+        saved or stopped alone, the others would wait for it for ever.
+        """
         if self.size == 1:
             return here
         flag = torch.tensor(int(here))
@@ -142,20 +167,24 @@ class Group:
         return bool(flag.item())
 
     def agreed(self, reason: str | None) -> str | None:
-        """Any process's reason to stop, in all of them at the same step."""
+        """A reason to stop, in all processes at the same step, if at least one of them has one."""
         stop = self.any(reason is not None)
         return (reason or "another process of this training was stopped") if stop else None
 
     def as_first(self, values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-        """The first process's `values` in all: another's rounding must not decide differently."""
+        """The first process's `values`, in all processes.
+
+        Processes may round differently, and must not decide differently because of that.
+        """
         if self.size > 1:
             dist.broadcast(torch.from_numpy(values), src=0, group=self.control)
         return values
 
     def from_first(self, ask: Callable[[], T]) -> T:
-        """The first process's answer, or its `UserError`, in all: only it asks.
+        """Let the first process call `ask`; all processes return its answer, or raise its error.
 
-        What is on a shared disk looks older from another node for a while.
+        Only a `UserError` is passed on. Asking one process matters for files on a shared disk,
+        because other nodes may see an older state of it for a while.
         """
         answer: list[Any] = [None]
         if self.first:
@@ -171,7 +200,7 @@ class Group:
         return found
 
     def refuse_other_than_first(self, identity: dict[str, Any]) -> None:
-        """A `UserError` in all processes if one would compute something else than the first."""
+        """Raise a `UserError` in all processes if `identity` is not the same in all of them."""
         expected = self.from_first(lambda: identity)
         differing = sorted(key for key in identity if identity[key] != expected[key])
         if self.any(bool(differing)):
@@ -179,11 +208,11 @@ class Group:
                 f"a process of this training differs from the first in {', '.join(differing)}; "
                 "allowed: the same files, packages and kind of device on every node"
                 if differing
-                else "another process of this training differs from the first; its line says how"
+                else "another process of this training differs from the first; its message says how"
             )
 
     def wait(self) -> None:
-        """Until every process is here."""
+        """Wait until every process has come to this point."""
         if self.size > 1:
             dist.barrier(group=self.control)
 
@@ -192,38 +221,29 @@ ALONE = Group()
 
 
 def _placed(value: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
-    """This process's part of a whole tensor if `like` is sharded; a step count stays as it is."""
+    """This process's part of `value` if `like` is sharded. Adam's step counts are not sharded."""
     if not isinstance(like, DTensor) or value.shape != like.shape:
         return value
     return distribute_tensor(value, like.device_mesh, like.placements, src_data_rank=None)
 
 
-class NoTracker:
-    """What processes other than the first track: nothing."""
-
-    ids: dict[str, Any] = {}
-
-    def log(self, metrics: dict[str, float], step: int) -> None: ...
-
-    def artifact(self, path: str | Path) -> None: ...
-
-    def finish(self, status: str, reason: str, summary: dict[str, Any]) -> None: ...
-
-
 def launched() -> bool:
-    """True under torchrun with more than one process."""
+    """Whether torchrun started this process together with others."""
     return int(os.environ.get("WORLD_SIZE", "1")) > 1
 
 
 @contextmanager
 def joined(device: torch.device, sharded: bool = False) -> Iterator[Group]:
-    """The group that torchrun describes in the environment; alone without it."""
+    """The group of processes that torchrun started, or a group of one without torchrun.
+
+    Raises `UserError` if one process alone is asked to shard.
+    """
     if device.type == "cuda":
         torch.cuda.set_device(device)
     if not launched():
         if sharded:
             raise UserError(
-                "--shard: one process has nobody to share with; allowed: two and more; type "
+                "--shard: one process has nobody to share with; allowed: two or more; type "
                 "torchrun --nproc-per-node 2 -m -- scaling.train --shard ..., or leave --shard out"
             )
         yield ALONE
@@ -237,12 +257,12 @@ def joined(device: torch.device, sharded: bool = False) -> Iterator[Group]:
 
 
 def too_large(parameters: int, free: int) -> bool:
-    """True if a model's state would take more than half of `free` bytes; activations need more."""
+    """Whether a model's state takes more than half of `free` bytes. Activations need the rest."""
     return STATE_BYTES * parameters > free / 2
 
 
 def free_port() -> int:
-    """One that nobody listens on now."""
+    """A TCP port of this machine that no program listens on now."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         port: int = listener.getsockname()[1]
@@ -252,7 +272,7 @@ def free_port() -> int:
 def shared_if_large(
     group: Group, device: torch.device, parameters: int, say: Callable[[str], None]
 ) -> Group:
-    """`group`, its processes sharing one model if its state would take half of a device's memory.
+    """`group`, sharded if the model's state would take more than half of a device's memory.
 
     On a CPU the processes of a node divide its memory.
     """
@@ -277,35 +297,37 @@ def claimed_device(
     say: Callable[[str], None],
     directory: Path | None = None,
 ) -> Iterator[torch.device]:
-    """A CUDA device that no other training on this machine has; under torchrun the local rank's.
+    """One of the `count` visible GPUs, which no other training on this machine uses meanwhile.
 
-    Snakemake counts GPUs and assigns none. `count` devices are visible; when all are taken this
-    waits for the first to be free. A lock dies with its process. On a CPU nothing is claimed.
+    This is needed because Snakemake counts GPUs but does not assign them. A single visible GPU is
+    taken without a claim, because that is how schedulers assign one. torchrun assigns GPUs by local
+    rank. A device that is not CUDA is returned as it is.
     """
     if device.type != "cuda":
         yield device
-        return
-    if launched():
+    elif launched():
         yield torch.device("cuda", int(os.environ["LOCAL_RANK"]))
-        return
-    if count == 1:  # as a scheduler hands it out
+    elif count == 1:
         yield torch.device("cuda", 0)
-        return
-    folder = directory or Path(tempfile.gettempdir()) / "scaling-devices"
+    else:
+        folder = directory or Path(tempfile.gettempdir()) / "scaling-devices"
+        index, lock = _lock_one(count, say, folder)
+        try:
+            yield torch.device("cuda", index)
+        finally:
+            lock.release()
+
+
+def _lock_one(count: int, say: Callable[[str], None], folder: Path) -> tuple[int, FileLock]:
+    """Lock a GPU that is free, or wait until one is. A lock ends with its process."""
     folder.mkdir(mode=0o1777, parents=True, exist_ok=True)
-    said = False
+    locks = [FileLock(folder / f"cuda-{index}.lock", mode=0o666) for index in range(count)]
+    seconds = 0
     while True:
-        for index in range(count):
-            lock = FileLock(folder / f"cuda-{index}.lock", mode=0o666)
-            try:
-                lock.acquire(timeout=0 if not said else 1)
-            except Timeout:
-                continue
-            try:
-                yield torch.device("cuda", index)
-            finally:
-                lock.release()
-            return
-        if not said:
+        for index, lock in enumerate(locks):
+            with suppress(Timeout):
+                lock.acquire(timeout=seconds)
+                return index, lock
+        if not seconds:
             say(f"all {count} GPUs are taken by other trainings: waiting for one ({folder})")
-            said = True
+            seconds = 1

@@ -1,4 +1,4 @@
-"""What a machine tells of its heat: sensors and commands of Linux, macOS and NVIDIA."""
+"""Where the heat of this machine is read: sensors and commands of Linux, macOS and NVIDIA."""
 
 import contextlib
 import functools
@@ -18,11 +18,11 @@ Level = Literal["unknown", "normal", "acceptable", "warning", "critical"]
 LEVELS: tuple[Level, ...] = ("normal", "acceptable", "warning", "critical")
 
 COMMAND_TIMEOUT = 5.0  # seconds; a healthy powermetrics or macmon answers in half a second
-KILL_SECONDS = 1.0  # what a killed command may still take to go
+KILL_SECONDS = 1.0  # how long to wait for a killed command to end
 GPU_MARGIN = 2.0  # degrees Celsius below the temperature at which a GPU slows itself down
 
-# Apple's OSThermalNotification.h, macOS branch: the names powermetrics prints, and in this order
-# the numbers 0 to 4 that notifyutil prints.
+# The keys are the names that powermetrics prints. Their order gives the numbers 0 to 4 that
+# notifyutil prints. Source: the macOS branch of Apple's OSThermalNotification.h.
 PRESSURES: dict[str, Level] = {
     "Nominal": "normal",
     "Moderate": "acceptable",
@@ -31,16 +31,17 @@ PRESSURES: dict[str, Level] = {
     "Sleeping": "critical",
 }
 PRESSURE_KEY = "com.apple.system.thermalpressurelevel"
-# psutil's names of processor sensors. acpitz is the case or a constant, nvme is a disk.
+# What psutil calls the sensors of processors. Other names are left out on purpose: acpitz is the
+# case or a constant, nvme is a disk.
 CPU_CHIPS = ("coretemp", "k10temp", "zenpower", "cpu_thermal")
 
 
 @dataclass(frozen=True)
 class Reading:
-    """A temperature (`celsius`) or, where the machine tells no more, a pressure level.
+    """A temperature (`celsius`), or a `pressure` level if the source gives no temperature.
 
-    `limit`: the device's own critical temperature, which caps the configured one.
-    `time`: Unix time, in seconds.
+    `limit` is the device's own critical temperature in degrees Celsius. It lowers the configured
+    one. `time` is Unix time in seconds.
     """
 
     source: str
@@ -56,19 +57,19 @@ class Reading:
 
 @dataclass(frozen=True)
 class Source:
-    """`read` gives a reading, or None where the sensor does not answer. None is never normal."""
+    """A named sensor. `read` returns None, which never counts as normal, if it does not answer."""
 
     name: str
     read: Callable[[], Reading | None]
 
 
 def plausible(celsius: float) -> bool:
-    """A processor at work: finite, above 10 and at most 130 degrees Celsius."""
+    """Whether a processor at work can have this temperature: above 10, at most 130 °C."""
     return math.isfinite(celsius) and 10 < celsius <= 130
 
 
 def attempt(source: Source) -> tuple[Reading | None, str]:
-    """One reading, or None and the reason; a broken source must not stop a training."""
+    """One reading and "", or None and the reason. A broken source must not stop a training."""
     try:
         reading = source.read()
         if reading is None:
@@ -77,7 +78,7 @@ def attempt(source: Source) -> tuple[Reading | None, str]:
             return None, f"impossible reading {reading.celsius} °C"
         if reading.celsius is None and reading.pressure not in LEVELS:
             return None, f"neither temperature nor pressure level: {reading.pressure}"
-    except Exception as error:  # drivers and libraries raise what they like
+    except Exception as error:  # a driver or a library may raise any type
         return None, f"{type(error).__name__}: {error}"
     return reading, ""
 
@@ -88,7 +89,7 @@ def _hottest(source: str, temperatures: Iterable[float]) -> Reading | None:
 
 
 def _run(*command: str) -> str | None:
-    """A command's output; None if it is missing, fails or hangs. It can ask nobody anything."""
+    """The output of a command that gets no input; None if it is missing, fails or hangs."""
     try:
         process = subprocess.Popen(
             command,
@@ -97,14 +98,15 @@ def _run(*command: str) -> str | None:
             stderr=subprocess.DEVNULL,
             text=True,
             errors="replace",
-            start_new_session=True,  # no terminal to ask for a password at; Ctrl-C is not for it
+            # sudo finds no terminal to ask for a password, and Ctrl-C does not reach the command.
+            start_new_session=True,
         )
     except OSError:
         return None
     try:
         output, _ = process.communicate(timeout=COMMAND_TIMEOUT)
     except subprocess.TimeoutExpired:
-        # What sudo started belongs to root and may refuse to die: then it is left, not waited for.
+        # A command that sudo started belongs to root, and we may not be allowed to kill it.
         with contextlib.suppress(OSError):
             os.killpg(process.pid, signal.SIGKILL)
         with contextlib.suppress(subprocess.TimeoutExpired):
@@ -116,29 +118,30 @@ def _run(*command: str) -> str | None:
 
 
 def parse_powermetrics_temperature(text: str) -> Reading | None:
-    """`powermetrics --samplers smc` on an Intel Mac; on Apple Silicon it has no such line."""
+    """Read `powermetrics --samplers smc` of an Intel Mac. Apple Silicon prints no such line."""
     found = re.findall(r"^[CG]PU die temperature: ([\d.]+) C", text, re.MULTILINE)
     return _hottest("powermetrics smc", map(float, found))
 
 
 def parse_powermetrics_pressure(text: str) -> Reading | None:
-    """`powermetrics --samplers thermal`."""
+    """Read `powermetrics --samplers thermal`."""
     found = re.search(r"^Current pressure level: (\w+)", text, re.MULTILINE)
     level = PRESSURES.get(found[1]) if found else None
     return Reading("powermetrics thermal", pressure=level) if level else None
 
 
 def parse_macmon(text: str) -> Reading | None:
-    """The first line of `macmon pipe`; it writes 0.0 for a sensor that it does not have."""
+    """Read the first line of `macmon pipe`, where 0.0 stands for a sensor that is not there."""
     temperatures = json.loads(text.splitlines()[0])["temp"]
     found = (float(temperatures[key]) for key in ("cpu_temp_avg", "gpu_temp_avg"))
     return _hottest("macmon", found)
 
 
 def parse_notifyutil(text: str) -> Reading | None:
-    """`notifyutil -g com.apple.system.thermalpressurelevel`: the key, then 0 to 4.
+    """Read `notifyutil -g com.apple.system.thermalpressurelevel`: the key, then a digit 0 to 4.
 
-    It answers 0 for a key that nobody publishes, too; macOS on Apple Silicon does publish it.
+    notifyutil also answers 0 for a key that nobody publishes. This key is published by macOS on
+    Apple Silicon.
     """
     found = re.fullmatch(re.escape(PRESSURE_KEY) + r" ([0-4])", text.strip())
     level = list(PRESSURES.values())[int(found[1])] if found else None
@@ -156,7 +159,7 @@ def _command_source(
 
 
 def read_psutil() -> Reading | None:
-    """The hottest processor sensor that Linux shows."""
+    """The hottest of the processor sensors that Linux shows."""
     import psutil
 
     sensors = psutil.sensors_temperatures()
@@ -166,13 +169,15 @@ def read_psutil() -> Reading | None:
 
 @functools.cache
 def _gpus(nvml: Any) -> list[Any]:
-    """The GPU that CUDA computes on, found by its identity, for NVML counts in another order.
+    """NVML's handle of the GPU that CUDA computes on, found by its UUID.
 
-    All of them where that fails, on a MIG slice for example: the hottest then counts.
+    An index would not do, because NVML and CUDA count GPUs in different orders. If the UUID is not
+    known to NVML, on a MIG slice for example, the handles of all GPUs are returned.
     """
+    nvml.nvmlInit()  # fails without a driver, before torch costs its two seconds of import
+
     import torch
 
-    nvml.nvmlInit()
     if torch.cuda.is_available():
         with contextlib.suppress(nvml.NVMLError):
             identity = f"GPU-{torch.cuda.get_device_properties(torch.cuda.current_device()).uuid}"
@@ -181,45 +186,59 @@ def _gpus(nvml: Any) -> list[Any]:
 
 
 def _read_gpu(nvml: Any, gpu: Any) -> Reading:
-    """Temperature and the temperature below the GPU's own slowdown, which differs by model."""
     try:
         celsius = float(nvml.nvmlDeviceGetTemperatureV(gpu, nvml.NVML_TEMPERATURE_GPU))
-    except (nvml.NVMLError, AttributeError):  # an older driver, an older binding
+    except (nvml.NVMLError, AttributeError):  # an older driver or an older Python binding
         celsius = float(nvml.nvmlDeviceGetTemperature(gpu, nvml.NVML_TEMPERATURE_GPU))
-    limit = None
+    return Reading("NVML", celsius=celsius, limit=_gpu_limit(nvml, gpu, celsius))
+
+
+def _gpu_limit(nvml: Any, gpu: Any, celsius: float) -> float | None:
+    """`GPU_MARGIN` below the temperature at which this GPU slows itself down; None if not told.
+
+    A driver tells that temperature as a threshold, as the margin that is left, or as both. The
+    threshold is preferred.
+    """
+    slows_down: float | None = None
     with contextlib.suppress(nvml.NVMLError, AttributeError):
-        limit = celsius + nvml.nvmlDeviceGetMarginTemperature(gpu) - GPU_MARGIN
+        slows_down = celsius + float(nvml.nvmlDeviceGetMarginTemperature(gpu))
     with contextlib.suppress(nvml.NVMLError):
-        slowdown = nvml.NVML_TEMPERATURE_THRESHOLD_SLOWDOWN
-        limit = nvml.nvmlDeviceGetTemperatureThreshold(gpu, slowdown) - GPU_MARGIN
-    return Reading("NVML", celsius=celsius, limit=limit if limit and plausible(limit) else None)
+        threshold = nvml.NVML_TEMPERATURE_THRESHOLD_SLOWDOWN
+        slows_down = float(nvml.nvmlDeviceGetTemperatureThreshold(gpu, threshold))
+    if slows_down is None or not plausible(slows_down - GPU_MARGIN):
+        return None
+    return slows_down - GPU_MARGIN
 
 
 def read_nvidia() -> Reading | None:
-    """The GPU that trains."""
+    """The GPU that trains; the hottest of all if NVML cannot tell which one that is."""
     import pynvml
 
     found = [_read_gpu(pynvml, gpu) for gpu in _gpus(pynvml)]
     return max(found, key=lambda reading: reading.celsius or 0.0, default=None)
 
 
+def _powermetrics(sampler: str) -> tuple[str, ...]:
+    return ("sudo", "-n", "powermetrics", "--samplers", sampler, "-i", "200", "-n", "1")
+
+
+def _mac_sources() -> list[Source]:
+    temperature = _command_source(
+        "powermetrics smc", parse_powermetrics_temperature, _powermetrics("smc")
+    )
+    pressure = _command_source(
+        "powermetrics thermal", parse_powermetrics_pressure, _powermetrics("thermal")
+    )
+    macmon = _command_source("macmon", parse_macmon, ("macmon", "pipe", "-s", "1", "-i", "200"))
+    notifyutil = _command_source("notifyutil", parse_notifyutil, ("notifyutil", "-g", PRESSURE_KEY))
+    return [temperature] if platform.machine() == "x86_64" else [macmon, notifyutil, pressure]
+
+
 def candidates(device: str) -> list[Source]:
-    """What could tell the heat of `device` on this platform, best first."""
+    """The sources that this platform may have for the heat of `device`, best first."""
     sources = [Source("NVML", read_nvidia)] if device.startswith("cuda") else []
     if platform.system() == "Linux":
         sources.append(Source("psutil", read_psutil))
-    sample = ("-i", "200", "-n", "1")
-    powermetrics = ("sudo", "-n", "powermetrics", "--samplers")
-    if platform.system() == "Darwin" and platform.machine() == "x86_64":
-        command = (*powermetrics, "smc", *sample)
-        sources.append(_command_source("powermetrics smc", parse_powermetrics_temperature, command))
-    elif platform.system() == "Darwin":
-        macmon = ("macmon", "pipe", "-s", "1", "-i", "200")
-        notifyutil = ("notifyutil", "-g", PRESSURE_KEY)
-        command = (*powermetrics, "thermal", *sample)
-        sources.append(_command_source("macmon", parse_macmon, macmon))
-        sources.append(_command_source("notifyutil", parse_notifyutil, notifyutil))
-        sources.append(
-            _command_source("powermetrics thermal", parse_powermetrics_pressure, command)
-        )
+    if platform.system() == "Darwin":
+        sources += _mac_sources()
     return sources

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from scaling.machine.device import Precision
+from scaling.training.draws import Draws
 
 
 class Captured(nn.Module):
@@ -33,10 +34,14 @@ class Captured(nn.Module):
             if parameter.requires_grad:
                 parameter.grad = torch.zeros_like(parameter)
 
-    def forward(self, windows: Tensor) -> Tensor:
-        """`windows` [batch, context_length, channels] -> logits [batch, 1]."""
+    def forward(self, windows: Tensor, draws: Draws | None = None) -> Tensor:
+        """`windows` [batch, context_length, channels] -> logits [batch, 1].
+
+        The recorded dropout is torch's own, so `draws` count only in their `torch_seed`.
+        """
         # A smaller batch would be broadcast into the recorded one without a word.
-        logits: Tensor = (self.replay if windows.shape == self.shape else self.model)(windows)
+        recorded = windows.shape == self.shape
+        logits: Tensor = self.replay(windows) if recorded else self.model(windows, draws)
         return logits
 
 

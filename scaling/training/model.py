@@ -6,18 +6,15 @@ with fewer and larger matrix products; benchmarks/README.md has what each device
 
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import PatchTSTConfig, PatchTSTForClassification
 from transformers.models.patchtst.modeling_patchtst import PatchTSTEncoderLayer
 
-from scaling.config import ModelConfig, WindowConfig, budget_parameters
+from scaling.config import BUDGET_TOLERANCE, ModelConfig, WindowConfig, budget_parameters
 from scaling.errors import UserError
-
-BUDGET_TOLERANCE = 0.05
-
+from scaling.training.draws import Draws, Dropped, dropped
 
 # What `PatchTST.forward` computes; with any other value HF's modules would mean something else.
 COMPUTED = {
@@ -39,29 +36,12 @@ COMPUTED = {
 FAR_BELOW_ZERO = -1e4
 
 
-class Drawn(NamedTuple):
-    """Dropout's draws: 1 where an element is dropped, else 0; what is kept is times `scale`."""
+class Drop(NamedTuple):
+    """Dropout at one site of one pass on a CPU."""
 
-    dropped: Tensor
-    scale: float
-
-
-def draw(like: Tensor, p: float) -> Drawn:
-    """Draws for a CPU at rate `p`, rounded to 1/65536; shape and type of `like`.
-
-    Torch's own draws one number an element, serially: 26 ms for 3.9 million, here 3. SFC64, seeded
-    from torch's default generator, gives 16 bits an element.
-    """
-    dropping = min(max(round(p * 2**16), 1), 2**16 - 1)
-    count, largest_kept = like.numel(), 2**15 - 1 - dropping
-    seed = int(torch.randint(2**63 - 1, ()))
-    draws = np.random.Generator(np.random.SFC64(seed)).integers(
-        2**64, size=(count + 3) // 4, dtype=np.uint64
-    )
-    bits = torch.from_numpy(draws).view(torch.int16)[:count].view(like.shape)
-    # Saturating by hand keeps to vectorised int16 passes; comparing, or filling by a mask, is not.
-    dropped = bits.clamp_(largest_kept, largest_kept + 1).sub_(largest_kept)
-    return Drawn(dropped.to(like.dtype), 2**16 / (2**16 - dropping))
+    draws: Draws
+    site: int
+    rate: float
 
 
 class Attention(torch.autograd.Function):
@@ -73,11 +53,11 @@ class Attention(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, merged: Tensor, patches: int, width: int, scale: float, p: float
+        ctx: Any, merged: Tensor, patches: int, width: int, scale: float, drop: Drop | None
     ) -> Tensor:
         """`merged` [tokens, heads * 3 * width], patch first -> [tokens, heads * width].
 
-        Of each head query, key and value stand side by side.
+        Query, key and value of a head stand side by side.
         """
         parts = merged.view(patches, -1, 3, width).permute(2, 1, 0, 3).contiguous()
         query, key, value = parts
@@ -87,9 +67,11 @@ class Attention(torch.autograd.Function):
         )
         weights = scores.softmax(1, dtype=torch.float32)
         factors = None
-        if p:
-            dropped, kept_scale = draw(weights, p)
-            factors = dropped.mul_(-kept_scale).add_(kept_scale)
+        if drop:
+            # Sequences and heads are grouped by sample, so a sample's weights are one run.
+            bits = drop.draws.bits(drop.site, weights.numel() // drop.draws.samples)
+            mask, kept_scale = dropped(bits, drop.rate, weights.dtype)
+            factors = mask.view_as(weights).mul_(-kept_scale).add_(kept_scale)
         used = (weights if factors is None else weights * factors).to(merged.dtype)
         ctx.save_for_backward(parts, weights, used, factors)
         ctx.scale = scale
@@ -159,8 +141,16 @@ class EncoderLayer(PatchTSTEncoderLayer):  # type: ignore[misc]
     Called as a module, so that the hooks of DDP and FSDP see each layer.
     """
 
+    index: int
+    ff_dropout: float
+
     def forward(
-        self, tokens: Tensor, patches: int, pool: bool = False, source: Source | None = None
+        self,
+        tokens: Tensor,
+        patches: int,
+        draws: Draws | None,
+        pool: bool = False,
+        source: Source | None = None,
     ) -> Tensor:
         """`tokens` [patches * sequences, d_model], patch first, -> the same shape.
 
@@ -168,22 +158,43 @@ class EncoderLayer(PatchTSTEncoderLayer):  # type: ignore[misc]
         the last matrix of the feed-forward, which is linear, so that it has 1/patches of the work.
         `source` is what the tokens were made of, where that is known.
         """
-        tokens = tokens + self.self_attn.out_proj(self.attend(tokens, patches, source))
+        tokens = tokens + self.self_attn.out_proj(self.attend(tokens, patches, draws, source))
         expand, _, _, contract = self.ff
         hidden, weight = expand(self.norm_sublayer3(tokens)), contract.weight
-        rate = self.ff_dropout if self.training else 0.0
-        if rate and tokens.device.type == "cpu":
-            dropped, scale = draw(hidden, rate)
-            hidden, weight = F.gelu(hidden.add_(dropped, alpha=FAR_BELOW_ZERO)), weight * scale
+        drop = self.drop(1, self.ff_dropout, tokens, draws)
+        if drop:
+            mask, scale = self.dropped_activations(hidden, patches, drop)
+            hidden, weight = F.gelu(hidden.add_(mask, alpha=FAR_BELOW_ZERO)), weight * scale
         else:
-            hidden = F.dropout(F.gelu(hidden), rate)
+            hidden = F.dropout(F.gelu(hidden), self.ff_dropout, self.training)
         if pool:
             # A sum's gradient is a view; a mean's would be written out for every patch.
             hidden = hidden.view(patches, -1, hidden.shape[1]).sum(0) / patches
             tokens = tokens.view(patches, -1, tokens.shape[1]).mean(0)
         return tokens + F.linear(hidden, weight, contract.bias)
 
-    def attend(self, tokens: Tensor, patches: int, source: Source | None) -> Tensor:
+    def drop(self, place: int, rate: float, tokens: Tensor, draws: Draws | None) -> Drop | None:
+        """How this layer's attention (`place` 0) or feed-forward (1) drops elements on a CPU.
+
+        None where nothing is dropped, and on other devices, whose dropout is torch's own.
+        """
+        if not (self.training and rate and tokens.device.type == "cpu"):
+            return None
+        if draws is None:
+            raise ValueError("a training pass needs draws: model(windows, Draws(...))")
+        return Drop(draws, 2 * self.index + place, rate)
+
+    def dropped_activations(self, hidden: Tensor, patches: int, drop: Drop) -> Dropped:
+        """Which activations [patches * sequences, ffn_dim] are dropped, patch first as they are."""
+        samples, width = drop.draws.samples, hidden.shape[1]
+        bits = drop.draws.bits(drop.site, hidden.numel() // samples)
+        by_patch = bits.view(samples, patches, -1, width).transpose(0, 1)
+        mask, scale = dropped(by_patch, drop.rate, hidden.dtype)
+        return Dropped(mask.view_as(hidden), scale)
+
+    def attend(
+        self, tokens: Tensor, patches: int, draws: Draws | None, source: Source | None
+    ) -> Tensor:
         """Norm and self-attention across each sequence's patches, before the output projection."""
         attention, norm = self.self_attn, self.norm_sublayer1
         d_model, heads, width = tokens.shape[1], attention.num_heads, attention.head_dim
@@ -197,12 +208,13 @@ class EncoderLayer(PatchTSTEncoderLayer):  # type: ignore[misc]
             merged = F.linear(norm(tokens), weight, bias)
         else:
             merged = linear_of_norm(source, norm, weight, bias)
-        rate = attention.dropout if self.training else 0.0
         if tokens.device.type == "cpu":
+            drop = self.drop(0, attention.dropout, tokens, draws)
             mixed: Tensor = Attention.apply(  # type: ignore[no-untyped-call]
-                merged, patches, width, attention.scaling, rate
+                merged, patches, width, attention.scaling, drop
             )
             return mixed
+        rate = attention.dropout if self.training else 0.0
         return fused_attention(merged, patches, heads, attention.scaling, rate)
 
 
@@ -220,12 +232,15 @@ class PatchTST(PatchTSTForClassification):  # type: ignore[misc]
         ):
             raise ValueError("patches must neither overlap nor leave out days of the context")
         # The same modules, drawn in HF's order by HF's own initialisation, with another forward.
-        for layer in self.model.encoder.layers:
+        for index, layer in enumerate(self.model.encoder.layers):
             layer.__class__ = EncoderLayer
-            layer.ff_dropout = config.ff_dropout
+            layer.index, layer.ff_dropout = index, config.ff_dropout
 
-    def forward(self, past_values: Tensor) -> Tensor:
-        """`past_values` [batch, context_length, channels] -> logits [batch, 1]."""
+    def forward(self, past_values: Tensor, draws: Draws | None = None) -> Tensor:
+        """`past_values` [batch, context_length, channels] -> logits [batch, 1].
+
+        `draws` are dropout's on a CPU; elsewhere dropout is torch's own.
+        """
         config, encoder = self.config, self.model.encoder
         batch, days, channels = past_values.shape
         if (days, channels) != (config.context_length, config.num_input_channels):
@@ -246,7 +261,7 @@ class PatchTST(PatchTSTForClassification):  # type: ignore[misc]
                 torch.cat([embed.weight.t(), embed.bias + positions]),
             )
         for index, layer in enumerate(encoder.layers, start=1):
-            tokens = layer(tokens, patches, index == len(encoder.layers), source)
+            tokens = layer(tokens, patches, draws, index == len(encoder.layers), source)
             source = None
         logits: Tensor = self.head.linear(tokens.view(batch, -1))
         return logits
@@ -287,6 +302,11 @@ def build_model(model: ModelConfig, window: WindowConfig, n_channels: int) -> Pa
 def count_parameters(module: nn.Module) -> int:
     """Every trained number: the x of all figures. The fixed positions (sine, cosine) are not."""
     return sum(p.numel() for p in module.parameters() if p.requires_grad)
+
+
+def count_without_embeddings(model: PatchTST) -> int:
+    """The trained numbers without the patch embedding, as Kaplan et al. (2020) count them."""
+    return count_parameters(model) - count_parameters(model.model.encoder.embedder)
 
 
 def check_budget(budget: str, parameters: int) -> None:

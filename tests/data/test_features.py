@@ -1,4 +1,4 @@
-"""Prices on entry, the 20 indicators, their record, and the commands that make and check them."""
+"""The checks of prices, the 20 indicators, their record, and the commands behind them."""
 
 import json
 from collections.abc import Callable
@@ -47,7 +47,7 @@ def test_the_committed_prices_are_sound(spy):
 
 
 def test_the_committed_close_is_not_adjusted_for_dividends(spy):
-    assert spy.loc["1993-01-29", "close"] == 43.9375  # the adjusted one was 26.45 in 2020
+    assert spy.loc["1993-01-29", "close"] == 43.9375  # as adjusted in 2020: 26.45
 
 
 def put(row: int, column: str, value: float) -> Callable[[pd.DataFrame], pd.DataFrame]:
@@ -262,7 +262,7 @@ def test_every_feature_reads_the_prices_and_no_two_are_equal(spy_features):
 
 
 def by_hand(prices: pd.DataFrame) -> dict[str, pd.Series]:
-    """Some indicators again, by pandas and from their definitions."""
+    """Some indicators, computed a second time with pandas from their definitions."""
     close, volume = prices["close"], prices["volume"]
     mean, deviation = close.rolling(20).mean(), close.rolling(20).std(ddof=0)
     typical = (prices["high"] + prices["low"] + close) / 3
@@ -286,7 +286,7 @@ def test_an_indicator_is_what_its_definition_says(prices, name):
 
 
 def test_a_recursive_average_settles_on_its_definition(spy, spy_features):
-    """EMA-based indicators forget their start: after 27 years pandas' own agree."""
+    """EMA-based indicators forget their start, so after 27 years those of pandas agree."""
     close = spy["close"]
 
     def ema(series: pd.Series, days: int) -> pd.Series:
@@ -336,7 +336,7 @@ def test_no_volume_for_20_days_is_refused_with_the_features_and_the_days(prices)
 
 @pytest.fixture
 def data(tmp_path: Path, prices: pd.DataFrame) -> dict[str, Path]:
-    """Registered prices, prepared features, a config that names them."""
+    """Registered prices, their features, and a config that names both."""
     files = {
         "prices": tmp_path / "raw" / "XYZ.parquet",
         "manifest": tmp_path / "manifest.json",

@@ -1,4 +1,4 @@
-"""Device and precision: what is asked is there or refused, and speed costs no exactness."""
+"""A device or precision that is not there is refused, and being faster costs no exactness."""
 
 import subprocess
 import sys
@@ -29,7 +29,7 @@ def test_precision_on_a_cpu_is_fp32_unless_bf16_is_asked_for() -> None:
     cpu = torch.device("cpu")
     assert choose_precision("auto", cpu) == "fp32"
     assert choose_precision("bf16", cpu) == "bf16"
-    with pytest.raises(UserError, match="allowed: auto, fp32, bf16"):
+    with pytest.raises(UserError, match="allowed in the config: auto, fp32, bf16"):
         choose_precision("fp16", cpu)
 
 
@@ -50,7 +50,7 @@ def test_the_exactness_probe_sees_products_rounded_to_bf16(monkeypatch: pytest.M
 
 
 def test_fp32_products_stay_within_fp32_accuracy_after_tuning() -> None:
-    """In a process of its own: the settings are the process's."""
+    """Run in a process of its own, because the settings hold for a whole process."""
     script = """
 import torch
 from scaling.machine.device import tune

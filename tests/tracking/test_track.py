@@ -1,46 +1,19 @@
-"""`sync` adds what a tracker lacks and nothing twice; `init` makes the store."""
-
-import os
-import shutil
+"""`sync` adds what a tracker lacks, and nothing twice. `init` makes the store."""
 
 import pytest
 
-from scaling.config import TrackingConfig
 from scaling.errors import UserError
-from scaling.track import KILLED, main
-from scaling.tracking.backends import local_uri
-from scaling.tracking.local import open_trackers, record_path
-from tests.tracking.tracking_parts import a_run, free_port, read_finished_wandb
-
-NONE = TrackingConfig(mlflow=False)
-
-
-@pytest.fixture(autouse=True)
-def plain_environment(monkeypatch, tmp_path):
-    for name in [n for n in os.environ if n.startswith(("MLFLOW_", "WANDB_"))]:
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("WANDB_MODE", "disabled")
-    monkeypatch.setenv("WANDB_DATA_DIR", str(tmp_path))
-
-
-@pytest.fixture(scope="module")
-def empty_store(tmp_path_factory):
-    root = tmp_path_factory.mktemp("store")
-    main(["init", "--results", str(root)])
-    return root / "mlflow.db"
-
-
-@pytest.fixture
-def store(tmp_path, empty_store):
-    from mlflow.tracking import MlflowClient
-
-    (tmp_path / "results").mkdir()
-    shutil.copy(empty_store, tmp_path / "results" / "mlflow.db")
-    return MlflowClient(tracking_uri=local_uri(tmp_path / "results"))
+from scaling.track import main
+from scaling.tracking import local
+from scaling.tracking.local import record_path
+from scaling.tracking.mlflow import local_uri
+from scaling.tracking.replay import KILLED
+from scaling.tracking.trackers import open_trackers
+from tests.tracking.tracking_parts import NONE, a_run, free_port, read_finished_wandb
 
 
 def trained_without_trackers(tmp_path, run="2m", **ending):
-    """A study's run that no tracker has heard of."""
+    """A run of a study that no tracker has; returns what is known of it and its key."""
     info = a_run(tmp_path, run)
     config = tmp_path / "up.yaml"
     config.write_text("seed: 42\n")
@@ -123,6 +96,24 @@ def test_a_run_that_is_still_training_is_not_marked_as_ended(tmp_path, store):
     trackers.finish("finished", "completed")
 
 
+def test_a_run_that_ends_while_its_record_is_read_is_not_marked_as_killed(
+    tmp_path, store, monkeypatch
+):
+    info = a_run(tmp_path)
+    trackers = open_trackers(NONE, info)
+    trackers.log({"train_loss": 0.5}, step=1)
+    read_lines = local.read_lines
+
+    def read_and_end(path):
+        lines = read_lines(path)
+        trackers.finish("finished", "completed")
+        return lines
+
+    monkeypatch.setattr(local, "read_lines", read_and_end)
+    sync(info)
+    assert only_child(store).info.status == "RUNNING"
+
+
 def test_only_the_run_that_is_named_is_sent(tmp_path, store):
     info, _ = trained_without_trackers(tmp_path)
     trained_without_trackers(tmp_path, "2m.seed43")
@@ -142,6 +133,15 @@ def test_a_server_that_is_not_there_is_one_line_and_not_a_traceback(tmp_path):
     assert "\n" not in str(error.value)
 
 
+def test_sync_without_a_wandb_key_says_what_to_type(tmp_path, monkeypatch):
+    monkeypatch.setenv("WANDB_MODE", "online")
+    monkeypatch.setenv("WANDB_CONFIG_DIR", str(tmp_path))
+    info, _ = trained_without_trackers(tmp_path)
+    with pytest.raises(UserError, match="did not take it .no API key: type `wandb login`") as error:
+        main(["sync", "--results", str(info.directory), "--to", "wandb"])
+    assert "server" not in str(error.value)
+
+
 def test_the_flag_for_a_store_beats_the_environment(tmp_path, store, monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{free_port()}")
     info, _ = trained_without_trackers(tmp_path)
@@ -159,6 +159,19 @@ def test_sync_keeps_a_run_for_wandb_offline_once(tmp_path, monkeypatch, capsys):
     assert next(r.run.run_id for r in records if r.HasField("run")) == key
     assert sum(r.HasField("history") for r in records) == 20
     assert "wandb sync" in capsys.readouterr().out
+
+
+def test_a_run_that_wandb_keeps_in_a_folder_of_the_users_choice_is_kept_once(
+    tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setenv("WANDB_DIR", str(tmp_path / "chosen"))
+    (tmp_path / "chosen").mkdir()
+    info, _ = trained_without_trackers(tmp_path)
+    for _ in range(2):
+        main(["sync", "--results", str(info.directory), "--to", "wandb"])
+    (kept,) = tmp_path.glob("chosen/wandb/offline-run-*")
+    assert f"wandb sync {kept}" in capsys.readouterr().out
 
 
 def test_init_a_second_time_keeps_what_is_there(tmp_path, store, capsys):

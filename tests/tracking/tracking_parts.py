@@ -1,7 +1,8 @@
-"""Real parts that the tracking tests share: a run, an MLflow server, a reader of `.wandb` files."""
+"""What the tests of tracking share: a run, a training, an MLflow server, W&B's files read back."""
 
 import contextlib
 import os
+import random
 import signal
 import socket
 import struct
@@ -11,11 +12,21 @@ import time
 import urllib.request
 from pathlib import Path
 
+import numpy as np
+
+from scaling.config import TrackingConfig
 from scaling.record import file_md5
-from scaling.tracking.local import RunInfo
+from scaling.tracking.local import read_lines, record_path
+from scaling.tracking.run import RunInfo
+from scaling.tracking.trackers import open_trackers
+
+NONE = TrackingConfig(mlflow=False)
+MLFLOW = TrackingConfig()
+WANDB = TrackingConfig(mlflow=False, wandb=True)
 
 
 def a_run(root: Path, run: str = "2m", experiment: str = "daily/up") -> RunInfo:
+    """A run of a study under `root`, with a file of prices."""
     directory = root / "results" / experiment
     directory.mkdir(parents=True, exist_ok=True)
     prices = root / "SPY.parquet"
@@ -28,6 +39,48 @@ def a_run(root: Path, run: str = "2m", experiment: str = "daily/up") -> RunInfo:
         directory=directory,
         datasets=[("SPY", str(prices), file_md5(prices))],
     )
+
+
+def train(trackers, steps=20):
+    """Log a training whose losses would differ if a tracker drew from the random generators."""
+    generator = random.Random(42)
+    weight, losses = 0.0, []
+    for step in range(steps):
+        weight += generator.gauss(0, 1) + random.random() + float(np.random.random())
+        losses.append(weight)
+        trackers.log({"train_loss": weight}, step=step)
+    return losses
+
+
+def undisturbed(tmp_path):
+    """The losses of a training that nobody tracks, and the states of the generators after it."""
+    random.seed(1)
+    np.random.seed(1)
+    with open_trackers(NONE, a_run(tmp_path / "undisturbed")) as trackers:
+        losses = train(trackers)
+    return losses, random.getstate(), np.random.get_state()[1].tolist()
+
+
+def curve(path, name="train_loss"):
+    """Step and value of one metric, as the local record has them."""
+    return [(line["step"], line[name]) for line in read_lines(path) if name in line]
+
+
+def check_unharmed(tmp_path, config, said, name):
+    """Train beside a tracker that fails: the losses and the record are whole, one line says so."""
+    expected, state, numpy_state = undisturbed(tmp_path)
+    random.seed(1)
+    np.random.seed(1)
+    run = a_run(tmp_path)
+    trackers = open_trackers(config, run, on_problem=said.append)
+    assert train(trackers) == expected
+    trackers.finish("finished", "completed", {"skill": 0.1})
+    assert (random.getstate(), np.random.get_state()[1].tolist()) == (state, numpy_state)
+    assert curve(record_path(run)) == list(enumerate(expected))
+    assert read_lines(record_path(run))[-1]["ending"]["status"] == "finished"
+    assert len(said) == 1
+    assert f"python -m scaling.track sync --results {run.directory} --to {name}" in said[0]
+    assert "\n" not in said[0]
 
 
 def free_port() -> int:
@@ -59,14 +112,14 @@ def start_server(folder: Path, port: int) -> subprocess.Popen[bytes]:
 
 
 def stop_server(server: subprocess.Popen[bytes]) -> None:
-    """End the server and its workers, at once."""
+    """Kill the server and its workers."""
     with contextlib.suppress(ProcessLookupError):
         os.killpg(server.pid, signal.SIGKILL)
     server.wait()
 
 
 def read_wandb(path: Path) -> list:
-    """The records of a `.wandb` file: LevelDB's log format (32 KiB blocks), protobuf inside."""
+    """The records of a `.wandb` file: protobuf messages in LevelDB's log format (32 KiB blocks)."""
     from wandb.proto.wandb_internal_pb2 import Record
 
     content, position, parts, records = path.read_bytes(), 7, b"", []
@@ -87,10 +140,25 @@ def read_wandb(path: Path) -> list:
 
 
 def read_finished_wandb(path: Path) -> list:
-    """The same once its last record is in: W&B's service writes on while `finish` returns."""
+    """Wait for the last record and read them all: W&B goes on writing after `finish` returns."""
     for _ in range(300):
         records = read_wandb(path)
         if any(record.HasField("exit") for record in records):
             return records
         time.sleep(0.1)
     raise AssertionError(f"{path} holds no exit record")
+
+
+def client_of(uri):
+    from mlflow.tracking import MlflowClient
+
+    return MlflowClient(tracking_uri=uri)
+
+
+def wait_for(condition):
+    """Return as soon as `condition()` is true; fail after 30 seconds."""
+    for _ in range(300):
+        if condition():
+            return
+        time.sleep(0.1)
+    raise AssertionError("the condition was not true within 30 s")

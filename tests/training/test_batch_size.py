@@ -11,19 +11,22 @@ from types import SimpleNamespace
 
 import psutil
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from scaling import find_batch_size
 from scaling.config import ModelConfig, OptimiserConfig, WindowConfig, load_config
 from scaling.errors import UserError
 from scaling.machine import device
-from scaling.training import batch_size as fbs
+from scaling.training import probe as probes
+from scaling.training.batch_size import choose, refuse_nothing_fits, search
 
 CONFIG = "configs/daily/threshold_1pct.yaml"
 GIB = 2**30
 
 
 def tiny(ceiling=8 * GIB, n_channels=2, device="cpu"):
-    return fbs.Probe(
+    return probes.Probe(
         ModelConfig(16, 1, 2, 16, 0.1, 1.0),
         WindowConfig(64, 8, 63),
         OptimiserConfig(32, 1, 3e-4, 0.01, 0.1, 1.0, 1),
@@ -52,10 +55,10 @@ def sizes(tried):
 
 @pytest.mark.slow
 def test_find_batch_size_returns_power_of_two():
-    tried = fbs.search(lambda size: fbs.run_probe(tiny(), size), batch_size=32, limit=32)
+    tried = search(lambda size: probes.run_probe(tiny(), size), limit=32)
     assert [r["status"] for r in tried] == ["ok"] * 3
     assert sizes(tried) == [8, 16, 32]
-    assert fbs.choose(tried, 32) in (8, 16, 32)
+    assert choose(tried, 32) in (8, 16, 32)
     assert all(r["peak_bytes"] > 0 and r["samples_per_second"] > 0 for r in tried)
 
 
@@ -64,7 +67,7 @@ def test_find_batch_size_returns_power_of_two():
 def test_find_batch_size_respects_memory():
     # One sample's activations take tens of MB with 4,000 channels, so 128 of them cannot fit.
     probe = tiny(ceiling=3 * GIB // 2, n_channels=4000)
-    tried = fbs.search(lambda size: fbs.run_probe(probe, size), batch_size=128, limit=128)
+    tried = search(lambda size: probes.run_probe(probe, size), limit=128)
     assert tried[-1]["status"] == "out of memory"
     assert [r["status"] for r in tried[:-1]] == ["ok"] * (len(tried) - 1)
     assert len(tried) > 1
@@ -72,38 +75,32 @@ def test_find_batch_size_respects_memory():
 
 
 def test_the_search_ends_at_the_first_size_that_does_not_fit():
-    tried = fbs.search(memory_of(8, 16), batch_size=256, limit=256)
-    assert sizes(tried) == [8, 16, 32]
+    assert sizes(search(memory_of(8, 16), limit=256)) == [8, 16, 32]
 
 
 def test_the_search_goes_no_further_than_its_limit():
-    assert sizes(fbs.search(memory_of(8, 16, 32, 64), batch_size=64, limit=40)) == [8, 16, 32]
+    assert sizes(search(memory_of(8, 16, 32, 64), limit=40)) == [8, 16, 32]
 
 
 def test_where_eight_does_not_fit_smaller_sizes_are_tried():
-    assert sizes(fbs.search(memory_of(2), batch_size=32, limit=32)) == [8, 4, 2]
+    assert sizes(search(memory_of(2), limit=32)) == [8, 4, 2]
 
 
-@pytest.mark.parametrize(("batch_size", "limit", "first"), [(12, 12, 4), (15, 15, 1), (32, 3, 2)])
-def test_the_first_size_divides_the_optimisers_batch_and_is_within_the_limit(
-    batch_size, limit, first
-):
-    assert sizes(fbs.search(memory_of(1, 2, 4, 8, 16), batch_size, limit))[0] == first
+@pytest.mark.parametrize(("limit", "first"), [(12, 8), (7, 4), (3, 2), (1, 1)])
+def test_the_first_size_is_within_the_limit(limit, first):
+    assert sizes(search(memory_of(1, 2, 4, 8, 16), limit))[0] == first
 
 
-def test_the_fastest_size_is_chosen_not_the_largest():
-    speed = {8: 10.0, 16: 20.0, 32: 15.0}.get
-    assert fbs.choose(fbs.search(memory_of(8, 16, 32, speed=speed), 32, 32), 32) == 16
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.floats(0.1, 1e6), min_size=3, max_size=3))
+def test_no_timing_changes_the_choice(speeds):
+    speed = dict(zip((8, 16, 32), speeds, strict=True)).get
+    assert choose(search(memory_of(8, 16, 32, speed=speed), 32), 32) == 32
+    assert choose(search(memory_of(8, 16, speed=speed), 32), 32) == 16
 
 
-def test_of_sizes_equally_fast_the_smallest_is_chosen():
-    speed = {8: 19.9, 16: 20.0, 32: 20.1}.get
-    assert fbs.choose(fbs.search(memory_of(8, 16, 32, speed=speed), 32, 32), 32) == 8
-
-
-def test_a_size_that_does_not_divide_the_optimisers_batch_is_not_chosen():
-    speed = {8: 1.0, 16: 2.0, 32: 9.0}.get
-    assert fbs.choose(fbs.search(memory_of(8, 16, 32, speed=speed), 48, 48), 48) == 16
+def test_the_choice_is_never_more_than_a_processs_share_of_the_batch():
+    assert choose(search(memory_of(8, 16, 32, 64), 64), share=48) == 32
 
 
 @pytest.mark.parametrize(
@@ -116,19 +113,19 @@ def test_a_size_that_does_not_divide_the_optimisers_batch_is_not_chosen():
     ],
 )
 def test_an_allocators_complaint_is_out_of_memory(message):
-    assert fbs.is_memory_error(RuntimeError(message))
+    assert probes.is_memory_error(RuntimeError(message))
 
 
 @pytest.mark.parametrize(
     "message", ["mat1 and mat2 shapes cannot be multiplied", "CUDA error: 700"]
 )
 def test_any_other_runtime_error_is_not(message):
-    assert not fbs.is_memory_error(RuntimeError(message))
+    assert not probes.is_memory_error(RuntimeError(message))
 
 
 def test_an_error_that_is_not_about_memory_is_reported_as_itself():
     with pytest.raises(RuntimeError, match="(?s)micro-batch 8 failed.*nonsense"):
-        fbs.run_probe(tiny(device="nonsense"), 8)
+        probes.run_probe(tiny(device="nonsense"), 8)
 
 
 def kill_itself(probe, micro_batch, connection):
@@ -140,25 +137,25 @@ def end_early(probe, micro_batch, connection):
 
 
 def hang(probe, micro_batch, connection):
-    fbs.leave_with_parent(connection)
+    probes.leave_with_parent(connection)
 
 
 def tell_and_hang(probe, micro_batch, connection):
     Path(probe.device).write_text(str(os.getpid()))
-    fbs.leave_with_parent(connection)
+    probes.leave_with_parent(connection)
 
 
 def test_a_probe_killed_by_the_kernel_is_too_big():
-    assert fbs.run_probe(tiny(), 8, work=kill_itself)["status"] == "out of memory"
+    assert probes.run_probe(tiny(), 8, work=kill_itself)["status"] == "out of memory"
 
 
 def test_a_probe_that_just_ends_is_an_error():
     with pytest.raises(RuntimeError, match="exit code 3"):
-        fbs.run_probe(tiny(), 8, work=end_early)
+        probes.run_probe(tiny(), 8, work=end_early)
 
 
 def test_a_probe_that_hangs_is_ended_and_does_not_fit():
-    assert fbs.run_probe(tiny(), 8, timeout=0.5, work=hang)["status"] == "timeout"
+    assert probes.run_probe(tiny(), 8, timeout=0.5, work=hang)["status"] == "timeout"
     assert multiprocessing.active_children() == []
 
 
@@ -170,7 +167,7 @@ def pair(**changes):
 @pytest.mark.slow
 @pytest.mark.parametrize("sharded", [False, True])
 def test_processes_that_train_together_take_a_step_on_the_samples_of_both(sharded):
-    result = fbs.run_probe(pair(sharded=sharded), 4)
+    result = probes.run_probe(pair(sharded=sharded), 4)
     assert result["status"] == "ok" and result["peak_bytes"] > 0
     steps_a_second = result["samples_per_second"] / (2 * 4)
     assert steps_a_second == pytest.approx(1 / result["seconds_per_step"], rel=0.5)
@@ -178,24 +175,24 @@ def test_processes_that_train_together_take_a_step_on_the_samples_of_both(sharde
 
 def test_a_probe_asked_to_shard_does():
     with pytest.raises(RuntimeError, match="one process has nobody to share with"):
-        fbs.run_probe(dataclasses.replace(tiny(), sharded=True), 8)
+        probes.run_probe(dataclasses.replace(tiny(), sharded=True), 8)
 
 
 def second_is_small(probe, micro_batch, connection):
     ceiling = probe.ceiling // (100 if probe.rank else 1)
-    fbs._in_child(dataclasses.replace(probe, ceiling=ceiling), micro_batch, connection)
+    probes.in_child(dataclasses.replace(probe, ceiling=ceiling), micro_batch, connection)
 
 
 def second_is_killed(probe, micro_batch, connection):
     if probe.rank:
         os.kill(os.getpid(), signal.SIGKILL)
-    fbs._in_child(probe, micro_batch, connection)
+    probes.in_child(probe, micro_batch, connection)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("work", [second_is_small, second_is_killed])
 def test_memory_that_one_of_two_lacks_is_too_little_and_no_error_of_the_other(work):
-    assert fbs.run_probe(pair(), 8, work=work)["status"] == "out of memory"
+    assert probes.run_probe(pair(), 8, work=work)["status"] == "out of memory"
     assert multiprocessing.active_children() == []
 
 
@@ -206,7 +203,7 @@ def one_tells(probe, micro_batch, connection):
 
 
 def test_two_of_whom_one_hangs_do_not_fit():
-    assert fbs.run_probe(pair(), 8, timeout=0.5, work=one_tells)["status"] == "timeout"
+    assert probes.run_probe(pair(), 8, timeout=0.5, work=one_tells)["status"] == "timeout"
 
 
 @pytest.mark.slow
@@ -214,8 +211,8 @@ def test_a_killed_search_leaves_no_probe_behind(tmp_path):
     pid_file = tmp_path / "pid"
     script = (
         "from tests.training import test_batch_size as t\n"
-        "t.fbs.PRELOAD.clear()\n"
-        f"t.fbs.run_probe(t.tiny(device={str(pid_file)!r}), 8, work=t.tell_and_hang)\n"
+        "t.probes.PRELOAD.clear()\n"
+        f"t.probes.run_probe(t.tiny(device={str(pid_file)!r}), 8, work=t.tell_and_hang)\n"
     )
     paths = os.pathsep.join([str(Path(__file__).parent), os.getcwd()])
     search = subprocess.Popen(
@@ -235,11 +232,11 @@ def wait_until(condition, seconds=60):
 
 
 def test_where_nothing_fits_the_memory_needed_and_allowed_are_stated():
-    tried = fbs.search(memory_of(), batch_size=32, limit=32)
+    tried = search(memory_of(), limit=32)
     assert sizes(tried) == [8, 4, 2, 1]
     probe = tiny(ceiling=GIB // 4)
     with pytest.raises(UserError, match=r"2m: no micro-batch fits.*GiB.*allowed here: 0.25 GiB"):
-        fbs.refuse_nothing_fits("2m", probe, tried)
+        refuse_nothing_fits("2m", probe, tried)
 
 
 @pytest.fixture
@@ -282,7 +279,7 @@ def test_the_json_says_what_was_tried_chosen_and_where(probed, tmp_path, capsys)
 def test_two_processes_divide_the_batch_and_a_model_too_large_for_one(
     probed, tmp_path, monkeypatch, free, sharded
 ):
-    monkeypatch.setattr(device, "free_memory", lambda name: 2 * free)
+    monkeypatch.setattr("scaling.training.batch_size.free_memory", lambda name: 2 * free)
     found = command(tmp_path / "2m.batch_size.json", "--processes", "2")
     assert probed == [8, 16]
     assert (found["processes"], found["sharded"]) == (2, sharded)
@@ -322,13 +319,12 @@ def test_what_changes_the_memory_needed_is_searched_again(probed, tmp_path, monk
         object.__setattr__(config, "window", WindowConfig(32, 8, 63))
         monkeypatch.setattr(find_batch_size.configs, "load_config", lambda *_: config)
     elif change == "features":
-        monkeypatch.setattr("scaling.data.features.FEATURE_NAMES", ("one", "two"))
+        monkeypatch.setattr("scaling.training.batch_size.FEATURE_NAMES", ("one", "two"))
     elif change == "device":
-        monkeypatch.setattr("scaling.machine.device.device_name", lambda device: "another")
+        monkeypatch.setattr("scaling.training.batch_size.device_name", lambda device: "another")
     else:
-        monkeypatch.setattr(
-            find_batch_size, "provenance", lambda: {"versions": {"torch": "another"}}
-        )
+        other = {"versions": {"torch": "another"}}
+        monkeypatch.setattr("scaling.training.batch_size.provenance", lambda: other)
     command(tmp_path / "a.json", *more)
     assert probed == [8, 16, 32]
 

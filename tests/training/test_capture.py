@@ -11,7 +11,7 @@ from scaling.config import ModelConfig, OptimiserConfig, WindowConfig
 from scaling.data.dataset import WindowDataset
 from scaling.training.capture import Captured, captured
 from scaling.training.model import PatchTST, build_model
-from scaling.training.trainer import make_optimiser, optimiser_step
+from scaling.training.step import make_optimiser, optimiser_step
 
 WINDOW = WindowConfig(16, 4, 15)
 OPTIMISER = OptimiserConfig(10, 1, 0.01, 0.01, 0.1, 1.0, 5)
@@ -68,9 +68,17 @@ def three_steps(stepped: torch.nn.Module, dataset: WindowDataset) -> dict[str, t
     for group in optimiser.param_groups:
         group["lr"] = 0.01
     days = torch.arange(15, 45, device=dataset.features.device)
-    for batch in days.split(10):
+    for step, batch in enumerate(days.split(10)):
         optimiser_step(
-            stepped, optimiser, dataset, batch, micro_batch=4, precision="fp32", gradient_clip=1.0
+            stepped,
+            optimiser,
+            dataset,
+            batch,
+            micro_batch=4,
+            precision="fp32",
+            gradient_clip=1.0,
+            seed=0,
+            step=step,
         )
     return {name: p.detach().cpu() for name, p in stepped.named_parameters()}
 

@@ -56,7 +56,7 @@ def test_every_other_shipped_budget_counts_what_its_label_says(budget: str) -> N
 
 
 def test_patchtst_forward_pass_output_shape() -> None:
-    model = build_model(load_model_config("200k"), WINDOW, CHANNELS)
+    model = build_model(load_model_config("200k"), WINDOW, CHANNELS).eval()
     assert model(torch.randn(3, WINDOW.context_length, CHANNELS)).shape == (3, 1)
 
 

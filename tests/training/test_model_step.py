@@ -10,13 +10,14 @@ from torch.nn import functional as F
 from transformers import PatchTSTForClassification
 
 from scaling.config import ModelConfig, WindowConfig, known_budgets, load_model_config
+from scaling.training.draws import Draws, dropped
 from scaling.training.model import (
     FAR_BELOW_ZERO,
     Attention,
+    Drop,
     PatchTST,
     Source,
     build_model,
-    draw,
     fused_attention,
     hf_config,
     linear_of_norm,
@@ -141,24 +142,6 @@ def test_a_window_of_another_size_is_refused(windows: tuple[int, int, int]) -> N
         model(torch.zeros(windows))
 
 
-@pytest.mark.parametrize("p", [0.1, 0.5, 0.93])
-def test_dropout_drops_at_its_rate_and_keeps_the_mean(p: float) -> None:
-    torch.manual_seed(3)
-    n = 400_000
-    dropped, scale = draw(torch.empty(n), p)
-    error = 5 * (p * (1 - p) / n) ** 0.5
-    assert dropped.mean().item() == pytest.approx(p, abs=error)
-    assert scale == pytest.approx(1 / (1 - p), rel=1e-3)
-
-
-def test_dropout_draws_neighbours_independently() -> None:
-    torch.manual_seed(4)
-    dropped = draw(torch.empty(400_000), 0.5).dropped - 0.5
-    for lag in (1, 2, 3, 4, 8):
-        correlation = 4 * (dropped[lag:] * dropped[:-lag]).mean().item()
-        assert abs(correlation) < 5 / 400_000**0.5, lag
-
-
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_gelu_and_its_slope_are_exactly_zero_where_dropout_puts_an_element(
     dtype: torch.dtype,
@@ -180,22 +163,23 @@ def test_the_feed_forwards_dropout_and_gradients_are_autograds_for_the_same_draw
     model = build_model(model_shape(8, 2, 12, 1, rate), WindowConfig(16, 4, 15), 3).train()
     layer = model.model.encoder.layers[0]
     layer.self_attn.dropout = 0.0
-    tokens = torch.randn(patches * 6, 8, requires_grad=True)
+    samples, channels, draws = 2, 3, Draws(5, 1, 0, 2)
+    tokens = torch.randn(patches * samples * channels, 8, requires_grad=True)
     inputs = [tokens, *(p for p in layer.parameters() if p.requires_grad)]
-    state = torch.get_rng_state()
-    ours = layer(tokens, patches, pool)
+    ours = layer(tokens, patches, draws, pool)
 
-    torch.set_rng_state(state)
     layer.eval()
-    attended = tokens + layer.self_attn.out_proj(layer.attend(tokens, patches, None))
+    attended = tokens + layer.self_attn.out_proj(layer.attend(tokens, patches, None, None))
     expand, _, _, contract = layer.ff
     hidden = expand(layer.norm_sublayer3(attended))
-    dropped, scale = draw(hidden, rate)
-    expected = attended + contract(F.gelu(hidden) * (1 - dropped) * scale)
+    # A sample's draws stand together; the tokens stand patch first.
+    mask, scale = dropped(draws.bits(1, patches * channels * 12), rate, torch.float32)
+    mask = mask.view(samples, patches, channels, 12).transpose(0, 1).reshape(hidden.shape)
+    expected = attended + contract(F.gelu(hidden) * (1 - mask) * scale)
     if pool:
         expected = expected.view(patches, -1, 8).mean(0)
 
-    assert dropped.any()
+    assert mask.any()
     torch.testing.assert_close(ours, expected)
     weight = torch.randn(ours.shape)
     gradients = [torch.autograd.grad((out * weight).sum(), inputs) for out in (ours, expected)]
@@ -241,7 +225,7 @@ def test_dropout_in_training_has_hugging_faces_mean_and_spread(place: str) -> No
     draws = 1500
     window = torch.randn(1, 16, 2).expand(draws, -1, -1)
     with torch.no_grad():
-        a = ours.train()(window).double()
+        a = ours.train()(window, Draws(6, 0, 0, draws)).double()
         b = theirs.train()(past_values=window).prediction_logits.double()
         certain = ours.eval()(window[:1])
     assert a.std() > 0.01 * certain.abs()
@@ -254,7 +238,7 @@ def test_the_attention_of_gpus_is_that_of_cpus_with_its_gradient() -> None:
     patches, heads, width, scale = 4, 3, 5, 0.37
     merged = torch.randn(patches * 6, heads * 3 * width, requires_grad=True)
     weight = torch.randn(patches * 6, heads * width)
-    ours = Attention.apply(merged, patches, width, scale, 0.0)
+    ours = Attention.apply(merged, patches, width, scale, None)
     theirs = fused_attention(merged, patches, heads, scale, 0.0)
     torch.testing.assert_close(ours, theirs)
     gradients = [torch.autograd.grad((out * weight).sum(), merged)[0] for out in (ours, theirs)]
@@ -266,32 +250,57 @@ def test_the_gradient_of_attention_with_dropout_is_autograds_for_the_same_draws(
     patches, width, scale, p = 4, 5, 0.37, 0.3
     merged = torch.randn(patches * 6, 2 * 3 * width, requires_grad=True)
     weight = torch.randn(patches * 6, 2 * width)
-    state = torch.get_rng_state()
-    ours = Attention.apply(merged, patches, width, scale, p)
+    draws = Draws(9, 1, 0, samples=3)
+    ours = Attention.apply(merged, patches, width, scale, Drop(draws, 4, p))
 
-    torch.set_rng_state(state)
     query, key, value = merged.view(patches, -1, 3, width).permute(2, 1, 0, 3)
     weights = (scale * query @ key.transpose(1, 2)).softmax(2)
     # The draws stand keys first, as the CPU's attention keeps its weights.
-    dropped, factor = draw(weights, p)
-    used = weights * (1 - dropped.transpose(1, 2)) * factor
+    mask, factor = dropped(draws.bits(4, weights.numel() // 3), p, torch.float32)
+    used = weights * (1 - mask.view_as(weights).transpose(1, 2)) * factor
     expected = (used @ value).transpose(0, 1).reshape(len(merged), -1)
 
-    assert dropped.any()
+    assert mask.any()
     torch.testing.assert_close(ours, expected)
     gradients = [torch.autograd.grad((out * weight).sum(), merged)[0] for out in (ours, expected)]
     torch.testing.assert_close(*gradients)
 
 
-def test_the_default_generator_alone_decides_a_training_step() -> None:
+def test_a_training_pass_with_dropout_and_no_draws_is_refused() -> None:
     model = build_model(model_shape(8, 2, 12, 2, rate=0.3), WindowConfig(16, 4, 15), 3).train()
-    windows = torch.randn(4, 16, 3)
-    state = torch.get_rng_state()
-    first, second = model(windows), model(windows)
-    torch.set_rng_state(state)
-    again = model(windows)
-    assert torch.equal(first, again)
-    assert not torch.equal(first, second)
+    with pytest.raises(ValueError, match="needs draws"):
+        model(torch.randn(4, 16, 3))
+
+
+def passes(draws: Draws, windows: torch.Tensor) -> torch.Tensor:
+    """The logits of one model in training, with dropout at both of its sites."""
+    torch.manual_seed(11)
+    model = build_model(model_shape(8, 2, 12, 2, rate=0.3), WindowConfig(16, 4, 15), 3).train()
+    return model(windows, draws)
+
+
+@pytest.mark.parametrize("cut", [1, 3, 5])
+def test_a_samples_dropout_is_the_same_however_the_batch_is_cut(cut: int) -> None:
+    windows = torch.randn(8, 16, 3)
+    whole = passes(Draws(42, 7, 0, 8), windows)
+    pieces = [
+        passes(Draws(42, 7, first, len(piece)), piece)
+        for first, piece in zip(range(0, 8, cut), windows.split(cut), strict=True)
+    ]
+    torch.testing.assert_close(torch.cat(pieces), whole)
+
+
+@pytest.mark.parametrize("other", [Draws(43, 7, 0, 8), Draws(42, 8, 0, 8), Draws(42, 7, 1, 8)])
+def test_another_seed_step_or_place_drops_others(other: Draws) -> None:
+    windows = torch.randn(8, 16, 3)
+    assert not torch.allclose(passes(Draws(42, 7, 0, 8), windows), passes(other, windows))
+
+
+def test_what_was_drawn_before_changes_no_dropout() -> None:
+    windows, draws = torch.randn(8, 16, 3), Draws(42, 7, 0, 8)
+    first = passes(draws, windows)
+    torch.randn(10)
+    assert torch.equal(passes(draws, windows), first)
 
 
 def test_bf16_gives_the_same_logits_to_bf16_accuracy_and_fp32_gradients() -> None:
@@ -303,7 +312,7 @@ def test_bf16_gives_the_same_logits_to_bf16_accuracy_and_fp32_gradients() -> Non
         rounded = model(windows)
     torch.testing.assert_close(rounded.float(), exact, rtol=0.05, atol=0.02)
     with torch.autocast("cpu", torch.bfloat16):
-        loss(model.train()(windows), torch.ones(8, 1)).backward()
+        loss(model.train()(windows, Draws(0, 0, 0, 8)), torch.ones(8, 1)).backward()
     gradients = [p.grad for p in model.parameters() if p.requires_grad]
     assert all(g is not None and g.dtype == torch.float32 and g.isfinite().all() for g in gradients)
 

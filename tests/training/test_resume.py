@@ -19,7 +19,8 @@ from scaling.errors import EXIT_BAD_INPUT, EXIT_STOPPED, UserError, run_command
 from scaling.machine import guard as guards
 from scaling.machine import sensors
 from scaling.record import read_json
-from scaling.training import checkpoint, trainer
+from scaling.training import checkpoint, lock, trainer
+from scaling.training import run as runs
 from tests.miniature import EXPERIMENT, environment, make_miniature, run
 
 RUN = ("--config", "configs/daily/other.yaml", "--param-budget", "6k", "--threads", "1")
@@ -282,7 +283,7 @@ def test_a_signal_during_a_cooling_pause_does_not_wait_for_its_end(
     real = guards.ThermalGuard.wait_if_hot
 
     def interrupted_pause(guard: guards.ThermalGuard, *arguments: Any) -> float:
-        if not guard._cool.is_set():
+        if guard.pause.wanted:
             signal.raise_signal(signal.SIGTERM)
         return real(guard, *arguments)
 
@@ -349,31 +350,31 @@ def test_two_trainers_of_one_target_cannot_run_at_once(
     with other.stdout:
         assert other.stdout.readline() == "held\n"
     said: list[str] = []
-    monkeypatch.setattr(train, "LOCK_WAIT_SECONDS", 0.2)
+    monkeypatch.setattr(lock, "WAIT_SECONDS", 0.2)
     with (
         pytest.raises(UserError, match=r"6k.ckpt is being trained by another process.*pkill -TERM"),
-        train.sole_trainer(tmp_path, CHECKPOINT, said.append),
+        lock.sole_trainer(tmp_path, CHECKPOINT, said.append),
     ):
         pytest.fail("both hold the lock")
     assert len(said) == 1 and "waiting 0.2 s" in said[0]
     other.kill()
     other.wait()
-    monkeypatch.setattr(train, "LOCK_WAIT_SECONDS", 60)
-    with train.sole_trainer(tmp_path, CHECKPOINT, said.append):
+    monkeypatch.setattr(lock, "WAIT_SECONDS", 60)
+    with lock.sole_trainer(tmp_path, CHECKPOINT, said.append):
         pass  # a killed trainer's lock is free at once
 
 
 def test_who_waited_for_a_trainer_that_finished_does_not_train_again(
     here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = train.sole_trainer
+    real = lock.sole_trainer
 
     def waited(directory: Path, output: Path, say: Callable[[str], None]) -> Any:
-        monkeypatch.setattr(train, "sole_trainer", real)
+        monkeypatch.setattr(runs, "sole_trainer", real)
         assert train_here() == 0  # the other one, while this one waits for the lock
         return real(directory, output, say)
 
-    monkeypatch.setattr(train, "sole_trainer", waited)
+    monkeypatch.setattr(runs, "sole_trainer", waited)
     assert train_here() == 0
     assert LOG.read_text().count("training 6k of") == 1
     assert LOG.read_text().splitlines()[-1].endswith("nothing to train")
@@ -418,7 +419,8 @@ def test_a_disk_that_is_full_to_the_last_byte_costs_no_training(
         with filler.open("wb", buffering=0) as stream:
             stream.write(bytes(2**20 - 5 * 2**16))
         program = (
-            "import os, sys; from scaling import trainer; from scaling.errors import run_command;"
+            "import os, sys; from scaling.training import trainer\n"
+            "from scaling.errors import run_command\n"
             "from scaling.train import main; real = trainer.optimiser_step; taken = []\n"
             "def step(*a, **k):\n"
             "    taken.append(1)\n"

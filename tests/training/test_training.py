@@ -16,9 +16,11 @@ from scaling.config import OptimiserConfig, ThermalConfig, load_config, load_mod
 from scaling.data.dataset import Study, load_study
 from scaling.errors import UserError
 from scaling.machine.guard import ThermalGuard
+from scaling.machine.processes import ALONE
 from scaling.machine.sensors import Reading, Source
-from scaling.training import checkpoint, trainer
+from scaling.training import checkpoint, step, trainer
 from scaling.training.model import build_model
+from scaling.training.trainer import Hardware, Recipe
 from tests.miniature import make_miniature, run
 
 CPU = torch.device("cpu")
@@ -81,25 +83,25 @@ def fit(study: Study, directory: Path, *, budget: str = "6k", **changes: Any) ->
     """Train in this process; `changes` go to `trainer.train`."""
     quiet = Quiet()
     seed = changes.pop("seed", 42)
-    trainer.seed_everything(seed)
+    torch.manual_seed(seed)
     config = load_config("configs/daily/tiny.yaml")
     model = build_model(load_model_config(budget), config.window, len(study.feature_names))
+    optimiser = changes.pop("optimiser", OPTIMISER)
+    recipe = Recipe(optimiser, changes.pop("peak_learning_rate", 0.001), seed)
+    hardware = Hardware(
+        CPU,
+        changes.pop("precision", "fp32"),
+        changes.pop("micro_batch", 32),
+        changes.pop("group", ALONE),
+    )
     arguments: dict[str, Any] = {
-        "peak_learning_rate": 0.001,
-        "seed": seed,
-        "micro_batch": 32,
-        "device": CPU,
-        "precision": "fp32",
         "guard": quiet,
         "tracker": quiet,
         "store": checkpoint.ResumeStore(directory),
-        "state": None,
-        "checkpoint_minutes": 10.0,
         "say": lambda message: None,
         **changes,
     }
-    optimiser = arguments.pop("optimiser", OPTIMISER)
-    return trainer.train(model, study, optimiser, **arguments)
+    return trainer.train(model, study, recipe, hardware, **arguments)
 
 
 def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
@@ -127,8 +129,8 @@ def test_bf16_trains_and_its_forecasts_stay_near_those_of_fp32(
 def test_train_logs_metrics(study: Study, tmp_path: Path) -> None:
     tracker = Quiet()
     fit(study, tmp_path, tracker=tracker)
-    losses = [(step, m["loss"]) for step, m in tracker.logged if "loss" in m]
-    assert [step for step, _ in losses] == list(range(1, len(losses) + 1))
+    losses = [(at, m["loss"]) for at, m in tracker.logged if "loss" in m]
+    assert [at for at, _ in losses] == list(range(1, len(losses) + 1))
     assert all(np.isfinite(loss) for _, loss in losses)
     assert "val_log_loss" in tracker.logged[-1][1]
 
@@ -156,7 +158,7 @@ def test_another_seed_ends_with_other_weights(study: Study, tmp_path: Path) -> N
 
 def test_reproducible_batch_with_fixed_seed(study: Study) -> None:
     first, again, other = (
-        study.dataset.batch(trainer.sample_order(study.samples["train"], 1, seed)[0][:32])[0]
+        study.dataset.batch(step.sample_order(study.samples["train"], 1, seed)[0][:32])[0]
         for seed in (42, 42, 43)
     )
     assert torch.equal(first, again)
@@ -164,21 +166,21 @@ def test_reproducible_batch_with_fixed_seed(study: Study) -> None:
 
 
 def test_every_epoch_sees_every_training_day_once(study: Study) -> None:
-    for order in trainer.sample_order(study.samples["train"], 3, 7):
+    for order in step.sample_order(study.samples["train"], 3, 7):
         assert sorted(order.tolist()) == study.samples["train"].tolist()
 
 
-def test_the_micro_batch_changes_no_gradient(study: Study) -> None:
+def test_the_micro_batch_changes_no_gradient_dropout_included(study: Study) -> None:
     """LayerNorm, not BatchNorm: how a batch is cut is hardware, what it teaches is science."""
     config = load_config("configs/daily/tiny.yaml")
-    shape = dataclasses.replace(load_model_config("6k"), dropout=0.0)
-    days = torch.from_numpy(study.samples["train"][:32])
+    shape = dataclasses.replace(load_model_config("6k"), dropout=0.4)
+    days = torch.from_numpy(study.samples["train"][:31])
     gradients = []
     for micro_batch in (4, 32):
         torch.manual_seed(0)
-        model = build_model(shape, config.window, len(study.feature_names))
+        model = build_model(shape, config.window, len(study.feature_names)).train()
         optimiser = torch.optim.SGD(model.parameters(), lr=0.0)
-        trainer.optimiser_step(
+        step.optimiser_step(
             model,
             optimiser,
             study.dataset,
@@ -186,6 +188,8 @@ def test_the_micro_batch_changes_no_gradient(study: Study) -> None:
             micro_batch=micro_batch,
             precision="fp32",
             gradient_clip=1e9,
+            seed=0,
+            step=0,
         )
         gradients.append(
             torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
@@ -195,7 +199,7 @@ def test_the_micro_batch_changes_no_gradient(study: Study) -> None:
 
 
 def test_the_learning_rate_warms_up_peaks_and_ends_near_zero() -> None:
-    rates = [trainer.learning_rate(step, 100, 0.5, 0.1) for step in range(100)]
+    rates = [step.learning_rate(taken, 100, 0.5, 0.1) for taken in range(100)]
     assert rates[0] == pytest.approx(0.05)
     assert max(rates) == rates[9] == rates[10] == 0.5
     assert rates[10:] == sorted(rates[10:], reverse=True)
@@ -205,7 +209,7 @@ def test_the_learning_rate_warms_up_peaks_and_ends_near_zero() -> None:
 def test_biases_and_norms_do_not_decay(study: Study) -> None:
     config = load_config("configs/daily/tiny.yaml")
     model = build_model(load_model_config("6k"), config.window, 20)
-    decayed, plain = trainer.make_optimiser(model, OPTIMISER).param_groups
+    decayed, plain = step.make_optimiser(model, OPTIMISER).param_groups
     assert decayed["weight_decay"] == 0.01
     assert all(p.dim() >= 2 for p in decayed["params"])
     assert plain["weight_decay"] == 0.0
@@ -298,7 +302,7 @@ def test_a_fresh_process_predicts_with_the_recorded_log_loss(trained: tuple[Path
     code = f"""
 import torch
 from scaling import metrics
-from scaling.training import checkpoint, trainer
+from scaling.training import checkpoint, step
 from scaling.config import load_config, load_model_config
 from scaling.data.dataset import load_study
 from scaling.training.model import build_model
@@ -308,7 +312,7 @@ config = load_config("configs/daily/tiny.yaml", "6k")
 study = load_study(config)
 model = build_model(load_model_config("6k"), config.window, 20)
 model.load_state_dict(content["weights"])
-p = trainer.predict(model, study.dataset, study.samples["validation"], torch.device("cpu"), "fp32")
+p = step.predict(model, study.dataset, study.samples["validation"], torch.device("cpu"), "fp32")
 print(metrics.log_loss(study.labels("validation"), p) - record["validation"]["log_loss"])
 """
     difference = float(run(directory, sys.executable, "-c", code).stdout)

@@ -137,7 +137,7 @@ def test_a_touched_input_trains_nothing(finished: Path) -> None:
 
 
 SHORT_EPOCHS = 4
-TOLERANCE = 1e-6  # relative, as in test_distributed: fp32 sums in another order
+TOLERANCE = 1e-6  # relative, as in test_processes: fp32 sums in another order
 
 
 def test_two_nodes_train_one_model_to_the_losses_of_one_process(finished: Path) -> None:

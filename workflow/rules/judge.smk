@@ -104,13 +104,14 @@ rule fit_law:
         identity=lambda wildcards: identity(
             "fit", law=configs.as_dict(EXPERIMENTS[wildcards.experiment].law)
         ),
+        experiments=lambda wildcards: len({*GRID.experiments, wildcards.experiment}),
     shell:
         "exec python -m scaling.fit --config configs/{wildcards.experiment}.yaml"
-        " --predictions {input.predictions} --baselines {input.baselines} --output {output}"
-        " > {log} 2>&1"
+        " --predictions {input.predictions} --baselines {input.baselines}"
+        " --experiments {params.experiments} --output {output} > {log} 2>&1"
 
 
-# The figures have the names of scaling.figures.page.FIGURES, and their captions in workflow/report.
+# The figures have the names of scaling.figures.page.FIGURES.
 rule report:
     input:
         law="results/{experiment}/scaling_law.json",
@@ -129,42 +130,42 @@ rule report:
         ),
         ladder=report(
             "results/{experiment}/figures/ladder.svg",
-            caption="../report/ladder.rst",
+            caption="../../scaling/figures/captions/ladder.rst",
             category="{experiment}",
             subcategory="The answer",
             labels={"shows": "skill against size"},
         ),
         compute=report(
             "results/{experiment}/figures/compute.svg",
-            caption="../report/compute.rst",
+            caption="../../scaling/figures/captions/compute.rst",
             category="{experiment}",
             subcategory="The answer",
             labels={"shows": "loss against compute"},
         ),
         learning_curves=report(
             "results/{experiment}/figures/learning_curves.svg",
-            caption="../report/learning_curves.rst",
+            caption="../../scaling/figures/captions/learning_curves.rst",
             category="{experiment}",
             subcategory="Can it be trusted?",
             labels={"shows": "learning curves"},
         ),
         reliability=report(
             "results/{experiment}/figures/reliability.svg",
-            caption="../report/reliability.rst",
+            caption="../../scaling/figures/captions/reliability.rst",
             category="{experiment}",
             subcategory="Can it be trusted?",
             labels={"shows": "calibration"},
         ),
         skill_by_year=report(
             "results/{experiment}/figures/skill_by_year.svg",
-            caption="../report/skill_by_year.rst",
+            caption="../../scaling/figures/captions/skill_by_year.rst",
             category="{experiment}",
             subcategory="Can it be trusted?",
             labels={"shows": "skill year by year"},
         ),
         drift=report(
             "results/{experiment}/figures/drift.svg",
-            caption="../report/drift.rst",
+            caption="../../scaling/figures/captions/drift.rst",
             category="{experiment}",
             subcategory="Can it be trusted?",
             labels={"shows": "drift of the features"},

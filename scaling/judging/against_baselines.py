@@ -1,0 +1,71 @@
+"""The network that validation prefers against each baseline, day by day."""
+
+from typing import Any
+
+import numpy as np
+
+from scaling import metrics
+from scaling.judging.effects import Effect, effects, holm
+from scaling.judging.ladder import Ladder
+
+LEVEL = 0.05
+RULE = (
+    "beats it or loses to it only if the p-value, adjusted by Holm over all comparisons, is below "
+    "5 % and both 95 % intervals of the difference exclude 0 on the same side"
+)
+WORDS = {-1: "beats it", 1: "loses to it", 0: "cannot be told apart"}
+
+
+def best_network(
+    ladder: Ladder, sizes: list[dict[str, Any]], *, horizon: int, samples: int, experiments: int
+) -> dict[str, Any]:
+    """The size with the lowest validation loss, its losses paired with each baseline's by day.
+
+    Its loss is the mean over its seeds, not that of its luckiest seed. A negative difference
+    favours the network. The baselines count as they stand: what another fit of the same forest
+    would give is not in the interval. `sizes` are the law's rows for the sizes. The comparisons
+    are those of all `experiments` of the grid, each with as many baselines as this one.
+    """
+    best = int(np.argmin(ladder.validation))
+    names = list(ladder.baselines)
+    less = np.stack([ladder.baselines[name] for name in names])
+    found, block, _ = effects(
+        [ladder.losses[best]], np.ones((len(names), 1)), less=less, horizon=horizon, samples=samples
+    )
+    replicated = len(ladder.losses[best]) > 1
+    reference = metrics.log_loss(ladder.y, np.full(len(ladder.y), ladder.base_rate))
+    comparisons = experiments * len(names)
+    adjusted = holm([effect.p_value for effect in found], comparisons)
+    against = {
+        name: {
+            "log_loss": float(ladder.baselines[name].mean()),
+            "skill": 1 - float(ladder.baselines[name].mean()) / reference,
+            **_comparison(effect, p, replicated),
+        }
+        for name, effect, p in zip(names, found, adjusted, strict=True)
+    }
+    return {
+        "budget": ladder.budgets[best],
+        "chosen_by": "lowest validation log-loss, mean over seeds",
+        "log_loss": sizes[best]["log_loss"],
+        "skill": sizes[best]["skill"],
+        "skill_interval": sizes[best]["skill_interval"],
+        "block_length": block,
+        "rule": RULE,
+        "comparisons": {"count": comparisons, "experiments": experiments, "baselines": len(names)},
+        "against": against,
+    }
+
+
+def _comparison(effect: Effect, p_holm: float, replicated: bool) -> dict[str, Any]:
+    """One difference and what may be said of it; without replicates nothing may."""
+    side = effect.excludes_zero(0.95) if replicated and p_holm < LEVEL else 0
+    return {
+        "difference": effect.estimate,
+        "interval95": effect.interval(0.95),
+        "t_interval95": effect.t_interval(0.95),
+        "p_value": effect.p_value,
+        "p_holm": p_holm,
+        "beats": side < 0,
+        "verdict": WORDS[side],
+    }

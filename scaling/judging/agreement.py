@@ -1,0 +1,152 @@
+"""The numbers of one study, computed again from its predictions: every file must say the same.
+
+An evaluation, a baseline or a law that does not follow from the predictions is stale, was changed
+by hand, or was made by code with a mistake. None of them may reach the page.
+"""
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import pandas as pd
+
+from scaling.errors import UserError
+from scaling.judging.ladder import read_ladder
+from scaling.judging.study_files import StudyFiles
+from scaling.metrics import Recalibration, score
+
+# The same sum differs by 1e-15 between machines, and JSON keeps every digit.
+ROUNDING = 1e-9
+# Measures over bins are not compared: a forecast on the edge of a bin may fall to either side.
+MEASURES = (
+    *("n", "positives", "log_loss", "log_loss_skill", "d2_log_loss", "brier", "brier_skill"),
+    *("auc", "average_precision"),
+)
+
+Numbers = dict[str, float | None]
+
+
+def require_agreement(study: StudyFiles) -> None:
+    """Refuse a study whose numbers do not follow from its predictions and from one base rate.
+
+    Raises `UserError` naming the file, the number, what it should be, and what makes it again.
+    """
+    _require_one_base_rate(study)
+    rate = study.law["base_rate"]
+    rows, baselines = study.predictions, study.baseline_predictions
+    for evaluation in study.evaluations:
+        of_run = (rows["budget"] == evaluation["budget"]) & (rows["seed"] == evaluation["seed"])
+        for weights, said in evaluation["metrics"].items():
+            found = _scores(
+                rows[of_run & (rows["weights"] == weights)], said["recalibration"], rate
+            )
+            _require_equal(study, f"{evaluation['run']}.eval.json", _measures(said), found)
+    for name, said in study.baselines["models"].items():
+        found = _scores(baselines[baselines["model"] == name], said["recalibration"], rate)
+        _require_equal(study, "baselines.json", _measures(said), found)
+    _require_equal(study, "scaling_law.json", _law_says(study.law), _law_should_say(study))
+
+
+# --- one base rate ---------------------------------------------------------------------------
+
+
+def _require_one_base_rate(study: StudyFiles) -> None:
+    """All skill is over the share of positives in the training block, as the trainings found it."""
+    first = study.records[0]
+    rate = first["train_base_rate"]
+    for file, said in _base_rates(study):
+        if not math.isclose(said, rate, rel_tol=ROUNDING):
+            raise UserError(
+                f"{file}: its base rate is {said:.6f}, but {first['run']} was trained on "
+                f"{rate:.6f}, and skill has one base rate, that of the training block; make it "
+                f"again: snakemake --force {_path(study, file)}"
+            )
+
+
+def _base_rates(study: StudyFiles) -> Iterator[tuple[str, float]]:
+    """Each base rate that a file states or was computed with, and the file's name."""
+    for record in study.records:
+        yield f"{record['run']}.ckpt", record["train_base_rate"]
+    judged = [(f"{e['run']}.eval.json", e, e["metrics"]) for e in study.evaluations]
+    for file, made, models in (*judged, ("baselines.json", study.baselines, None)):
+        yield file, made["train_base_rate"]
+        for model in (models or made["models"]).values():
+            for block in ("validation", "test", "test_recalibrated"):
+                yield file, model[block]["base_rate"]
+    rows = study.baseline_predictions
+    for p in rows.loc[rows["model"] == "base_rate", "p"].unique():
+        yield "baselines.predictions.parquet", p
+    yield "scaling_law.json", study.law["base_rate"]
+
+
+# --- losses and skill ------------------------------------------------------------------------
+
+
+def _measures(scores: Mapping[str, Any]) -> Numbers:
+    """The compared measures of one model, as `test log_loss`."""
+    blocks = ("validation", "test", "test_recalibrated")
+    return {
+        f"{block} {measure}": scores[block][measure] for block in blocks for measure in MEASURES
+    }
+
+
+def _scores(rows: pd.DataFrame, recalibration: Mapping[str, float], base_rate: float) -> Numbers:
+    """The compared measures of one model's prediction rows; none where a block has no rows."""
+    validation, test = (rows[rows["split"] == block] for block in ("validation", "test"))
+    if validation.empty or test.empty:
+        return {}
+    recalibrated = Recalibration(**recalibration)(test["p"])
+    return _measures(
+        {
+            "validation": score(validation["y"], validation["p"], base_rate),
+            "test": score(test["y"], test["p"], base_rate),
+            "test_recalibrated": score(test["y"], recalibrated, base_rate),
+        }
+    )
+
+
+def _law_says(law: Mapping[str, Any]) -> Numbers:
+    """The test losses and skills in the law's file."""
+    said: Numbers = {}
+    for size in law["sizes"]:
+        said |= {f"skill of {size['budget']}": size["skill"]}
+        for seed, loss in zip(size["seeds"], size["seed_log_losses"], strict=True):
+            said[f"log_loss of {size['budget']} seed {seed}"] = loss
+    for name, row in law["best_network"]["against"].items():
+        said |= {f"log_loss of {name}": row["log_loss"], f"skill of {name}": row["skill"]}
+    return said
+
+
+def _law_should_say(study: StudyFiles) -> Numbers:
+    """The same numbers from the predictions."""
+    ladder = read_ladder(study.predictions, study.baseline_predictions)
+    reference = float(ladder.baselines["base_rate"].mean())
+    found: Numbers = {}
+    for budget, seeds, losses in zip(ladder.budgets, ladder.seeds, ladder.losses, strict=True):
+        found[f"skill of {budget}"] = 1 - float(losses.mean()) / reference
+        for seed, loss in zip(seeds, losses.mean(axis=1), strict=True):
+            found[f"log_loss of {budget} seed {seed}"] = float(loss)
+    for name, loss in ladder.baselines.items():
+        mean = float(loss.mean())
+        found |= {f"log_loss of {name}": mean, f"skill of {name}": 1 - mean / reference}
+    return found
+
+
+def _require_equal(study: StudyFiles, file: str, said: Numbers, found: Numbers) -> None:
+    for name in said.keys() | found.keys():
+        stated, computed = said.get(name), found.get(name)
+        if not _equal(stated, computed):
+            raise UserError(
+                f"{file}: says {name} {stated}, its predictions give {computed}; make it again: "
+                f"snakemake --force {_path(study, file)}"
+            )
+
+
+def _equal(a: float | None, b: float | None) -> bool:
+    if a is None or b is None:
+        return a is b
+    return math.isclose(a, b, rel_tol=ROUNDING, abs_tol=ROUNDING)
+
+
+def _path(study: StudyFiles, file: str) -> str:
+    return f"results/{study.law['experiment']}/{file}"

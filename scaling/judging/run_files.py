@@ -1,0 +1,72 @@
+"""The files of one run: checkpoint, record, evaluation and predictions must be of one training.
+
+A run that was trained again by hand leaves behind the evaluation of the network before it, and a
+file that was renamed may be another run's. Names, fingerprints and digests tell.
+"""
+
+import re
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+from scaling.config import artefact
+from scaling.errors import UserError
+from scaling.record import file_md5
+
+RUN_FILE = re.compile(r"(?P<run>[0-9]+[kmb](\.seed[0-9]+)?)\.(ckpt|json|eval\.json)")
+
+
+def refuse_other_name(path: Path, made: Mapping[str, Any]) -> None:
+    """A file that has the name of another run than its content is a `UserError`.
+
+    `made` is a record or an evaluation, or the record inside a checkpoint. A name that the
+    workflow does not give to a run's file, such as `before.ckpt`, promises nothing and passes.
+    """
+    run, budget, seed = made["run"], made["budget"], made["seed"]
+    if run not in (budget, f"{budget}.seed{seed}"):
+        raise UserError(
+            f"{path}: calls itself {run}, but is of {budget} with seed {seed}; make it again: "
+            f"snakemake --force {path}"
+        )
+    named = RUN_FILE.fullmatch(path.name)
+    if named and named["run"] != run:
+        raise UserError(
+            f"{path}: holds the run {run}, not {named['run']}; give it its own name, or make it "
+            f"again: snakemake --force {path}"
+        )
+
+
+def file_digests(checkpoint: Path, predictions: Path) -> dict[str, str]:
+    """What an evaluation remembers of the file that it judged and of the file that it wrote."""
+    return {"checkpoint_md5": file_md5(checkpoint), "predictions_md5": file_md5(predictions)}
+
+
+def require_one_training(
+    record: Mapping[str, Any],
+    evaluation: Mapping[str, Any],
+    checkpoint: Path,
+    predictions: Collection[str],
+) -> None:
+    """The evaluation judged the training that the record tells of, and wrote these predictions.
+
+    `checkpoint` is compared if it is there: it may have stayed on the machine that trained it.
+    `predictions` are the MD5s of the files at hand. Raises `UserError`.
+    """
+    run = evaluation["run"]
+    again = f"snakemake --force {artefact(evaluation['experiment'], run, 'eval.json')}"
+    judged = evaluation["trained_by"]["fingerprint"]
+    if record["fingerprint"] != judged:
+        raise UserError(
+            f"{run}: the record is of the training {record['fingerprint']}, the evaluation of "
+            f"{judged}, so the run was trained again after it was evaluated; evaluate it: {again}"
+        )
+    if checkpoint.is_file() and file_md5(checkpoint) != evaluation.get("checkpoint_md5"):
+        raise UserError(
+            f"{run}: {checkpoint} is not the file that was evaluated (that had the MD5 "
+            f"{evaluation.get('checkpoint_md5')}); evaluate it: {again}"
+        )
+    if evaluation.get("predictions_md5") not in predictions:
+        raise UserError(
+            f"{run}: its predictions are not those that the evaluation wrote (no file has the MD5 "
+            f"{evaluation.get('predictions_md5')}); evaluate it: {again}"
+        )

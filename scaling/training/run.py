@@ -1,0 +1,324 @@
+"""One training from request to files: what `python -m scaling.train` does once it has parsed."""
+
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, nullcontext
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from scaling import config as configs
+from scaling.data.dataset import Study, load_study
+from scaling.errors import EXIT_STOPPED, UserError
+from scaling.machine.device import choose_device, choose_precision, device_name, tune
+from scaling.machine.guard import ThermalGuard
+from scaling.machine.processes import claimed_device, joined, shared_if_large
+from scaling.record import (
+    COMPUTING_PACKAGES,
+    code_digest,
+    fingerprint,
+    provenance,
+    read_json,
+    versions_of,
+    write_json,
+)
+from scaling.tracking.run import RunInfo, Status
+from scaling.tracking.trackers import NoTracker, Trackers, open_trackers
+from scaling.training import checkpoint, trainer
+from scaling.training.lock import sole_trainer
+from scaling.training.model import (
+    PatchTST,
+    build_model,
+    check_budget,
+    count_parameters,
+    count_without_embeddings,
+)
+from scaling.training.model import training_flops as window_flops
+from scaling.training.request import Request
+from scaling.training.step import sample_order
+from scaling.training.trainer import Hardware, Outcome, Recipe, Say
+
+TAGS = ("budget", "seed", "parameters", "data_md5", "git_commit", "device")
+
+
+def train_one(request: Request, say: Say, stop_requested: Callable[[], str | None]) -> int:
+    """Train what is asked, unless it is there already; returns the exit code."""
+    with ExitStack() as held:
+        hardware = occupied(request, held, say)
+        study = load_study(request.config)
+        for block, days in study.samples.items():
+            say(f"{block}: {len(days):,} samples, {study.labels(block).sum():,} positive")
+        model = fresh_model(request.config, request.model, study, request.config.seed)
+        parameters = count_parameters(model)
+        check_budget(request.config.param_budget, parameters)
+        shared = shared_if_large(hardware.group, hardware.device, parameters, say)
+        hardware = replace(hardware, group=shared)
+        identity = identity_of(request, study, hardware)
+        hardware.group.refuse_other_than_first(identity)
+        record = planned_record(request, study, model, hardware, identity)
+        lock = sole_trainer(request.resume, request.output, say)
+        with lock if hardware.group.first else nullcontext():
+            # Looked at under the lock: who waited for another trainer may find its work done.
+            if hardware.group.from_first(lambda: already_made(request, record["fingerprint"])):
+                say(f"{request.output} is up to date: nothing to train")
+                return 0
+            try:
+                return run_to_its_end(request, study, model, hardware, record, say, stop_requested)
+            except trainer.Stopped as stop:
+                # srun ends all processes when the first one leaves, so all leave together.
+                held.callback(hardware.group.wait)
+                say(f"stopped: {stop}; the same command resumes at step {stop.step:,}")
+                return EXIT_STOPPED
+
+
+def occupied(request: Request, held: ExitStack, say: Say) -> Hardware:
+    """The device, precision and processes of this training; `held` frees them."""
+    config = request.config
+    device = held.enter_context(
+        claimed_device(choose_device(config.device), torch.cuda.device_count(), say)
+    )
+    group = held.enter_context(joined(device, request.shard))
+    precision = choose_precision(config.precision, device)
+    if request.threads:
+        torch.set_num_threads(request.threads)
+    tune(device)
+    return Hardware(device, precision, request.micro_batch, group)
+
+
+def fresh_model(
+    config: configs.TrainingConfig, model: configs.ModelConfig, study: Study, seed: int
+) -> PatchTST:
+    """A new model for the study's features; `seed` fixes its initial weights."""
+    torch.manual_seed(seed)
+    return build_model(model, config.window, len(study.feature_names))
+
+
+def recipe_of(config: configs.TrainingConfig, model: configs.ModelConfig) -> Recipe:
+    """How it is trained: the experiment's learning rate times the budget's multiplier."""
+    peak = config.optimiser.learning_rate * model.learning_rate_multiplier
+    return Recipe(config.optimiser, peak, config.seed)
+
+
+def identity_of(request: Request, study: Study, hardware: Hardware) -> dict[str, Any]:
+    """All that the trained weights depend on."""
+    return {
+        **configs.training_identity(request.config, request.model),
+        "prices_md5": request.prices_md5,
+        "features_md5": request.features_md5,
+        "label_hash": study.label_hash,
+        "micro_batch": hardware.micro_batch,
+        "device": hardware.device.type,
+        "precision": hardware.precision,
+        "code_digest": code_digest("train"),
+        "versions": versions_of(COMPUTING_PACKAGES),
+    }
+
+
+def planned_record(
+    request: Request,
+    study: Study,
+    model: PatchTST,
+    hardware: Hardware,
+    identity: dict[str, Any],
+) -> dict[str, Any]:
+    """The run record as far as it is known before the first step."""
+    epochs, seed = request.config.optimiser.epochs, request.config.seed
+    return {
+        "kind": "train",
+        "experiment": request.experiment,
+        "run": request.run,
+        "budget": request.config.param_budget,
+        "parameters": count_parameters(model),
+        "parameters_without_embeddings": count_without_embeddings(model),
+        "seed": seed,
+        # Replicates of a budget must differ in both.
+        "initial_weights": checkpoint.checksum(model.state_dict()),
+        "sample_order": checkpoint.checksum(
+            {"days": sample_order(study.samples["train"], epochs, seed)}
+        ),
+        "config": configs.as_dict(request.config),
+        "model": configs.as_dict(request.model),
+        "data_md5": request.prices_md5,
+        "features_md5": request.features_md5,
+        "feature_names": list(study.feature_names),
+        "label_hash": study.label_hash,
+        "train_base_rate": study.train_base_rate,
+        "fingerprint": fingerprint(identity),
+        "code_digest": identity["code_digest"],
+        "micro_batch": hardware.micro_batch,
+        "device": hardware.device.type,
+        "device_name": device_name(hardware.device),
+        "threads": torch.get_num_threads(),
+        "processes": hardware.group.size,
+        "sharded": hardware.group.sharded,
+        "precision": hardware.precision,
+        **provenance(),
+    }
+
+
+def already_made(request: Request, wanted: str) -> bool:
+    """True if the very same run is there already; another run's file is a `UserError`."""
+    if request.overwrite or not request.output.exists():
+        return False
+    found = read_json(request.record).get("fingerprint") if request.record.is_file() else None
+    if found == wanted:
+        return True
+    raise UserError(
+        f"{request.output} exists and was made with other settings, data or code (fingerprint "
+        f"{found}, now {wanted}); keep it under another name, or type --overwrite"
+    )
+
+
+def run_to_its_end(
+    request: Request,
+    study: Study,
+    model: PatchTST,
+    hardware: Hardware,
+    record: dict[str, Any],
+    say: Say,
+    stop_requested: Callable[[], str | None],
+) -> int:
+    """Resume or start, train, write checkpoint and record, and close the trackers."""
+    store = checkpoint.ResumeStore(request.resume / record["fingerprint"])
+    state = newest_state(store, hardware, say)
+    with tracked(request, record, state, hardware, say) as trackers:
+        say(
+            f"training {request.run} of {request.experiment}: {record['parameters']:,} parameters "
+            f"on {hardware.device} in {hardware.precision}, micro-batch {hardware.micro_batch}"
+        )
+        with ThermalGuard(request.config.thermal, hardware.device.type) as guard:
+            outcome = trainer.train(
+                model,
+                study,
+                recipe_of(request.config, request.model),
+                hardware,
+                guard=guard,
+                tracker=trackers,
+                store=store,
+                state=state,
+                checkpoint_minutes=request.config.checkpoint_minutes,
+                stop_requested=stop_requested,
+                say=say,
+            )
+        if not hardware.group.first:
+            return 0
+        flops = window_flops(request.model, request.config.window, len(study.feature_names))
+        record |= finished_record(outcome, flops) | {"thermal": guard.summary()}
+        write_results(request, study, outcome, record, trackers.ids)
+        trackers.artifact(request.output)
+    say(
+        f"made {request.output}: {record['parameters']:,} parameters, best epoch "
+        f"{record['best_epoch']} of {len(record['epochs'])}, validation log-loss "
+        f"{record['validation']['log_loss']:.4f}, skill {100 * record['validation']['skill']:.1f} "
+        f"% over the base rate, {record['seconds']:.0f} s\n"
+        f"next: snakemake results/{request.experiment}/{request.run}.eval.json"
+    )
+    return 0
+
+
+def newest_state(
+    store: checkpoint.ResumeStore, hardware: Hardware, say: Say
+) -> dict[str, Any] | None:
+    """The newest undamaged resume state, the same one in every process, or None."""
+    group = hardware.group
+    state, problems = store.load() if group.first else (None, [])
+    for problem in problems:
+        say(f"{problem}; the state before it is used")
+    step = group.from_first(lambda: state["progress"]["step"] if state else None)
+    return state if group.first or step is None else store.at(step)
+
+
+@contextmanager
+def tracked(
+    request: Request,
+    record: dict[str, Any],
+    state: dict[str, Any] | None,
+    hardware: Hardware,
+    say: Say,
+) -> Iterator[Trackers | NoTracker]:
+    """The run's trackers; at the end they are told how it went, whichever way it went."""
+    trackers: Trackers | NoTracker = NoTracker()
+    if hardware.group.first:
+        progress = state["progress"] if state else {}
+        trackers = open_trackers(
+            request.config.tracking,
+            run_info(request, record),
+            resume_ids=progress.get("tracker_ids"),
+            resume_step=progress.get("step"),
+            on_problem=say,
+        )
+    trackers.artifact(request.config_path)
+    ending: tuple[Status, str] = ("failed", "an error; see the log")
+    try:
+        yield trackers
+        ending = ("finished", record.get("stop_reason", ""))
+    except trainer.Stopped as stop:
+        ending = ("stopped", str(stop))
+        raise
+    finally:
+        summary = {"parameters": record["parameters"], **record.get("validation", {})}
+        trackers.finish(*ending, summary)
+
+
+def run_info(request: Request, record: dict[str, Any]) -> RunInfo:
+    """What the trackers are told of the run."""
+    optimiser, model = (configs.as_dict(c) for c in (request.config.optimiser, request.model))
+    return RunInfo(
+        experiment=request.experiment,
+        run=request.run,
+        params={**optimiser, **model},
+        tags={key: str(record[key]) for key in TAGS},
+        directory=request.output.parent,
+        datasets=[("prices", str(request.config.data.prices), record["data_md5"])],
+    )
+
+
+def finished_record(outcome: Outcome, flops: float) -> dict[str, Any]:
+    """What only the end of a training can tell; `flops` are those of one window."""
+    progress = outcome.progress
+    best = progress.epochs[progress.best_epoch - 1]
+    return {
+        "windows": progress.windows,
+        "flops": progress.windows * flops,
+        "seconds": progress.seconds,
+        "windows_per_second": progress.windows / progress.seconds,
+        "peak_learning_rate": progress.peak_learning_rate,
+        "best_epoch": progress.best_epoch,
+        "epochs": progress.epochs,
+        "validation": {"log_loss": best["val_log_loss"], "skill": best["val_skill"]},
+        "stop_reason": outcome.stop_reason,
+    }
+
+
+def write_results(
+    request: Request,
+    study: Study,
+    outcome: Outcome,
+    record: dict[str, Any],
+    tracker_ids: dict[str, Any],
+) -> None:
+    """Write the run record, then the checkpoint, which holds the same record.
+
+    Then the resume states go: this run's, and those of settings that have changed since.
+    """
+    content = {
+        "weights": outcome.best_weights,
+        "last_weights": outcome.last_weights,
+        "normaliser": {"mean": study.normaliser.mean, "std": study.normaliser.std},
+        "record": json.dumps(record),
+    }
+    # The record goes first, so that after any kill a checkpoint on disk is beside its own.
+    request.output.unlink(missing_ok=True)
+    try:
+        write_json(request.record, {**record, "tracking": tracker_ids})
+        checkpoint.save(request.output, content)
+    except (OSError, RuntimeError) as error:
+        raise UserError(
+            f"{request.output}: could not be written ({error}); the saved state is kept: make "
+            "room, then the same command goes on"
+        ) from None
+    for states in request.resume.iterdir():
+        if states.is_dir():
+            shutil.rmtree(states)

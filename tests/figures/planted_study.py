@@ -1,0 +1,294 @@
+"""The files of a study that nobody trained: planted forecasts, judged and fitted as the real ones.
+
+What a planted network says is truth mixed with noise, so the larger ones are better.
+"""
+
+from collections.abc import Mapping
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from scaling.judging import checks, law
+from scaling.judging.ladder import read_ladder
+from scaling.judging.run_files import file_digests
+from scaling.metrics import fit_recalibration, score
+from scaling.record import file_md5, provenance, read_json, write_json, write_parquet
+
+PARAMETERS = {"200k": 201_000, "600k": 598_000, "2m": 2_010_000}
+QUALITIES = {"200k": 0.5, "600k": 0.7, "2m": 0.8}
+SEEDS = (42, 43)
+DAYS = 500
+STUDY = {
+    "experiment": "daily/planted",
+    "label_hash": "ab12",
+    "data_md5": "d0",
+    "features_md5": "f0",
+}
+BASE_RATE = 0.15
+CONFIG: dict[str, Any] = {
+    "task": {"threshold": 0.01, "horizon": 1},
+    "window": {"context_length": 64, "patch_length": 8, "warmup": 63},
+    "splits": {
+        "train": ["1993-01-29", "2011-12-30"],
+        "validation": ["2012-01-02", "2013-11-29"],
+        "test": ["2013-12-02", "2015-10-30"],
+    },
+    "optimiser": {"learning_rate": 1e-3, "epochs": 5, "weight_decay": 0.01},
+}
+MODEL = {"d_model": 32, "dropout": 0.1, "learning_rate_multiplier": 1.0}
+
+
+def run_of(budget: str, seed: int) -> str:
+    return budget if seed == SEEDS[0] else f"{budget}.seed{seed}"
+
+
+RUNS = [run_of(budget, seed) for budget in PARAMETERS for seed in SEEDS]
+
+
+def judged(rows: pd.DataFrame) -> dict[str, Any]:
+    """Metrics as `evaluate` writes them, of prediction rows with both splits."""
+    validation, test = (rows[rows["split"] == block] for block in ("validation", "test"))
+    recalibration = fit_recalibration(validation["y"], validation["p"])
+    return {
+        "recalibration": recalibration._asdict(),
+        "validation": score(validation["y"], validation["p"], BASE_RATE),
+        "test": score(test["y"], test["p"], BASE_RATE),
+        "test_recalibrated": score(test["y"], recalibration(test["p"]), BASE_RATE),
+    }
+
+
+class Market:
+    """Labels of validation and test days, and forecasts of a chosen quality."""
+
+    def __init__(self) -> None:
+        self.rng = np.random.default_rng(0)
+        self.signal = self.rng.normal(size=2 * DAYS)
+        chance = 1 / (1 + np.exp(2.2 - 1.2 * self.signal))
+        self.days = pd.DataFrame(
+            {
+                "date": pd.bdate_range("2012-01-02", periods=2 * DAYS),
+                "split": np.repeat(["validation", "test"], DAYS),
+                "y": (self.rng.random(2 * DAYS) < chance).astype(np.int8),
+            }
+        )
+
+    def forecast(self, quality: float) -> pd.DataFrame:
+        noise = self.rng.normal(size=2 * DAYS) * (1 - quality)
+        said = 1 / (1 + np.exp(2.2 - 1.2 * quality * self.signal - 0.4 * noise))
+        return self.days.assign(p=said)
+
+    def constant(self, p: float) -> pd.DataFrame:
+        return self.days.assign(p=p)
+
+    def drift(self) -> list[dict[str, Any]]:
+        features = {b: self.rng.normal(size=(300, 4)) for b in ("train", "validation", "test")}
+        names = ("rsi_14", "sma_200", "log_atr_14", "obv_change_20")
+        return checks.drift_table(features, names)
+
+
+def write_run(
+    root: Path, budget: str, seed: int, rows: pd.DataFrame, drift: list[dict[str, Any]]
+) -> None:
+    """Record, predictions and evaluation of one run."""
+    parameters, run = PARAMETERS[budget], run_of(budget, seed)
+    identity = {"budget": budget, "parameters": parameters, "seed": seed}
+    training = {"fingerprint": f"print of {run}", "code_digest": "c0de"}
+    checkpoint, predictions = root / f"{run}.ckpt", root / f"{run}.predictions.parquet"
+    checkpoint.write_text(f"weights of {run}")
+    frame = rows.assign(**identity)
+    frame = pd.concat([frame.assign(weights=weights) for weights in ("best", "last")])
+    write_parquet(predictions, frame)
+    metrics = judged(rows)
+    loss = metrics["validation"]["log_loss"]
+    validation, test = (rows[rows["split"] == block] for block in ("validation", "test"))
+    evaluation = {
+        **STUDY,
+        **identity,
+        "run": run,
+        "train_base_rate": BASE_RATE,
+        "trained_by": training,
+        **file_digests(checkpoint, predictions),
+        "metrics": {"best": metrics, "last": metrics},
+        "checks": [
+            checks.counted_parameters(budget, parameters),
+            checks.no_gross_drift(drift),
+            checks.train_evaluate_parity(loss, validation["y"], validation["p"], "fp32"),
+            checks.predictions_vary(test["p"]),
+        ],
+        "drift": drift,
+        **provenance(),
+    }
+    write_json(root / f"{run}.eval.json", evaluation)
+    record = {
+        **STUDY,
+        **identity,
+        "run": run,
+        **training,
+        "config": CONFIG,
+        "model": MODEL,
+        "parameters_without_embeddings": parameters - 1_000,
+        "train_base_rate": BASE_RATE,
+        "flops": 6e10 * parameters * (1 + 0.1 * (seed - 42)),
+        "seconds": parameters / 1000,
+        "best_epoch": 4,
+        "epochs": [
+            {"epoch": e, "train_loss": loss + 0.1 / e, "val_log_loss": loss + 0.05 * (4 - e) ** 2}
+            for e in range(1, 6)
+        ],
+        "device": "cpu",
+        "device_name": "a <fast> CPU & more",
+        "precision": "fp32",
+        "micro_batch": 32,
+        **provenance(),
+    }
+    write_json(root / f"{run}.json", record)
+
+
+def write_law(root: Path) -> None:
+    """Fit the law to the prediction files in `root`."""
+    paths = [root / f"{run}.predictions.parquet" for run in RUNS]
+    baselines = root / "baselines.predictions.parquet"
+    networks = pd.concat(pd.read_parquet(path) for path in paths)
+    ladder = read_ladder(networks, pd.read_parquet(baselines))
+    result = law.fit_law(ladder, horizon=1, delta=0.01, samples=200)
+    inputs = {str(path): file_md5(path) for path in (*paths, baselines)}
+    written = {**result, "experiment": STUDY["experiment"], "inputs": inputs, **provenance()}
+    write_json(root / "scaling_law.json", written)
+
+
+def make_study(root: Path) -> None:
+    """All files of a study, as the workflow names them."""
+    market = Market()
+    drift = market.drift()
+    for budget, quality in QUALITIES.items():
+        for seed in SEEDS:
+            write_run(root, budget, seed, market.forecast(quality), drift)
+    rows = {
+        "base_rate": market.constant(BASE_RATE),
+        "logistic_regression": market.forecast(0.85),
+    }
+    baselines = pd.concat(part.assign(model=name) for name, part in rows.items())
+    write_parquet(root / "baselines.predictions.parquet", baselines)
+    models = {name: judged(part) for name, part in rows.items()}
+    write_json(root / "baselines.json", {**STUDY, "train_base_rate": BASE_RATE, "models": models})
+    write_law(root)
+
+
+def flags_of(root: Path) -> list[str]:
+    """What `python -m scaling.report` is given."""
+
+    def files(suffix: str) -> list[str]:
+        return [str(root / f"{run}.{suffix}") for run in RUNS]
+
+    return [
+        *("--law", str(root / "scaling_law.json")),
+        *("--records", *files("json")),
+        *("--evaluations", *files("eval.json")),
+        *("--predictions", *files("predictions.parquet")),
+        *("--baselines", str(root / "baselines.predictions.parquet")),
+        *("--baselines-record", str(root / "baselines.json")),
+        *("--figures", str(root / "figures")),
+        *("--output", str(root / "report.html")),
+    ]
+
+
+def change(path: Path, **values: Any) -> None:
+    write_json(path, {**read_json(path), **values})
+
+
+# --- files that a study may have -------------------------------------------------------------
+
+VALLEY = {0.5: 0.42, 1.0: 0.41, 2.0: 0.40, 4.0: 0.43}
+FALLING = {0.5: 0.42, 1.0: 0.41, 2.0: 0.40}
+LEAKS, SOUND = [0.30, 0.31, 0.29], [-0.02, 0.01, -0.01]
+
+
+def write_sweep(root: Path, budget: str, losses: Mapping[float, float], **values: Any) -> str:
+    """A sweep whose trials had these validation losses, by multiplier; returns its path."""
+    best = min(losses, key=lambda multiplier: losses[multiplier])
+    sweep = {
+        "kind": "sweep",
+        "budget": budget,
+        "training": {**CONFIG, "seed": 1000, "precision": "bf16"},
+        "model": MODEL,
+        "seed": 1000,
+        "learning_rate": 1e-3,
+        "trials": [{"multiplier": m, "val_log_loss": losses[m]} for m in sorted(losses)],
+        "best_multiplier": best,
+        "interior": min(losses) < best < max(losses),
+        "data_md5": STUDY["data_md5"],
+        "label_hash": STUDY["label_hash"],
+    }
+    write_json(root / f"{budget}.sweep.json", {**sweep, **values})
+    return str(root / f"{budget}.sweep.json")
+
+
+def write_control(root: Path, budget: str, skills: list[float], **values: Any) -> str:
+    """A shuffled control whose permutations had these skills; returns its path."""
+    control = {
+        "kind": "shuffled control",
+        "budget": budget,
+        "training": {**CONFIG, "precision": "bf16"},
+        "model": MODEL,
+        "check": checks.shuffled_labels_teach_nothing(skills),
+        **STUDY,
+        "training_code_digest": "c0de",
+    }
+    write_json(root / f"{budget}.shuffled.json", {**control, **values})
+    return str(root / f"{budget}.shuffled.json")
+
+
+def otherwise(section: str, **values: Any) -> dict[str, Any]:
+    """The `training` of a sweep or control with another value in one section of the config."""
+    return {"training": {**CONFIG, section: {**CONFIG[section], **values}}}
+
+
+# --- the page as a reader meets it -----------------------------------------------------------
+
+
+class Page(HTMLParser):
+    """Tags, ids, visible text in order, and every address the page names."""
+
+    VOID = frozenset({"meta", "link", "br", "img"})
+
+    def __init__(self, content: str) -> None:
+        super().__init__()
+        self.ids: list[str] = []
+        self.words: list[str] = []
+        self.addresses: list[str] = []
+        self.tags: list[str] = []
+        self.open: list[str] = []
+        self.feed(content)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        if tag not in self.VOID:
+            self.open.append(tag)
+        for name, value in attrs:
+            if name == "id":
+                self.ids.append(str(value))
+            if name in ("src", "href", "xlink:href", "action", "data"):
+                self.addresses.append(str(value))
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.handle_starttag(tag, attrs)
+        if tag not in self.VOID:
+            self.open.pop()
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if "style" not in self.open:
+            self.words.append(data)
+
+    @property
+    def text(self) -> str:
+        return " ".join(" ".join(self.words).split())
+
+
+def read_page(root: Path) -> Page:
+    return Page((root / "report.html").read_text())

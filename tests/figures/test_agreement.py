@@ -1,0 +1,245 @@
+"""No page is made of numbers that disagree: each mistake is planted in a sound study and caught."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.special import expit, logit
+
+from scaling import report
+from scaling.errors import UserError
+from scaling.metrics import log_loss_skill, score
+from scaling.record import file_md5, read_json, write_json, write_parquet
+from tests.figures.planted_study import (
+    BASE_RATE,
+    RUNS,
+    Market,
+    change,
+    flags_of,
+    read_page,
+    write_law,
+    write_run,
+)
+
+AGAIN = "snakemake --force results/daily/planted"
+
+
+def refused(study: Path, message: str, makes_it_again: str) -> None:
+    with pytest.raises(UserError, match=message) as caught:
+        report.main(flags_of(study))
+    assert f"{AGAIN}/{makes_it_again}" in str(caught.value)
+
+
+def swap(a: Path, b: Path) -> None:
+    first, second = a.read_bytes(), b.read_bytes()
+    a.write_bytes(second)
+    b.write_bytes(first)
+
+
+# --- files of two trainings ------------------------------------------------------------------
+
+
+def test_an_evaluation_from_before_the_run_was_trained_again_is_refused(study: Path) -> None:
+    change(study / "2m.seed43.json", fingerprint="9 epochs, by hand")
+    refused(study, "2m.seed43: the record is of .*9 epochs, by hand", "2m.seed43.eval.json")
+
+
+def test_a_checkpoint_that_changed_after_its_evaluation_is_refused(study: Path) -> None:
+    (study / "2m.ckpt").write_text("other weights of the same settings")
+    refused(study, "2m.ckpt is not the file that was evaluated", "2m.eval.json")
+
+
+def test_two_swapped_checkpoints_are_refused(study: Path) -> None:
+    swap(study / "2m.ckpt", study / "2m.seed43.ckpt")
+    refused(study, "2m.ckpt is not the file that was evaluated", "2m.eval.json")
+
+
+@pytest.mark.parametrize("suffix", ["json", "eval.json"])
+def test_two_swapped_records_or_evaluations_are_refused(study: Path, suffix: str) -> None:
+    swap(study / f"2m.{suffix}", study / f"2m.seed43.{suffix}")
+    with pytest.raises(UserError, match=f"2m.{suffix}: holds the run 2m.seed43, not 2m;"):
+        report.main(flags_of(study))
+
+
+def test_a_page_can_be_made_where_the_checkpoints_are_not(study: Path) -> None:
+    for run in RUNS:
+        (study / f"{run}.ckpt").unlink()
+    report.main(flags_of(study))
+
+
+def test_predictions_that_were_written_anew_without_an_evaluation_are_refused(study: Path) -> None:
+    path = study / "2m.predictions.parquet"
+    write_parquet(path, pd.read_parquet(path).iloc[::-1])
+    write_law(study)
+    refused(study, "2m: its predictions are not those that the evaluation wrote", "2m.eval.json")
+
+
+def test_an_evaluation_that_names_no_predictions_is_refused(study: Path) -> None:
+    path = study / "2m.eval.json"
+    write_json(path, {k: v for k, v in read_json(path).items() if k != "predictions_md5"})
+    refused(study, "2m: its predictions are not those that the evaluation wrote", "2m.eval.json")
+
+
+def test_a_law_from_before_the_last_evaluation_is_refused(study: Path) -> None:
+    evaluation = read_json(study / "2m.eval.json")
+    write_run(study, "2m", 42, Market().forecast(0.9), evaluation["drift"])
+    refused(study, "the law was not fitted to this file", "scaling_law.json")
+
+
+# --- predictions that are not what was measured ----------------------------------------------
+
+
+def rolled(p: pd.Series) -> np.ndarray:
+    return np.roll(p, 1)
+
+
+def platt_scaled(p: pd.Series) -> np.ndarray:
+    return np.asarray(expit(1.2 * logit(p) + 0.1))
+
+
+def shuffled(p: pd.Series) -> np.ndarray:
+    return np.random.default_rng(0).permutation(p)
+
+
+MISTAKES = [rolled, platt_scaled, shuffled]
+
+
+@pytest.mark.parametrize("weights", ["best", "last"])
+@pytest.mark.parametrize("split", ["validation", "test"])
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_predictions_that_were_changed_before_they_were_written_are_refused(
+    study: Path, mistake: Callable[[pd.Series], np.ndarray], split: str, weights: str
+) -> None:
+    path = study / "2m.predictions.parquet"
+    rows = pd.read_parquet(path)
+    spoilt = (rows["split"] == split) & (rows["weights"] == weights)
+    rows.loc[spoilt, "p"] = mistake(rows.loc[spoilt, "p"])
+    write_parquet(path, rows)
+    change(study / "2m.eval.json", predictions_md5=file_md5(path))
+    write_law(study)
+    refused(study, f"2m.eval.json: says {split}.*its predictions give", "2m.eval.json")
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_baseline_that_was_changed_after_it_was_measured_is_refused(
+    study: Path, mistake: Callable[[pd.Series], np.ndarray]
+) -> None:
+    path = study / "baselines.predictions.parquet"
+    rows = pd.read_parquet(path)
+    spoilt = (rows["split"] == "test") & (rows["model"] == "logistic_regression")
+    rows.loc[spoilt, "p"] = mistake(rows.loc[spoilt, "p"])
+    write_parquet(path, rows)
+    write_law(study)
+    refused(study, "baselines.json: says test.*its predictions give", "baselines.json")
+
+
+def test_predictions_without_the_rows_of_the_run_are_refused(study: Path) -> None:
+    path = study / "2m.predictions.parquet"
+    rows = pd.read_parquet(path)
+    write_parquet(path, rows[rows["weights"] == "best"])
+    change(study / "2m.eval.json", predictions_md5=file_md5(path))
+    write_law(study)
+    refused(study, "2m.eval.json: says .*its predictions give None", "2m.eval.json")
+
+
+# --- one base rate ---------------------------------------------------------------------------
+
+
+def with_skill_over(study: Path, base_rate: float, stated: float) -> None:
+    """Write the evaluation of 2m with the skill over one base rate, and state another or none."""
+    rows = pd.read_parquet(study / "2m.predictions.parquet")
+    rows = rows[(rows["split"] == "test") & (rows["weights"] == "best")]
+    metrics = read_json(study / "2m.eval.json")["metrics"]
+    metrics["best"]["test"] = {
+        **score(rows["y"], rows["p"], stated),
+        "log_loss_skill": log_loss_skill(rows["y"], rows["p"], base_rate),
+    }
+    change(study / "2m.eval.json", metrics=metrics)
+
+
+def test_skill_over_the_base_rate_of_the_test_days_is_refused(study: Path) -> None:
+    of_test = read_json(study / "2m.eval.json")["metrics"]["best"]["test"]["prevalence"]
+    with_skill_over(study, of_test, stated=of_test)
+    refused(study, "2m.eval.json: its base rate is 0.134.* trained on 0.150000", "2m.eval.json")
+
+
+def test_skill_over_another_base_rate_than_the_one_stated_is_refused(study: Path) -> None:
+    of_test = read_json(study / "2m.eval.json")["metrics"]["best"]["test"]["prevalence"]
+    with_skill_over(study, of_test, stated=BASE_RATE)
+    refused(study, "2m.eval.json: says test log_loss_skill", "2m.eval.json")
+
+
+def test_a_run_of_another_base_rate_is_refused(study: Path) -> None:
+    change(study / "2m.json", train_base_rate=0.16)
+    refused(study, "2m.ckpt: its base rate is 0.160000, but 200k was trained on", "2m.ckpt")
+
+
+def test_baselines_judged_by_another_base_rate_are_refused(study: Path) -> None:
+    change(study / "baselines.json", train_base_rate=0.16)
+    refused(study, "baselines.json: its base rate is 0.160000", "baselines.json")
+
+
+def test_baselines_that_predict_another_base_rate_are_refused(study: Path) -> None:
+    path = study / "baselines.predictions.parquet"
+    rows = pd.read_parquet(path)
+    rows.loc[rows["model"] == "base_rate", "p"] = 0.16
+    write_parquet(path, rows)
+    write_law(study)
+    refused(study, "its base rate is 0.160000", "baselines.predictions.parquet")
+
+
+def test_a_law_over_another_base_rate_is_refused(study: Path) -> None:
+    change(study / "scaling_law.json", base_rate=0.16)
+    refused(study, "scaling_law.json: its base rate is 0.160000", "scaling_law.json")
+
+
+# --- the law ---------------------------------------------------------------------------------
+
+
+def one_seed(law: dict[str, Any]) -> None:
+    law["sizes"][0]["seed_log_losses"][1] *= 1 + 1e-6
+
+
+def one_size(law: dict[str, Any]) -> None:
+    law["sizes"][2]["skill"] += 1e-6
+
+
+def one_baseline(law: dict[str, Any]) -> None:
+    law["best_network"]["against"]["logistic_regression"]["log_loss"] += 1e-6
+
+
+@pytest.mark.parametrize(
+    ("spoil", "name"),
+    [
+        (one_seed, "log_loss of 200k seed 43"),
+        (one_size, "skill of 2m"),
+        (one_baseline, "log_loss of logistic_regression"),
+    ],
+)
+def test_a_law_that_does_not_follow_from_the_predictions_is_refused(
+    study: Path, spoil: Callable[[dict[str, Any]], None], name: str
+) -> None:
+    law = read_json(study / "scaling_law.json")
+    spoil(law)
+    write_json(study / "scaling_law.json", law)
+    refused(study, f"scaling_law.json: says {name}", "scaling_law.json")
+
+
+# --- another recipe --------------------------------------------------------------------------
+
+
+def test_another_recipe_at_another_size_stands_beside_the_verdict(
+    made: Path, study: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert "differences" not in read_page(made).ids
+    for run in ("2m", "2m.seed43"):
+        change(study / f"{run}.json", precision="bf16", micro_batch=8)
+    report.main(flags_of(study))
+    page, printed = read_page(study), capsys.readouterr().out
+    assert page.ids.index("verdict") < page.ids.index("differences") < page.ids.index("ladder")
+    for line in ("precision: fp32 for 200k, 600k; bf16 for 2m", "micro-batch: 32 for 200k, 600k"):
+        assert line in page.text
+        assert f"besides size, the runs differ in {line}" in printed

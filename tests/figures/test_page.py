@@ -1,0 +1,209 @@
+"""The page says what the artefacts say, failures first, and stands alone."""
+
+import json
+import re
+import shutil
+import subprocess
+import tomllib
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from scaling import report
+from scaling.figures import page
+from scaling.figures.page import FIGURES
+from scaling.record import read_json, write_json
+from tests.figures.planted_study import PARAMETERS, Page, change, flags_of, read_page
+
+REPOSITORY = Path(__file__).parents[2]
+
+
+def test_the_verdict_and_its_sentence_stand_before_any_figure(made: Path) -> None:
+    found, law = read_page(made), read_json(made / "scaling_law.json")
+    assert found.ids.index("verdict") < found.ids.index("ladder")
+    assert found.text.index(law["verdict"]) < found.text.index(FIGURES["ladder"])
+    assert law["sentence"] in found.text
+
+
+def test_a_sound_study_shows_no_failure(made: Path) -> None:
+    found = read_page(made)
+    assert "failed" not in found.ids
+    assert "FAILED" not in found.text
+
+
+def test_every_figure_is_on_the_page_and_in_the_folder(made: Path) -> None:
+    found = read_page(made)
+    assert found.tags.count("svg") == len(FIGURES)
+    for name, caption in FIGURES.items():
+        assert name in found.ids
+        assert caption in found.text
+        root = ElementTree.parse(made / "figures" / f"{name}.svg").getroot()
+        assert root.tag.endswith("svg")
+
+
+def test_the_workflow_declares_every_figure_with_the_pages_own_caption() -> None:
+    rules = (REPOSITORY / "workflow/rules/judge.smk").read_text()
+    for name in FIGURES:
+        assert f"/figures/{name}.svg" in rules
+        assert f"scaling/figures/captions/{name}.rst" in rules
+        caption = REPOSITORY / "scaling/figures/captions" / f"{name}.rst"
+        assert " ".join(caption.read_text().split()) == FIGURES[name]
+
+
+def test_the_package_carries_every_file_that_the_page_is_made_of() -> None:
+    settings = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())
+    patterns = settings["tool"]["setuptools"]["package-data"]["scaling.figures"]
+    folder = REPOSITORY / "scaling/figures"
+    carried = {path for pattern in patterns for path in folder.glob(pattern)}
+    files = {path for path in folder.rglob("*") if path.suffix in (".html", ".css", ".rst")}
+    assert carried == files
+    assert len(files) == 3 + len(FIGURES)
+
+
+def test_the_page_names_no_address_outside_itself(made: Path) -> None:
+    content = (made / "report.html").read_text()
+    found = Page(content)
+    assert all(address.startswith(("#", "data:")) for address in found.addresses)
+    assert "script" not in found.tags
+    assert not re.findall(r"@import|url\((?!#|[\"']?#)", content)
+
+
+def test_no_id_stands_twice_or_the_figures_would_clip_each_other(made: Path) -> None:
+    ids = read_page(made).ids
+    assert [i for i in ids if re.fullmatch(r"[mp][0-9a-f]{10}", i)]
+    drawn = [i for i in ids if re.fullmatch(r"[mp][0-9a-f]{10}", i) or i in FIGURES]
+    assert len(drawn) == len(set(drawn))
+
+
+def test_the_page_is_well_formed_and_has_a_dark_and_a_paper_form(made: Path) -> None:
+    content = (made / "report.html").read_text()
+    assert content.startswith("<!DOCTYPE html>")
+    assert not Page(content).open
+    assert "prefers-color-scheme: dark" in content
+    assert "@media print" in content
+
+
+def test_names_from_files_cannot_become_markup(study: Path) -> None:
+    assert "a <fast> CPU & more" in read_page(study).text
+    for path, key in (("2m.json", "device_name"), ("scaling_law.json", "sentence")):
+        change(study / path, **{key: "<script>alert(1)</script>"})
+    report.main(flags_of(study))
+    assert "script" not in read_page(study).tags
+    assert read_page(study).text.count("<script>alert(1)</script>") == 2
+
+
+def test_the_table_shows_counted_parameters_not_labels(made: Path) -> None:
+    for parameters in PARAMETERS.values():
+        assert f"{parameters:,}" in read_page(made).text
+
+
+def test_a_size_has_its_parameters_without_embeddings_or_a_dash(made: Path, study: Path) -> None:
+    assert "2m 2,010,000 2,009,000 1.3 × 10¹⁷ 33.5 min 2" in read_page(made).text
+    for run in ("2m", "2m.seed43"):
+        old = read_json(study / f"{run}.json")
+        del old["parameters_without_embeddings"]
+        write_json(study / f"{run}.json", old)
+    report.main(flags_of(study))
+    assert "2m 2,010,000 – 1.3 × 10¹⁷ 33.5 min 2" in read_page(study).text
+
+
+def test_a_measure_that_one_seed_cannot_define_is_the_mean_of_the_others() -> None:
+    scores = [{"auc": 0.7, "undefined": {}}, {"auc": None, "undefined": {"auc": "one class"}}]
+    assert page._mean_scores(scores) == {"auc": 0.7}
+
+
+@pytest.mark.parametrize(
+    ("written", "expected"),
+    [
+        (page.number(-0.0125), "−0.013"),
+        (page.number(None), "–"),
+        (page.percent(-0.0123), "−1.2 %"),
+        (page.percent(0.5, 0), "50 %"),
+        (page.percent(None), "–"),
+        (page.span([-0.5, 0.25], 2), "−0.50 to 0.25"),
+        (page.span([-0.5, 0.25], 0, 100), "−50 to 25"),
+        (page.thousands(2010000), "2,010,000"),
+        (page.thousands(None), "–"),
+        (page.chance(0.0004), "< 0.001"),
+        (page.chance(0.0325), "0.033"),
+        (page.power_of_ten(1.24e15), "1.2 × 10¹⁵"),
+        (page.power_of_ten(None), "–"),
+        (page.duration(90), "1.5 min"),
+        (page.duration(5400), "1.5 h"),
+        (page.duration(None), "–"),
+        (page.rate(0.00123), "0.0012"),
+        (page.words("logistic_regression"), "logistic regression"),
+    ],
+)
+def test_a_number_is_written_as_a_reader_expects_it(written: str, expected: str) -> None:
+    assert written == expected
+
+
+# --- in a browser ----------------------------------------------------------------------------
+
+
+class Visit(NamedTuple):
+    """What a browser made of a page: its elements, its complaints, the hosts it asked for."""
+
+    page: Page
+    console: list[str]
+    hosts: set[str]
+
+
+def visit(path: Path, profile: Path) -> Visit:
+    """Open a file in headless Chromium, with every request recorded and none let out."""
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
+    if chromium is None:
+        pytest.skip("no Chromium here; install it with: apt-get install chromium")
+    net_log = profile / "net.json"
+    done = subprocess.run(
+        [
+            *(chromium, "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"),
+            *("--disable-background-networking", "--disable-component-update", "--no-first-run"),
+            *("--host-resolver-rules=MAP * ~NOTFOUND", "--enable-logging=stderr"),
+            *(f"--user-data-dir={profile}", f"--log-net-log={net_log}", "--dump-dom"),
+            path.as_uri(),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+    events = json.loads(net_log.read_text())["events"]
+    urls = [str(event.get("params", {}).get("url", "")) for event in events]
+    return Visit(
+        Page(done.stdout),
+        [line for line in done.stderr.splitlines() if "CONSOLE" in line],
+        {url.split("/")[2] for url in urls if re.match("(https?|wss?|ftp)://", url)},
+    )
+
+
+# Chromium asks its maker for the time, dictionaries and accounts whatever page is open.
+BROWSERS_OWN = re.compile(r"(.*\.)?(google|googleapis|gvt1|gstatic)\.com")
+
+
+def asked_by_the_page(seen: Visit) -> set[str]:
+    return {host for host in seen.hosts if not BROWSERS_OWN.fullmatch(host)}
+
+
+@pytest.mark.browser
+def test_a_browser_shows_verdict_and_figures_without_errors_or_requests(
+    made: Path, tmp_path: Path
+) -> None:
+    seen = visit(made / "report.html", tmp_path)
+    assert "verdict" in seen.page.ids
+    assert "failed" not in seen.page.ids
+    assert seen.page.tags.count("svg") == len(FIGURES)
+    assert not seen.console
+    assert not asked_by_the_page(seen)
+
+
+@pytest.mark.browser
+def test_the_browser_test_would_see_a_request_and_an_error(tmp_path: Path) -> None:
+    planted = tmp_path / "planted.html"
+    planted.write_text("<img src='https://fonts.example/a.png'><script>throw Error('x')</script>")
+    seen = visit(planted, tmp_path)
+    assert asked_by_the_page(seen) == {"fonts.example"}
+    assert seen.console

@@ -1,0 +1,43 @@
+"""The figures show the numbers that they are given, and stand on white and on dark pages."""
+
+from pathlib import Path
+
+import pytest
+
+from scaling.figures import plots, svg
+from scaling.record import read_json
+from tests.figures.planted_study import FALLING, VALLEY, write_sweep
+
+
+def test_figure_files_are_dark_on_white_and_the_pages_take_its_own_colours(made: Path) -> None:
+    figure = (made / "figures" / "ladder.svg").read_text()
+    assert "fill: white" in figure
+    page = (made / "report.html").read_text()
+    assert "fill: white" not in page
+    assert "currentColor" in page
+    for placeholder in (svg.INK, svg.PAPER):
+        assert placeholder not in figure
+        assert placeholder not in page
+
+
+def test_the_sweep_figure_has_rates_on_a_log_axis_and_marks_an_edge_otherwise(
+    tmp_path: Path,
+) -> None:
+    paths = [write_sweep(tmp_path, "200k", VALLEY), write_sweep(tmp_path, "2m", FALLING)]
+    (axes,) = plots.sweeps([read_json(path) for path in paths]).axes
+    valley, ring, falling, star = axes.get_lines()
+    assert axes.get_xscale() == "log"
+    assert list(valley.get_xdata()) == pytest.approx([5e-4, 1e-3, 2e-3, 4e-3])
+    assert list(valley.get_ydata()) == list(VALLEY.values())
+    assert (valley.get_label(), falling.get_label()) == ("200k", "2m")
+    for mark, shape in ((ring, "o"), (star, "*")):
+        assert mark.get_marker() == shape
+        assert [*mark.get_xdata(), *mark.get_ydata()] == pytest.approx([2e-3, 0.40])
+
+
+def test_names_of_baselines_with_nearly_equal_skill_do_not_cover_each_other(made: Path) -> None:
+    law = read_json(made / "scaling_law.json")
+    figure = plots.ladder(law["sizes"], 0.4, {"forest": 0.100, "boosting": 0.101, "rate": 0.0})
+    (axes,) = figure.axes
+    heights = sorted(text.get_position()[1] for text in axes.texts)
+    assert min(b - a for a, b in zip(heights, heights[1:], strict=False)) > 0.07

@@ -1,0 +1,88 @@
+"""The command writes the law of a study with what it was made of, or refuses in one line."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from scaling import fit
+from scaling.errors import UserError
+from scaling.judging.resampling import BOOTSTRAP_SEED
+from tests.judging.worlds import study
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def files(tmp_path, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    networks, baselines = study()
+    config = tmp_path / "experiment.yaml"
+    text = (ROOT / "configs/daily/threshold_1pct.yaml").read_text()
+    config.write_text(text + "law:\n  delta: 0.02\n  bootstrap_samples: 250\n")
+    paths = []
+    for (budget, seed), rows in networks.groupby(["budget", "seed"]):
+        paths.append(str(tmp_path / f"{budget}.seed{seed}.predictions.parquet"))
+        rows.to_parquet(paths[-1])
+    reference = tmp_path / "baselines.predictions.parquet"
+    baselines.to_parquet(reference)
+    return config, paths, reference, tmp_path / "scaling_law.json"
+
+
+def command(config, paths, reference, output):
+    study_flags = ["--config", str(config), "--predictions", *paths]
+    return [*study_flags, "--baselines", str(reference), "--output", str(output)]
+
+
+def test_the_command_writes_the_law_with_the_config_s_delta_and_what_it_was_made_of(files, capsys):
+    fit.main(command(*files))
+    result = json.loads(files[-1].read_text())
+    assert (result["delta_fraction"], result["bootstrap_samples"]) == (0.02, 250)
+    assert result["verdict"] == "improves"
+    assert result["best_network"]["budget"] == "2m"
+    assert len(result["inputs"]) == 7
+    assert result["bootstrap_seed"] == BOOTSTRAP_SEED
+    assert {"git_commit", "versions", "code_digest"} <= set(result)
+    printed = capsys.readouterr().out
+    assert result["sentence"] in printed
+    assert printed.splitlines()[-1].startswith(f"Wrote {files[-1]}.")
+
+
+def test_the_command_adjusts_for_the_experiments_of_the_grid_and_refuses_fewer_than_one(files):
+    fit.main([*command(*files), "--experiments", "7"])
+    result = json.loads(files[-1].read_text())
+    assert result["best_network"]["comparisons"] == {
+        "count": 14,
+        "experiments": 7,
+        "baselines": 2,
+    }
+    with pytest.raises(UserError, match="--experiments: got 0"):
+        fit.main([*command(*files), "--experiments", "0"])
+
+
+def test_the_command_refuses_a_file_named_twice_and_leaves_no_output(files):
+    config, paths, reference, output = files
+    with pytest.raises(UserError, match="twice"):
+        fit.main(command(config, [*paths, paths[0]], reference, output))
+    assert not output.exists()
+
+
+def test_the_command_refuses_rows_outside_the_config_s_test_block(files):
+    config = files[0]
+    config.write_text(config.read_text().replace("2014-01-01", "2015-01-01"))
+    with pytest.raises(UserError, match="evaluate again with this config"):
+        fit.main(command(*files))
+
+
+def test_the_command_refuses_a_file_that_is_no_parquet(files):
+    files[2].write_text("hello")
+    with pytest.raises(UserError, match="not a parquet file"):
+        fit.main(command(*files))
+
+
+@pytest.mark.parametrize(
+    "flags", [[], ["--table", "a.csv", "--config", "b.yaml"], ["--config", "b.yaml"]]
+)
+def test_the_command_wants_a_study_or_a_table_and_not_half_of_each(flags):
+    with pytest.raises(UserError, match="--table alone"):
+        fit.main([*flags, "--output", "law.json"])

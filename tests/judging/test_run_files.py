@@ -1,0 +1,40 @@
+"""A file's name, its content and the digests beside it must tell of one run."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from scaling import evaluate
+from scaling.errors import UserError
+from scaling.judging.run_files import refuse_other_name
+from scaling.training import checkpoint
+
+SEED_43 = {"run": "2m.seed43", "budget": "2m", "seed": 43}
+
+
+def judge(path: Path) -> None:
+    """Evaluate a checkpoint that holds nothing but the record of the run `2m.seed43`."""
+    checkpoint.save(path, {"record": json.dumps(SEED_43)})
+    flags = ["--config", "none.yaml", "--predictions", "p.parquet", "--output", "e.json"]
+    evaluate.main([*flags, "--checkpoint", str(path)])
+
+
+@pytest.mark.parametrize("name", ["2m.ckpt", "2m.seed44.ckpt", "20m.seed43.ckpt"])
+def test_a_checkpoint_under_the_name_of_another_run_is_not_evaluated(
+    tmp_path: Path, name: str
+) -> None:
+    with pytest.raises(UserError, match=f"{name}: holds the run 2m.seed43.*snakemake --force"):
+        judge(tmp_path / name)
+
+
+@pytest.mark.parametrize("name", ["2m.seed43.ckpt", "before.ckpt", "2m.old.ckpt"])
+def test_its_own_name_and_a_name_that_promises_nothing_pass(tmp_path: Path, name: str) -> None:
+    with pytest.raises(UserError, match="none.yaml: no such file"):
+        judge(tmp_path / name)
+
+
+@pytest.mark.parametrize("odd", [{"budget": "600k"}, {"seed": 44}, {"run": "2m.seed44"}])
+def test_a_run_that_is_not_its_budget_and_seed_is_refused(odd: dict[str, object]) -> None:
+    with pytest.raises(UserError, match="calls itself .*, but is of"):
+        refuse_other_name(Path("before.json"), {**SEED_43, **odd})

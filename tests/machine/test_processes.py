@@ -1,0 +1,430 @@
+"""A training on two processes gives the losses of one, and two trainings never share a GPU."""
+
+import multiprocessing
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from scaling.config import load_config, load_model_config
+from scaling.data.dataset import load_study
+from scaling.errors import UserError
+from scaling.machine.processes import ALONE, Group, claimed_device, joined, shared_if_large
+from scaling.record import read_json, write_json
+from scaling.training import checkpoint, step, trainer
+from scaling.training.model import build_model
+from tests import miniature
+from tests.training.test_training import OPTIMISER, Quiet, fit
+
+pytestmark = pytest.mark.slow
+EPOCHS = 10  # long enough to be stopped in the middle
+# Relative difference of losses after up to 250 steps. Two processes add fp32 numbers in another
+# order; the difference that was measured is 4e-8.
+TOLERANCE = 1e-6
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A miniature whose features are built and whose training has no dropout."""
+    folder = miniature.make_miniature(tmp_path_factory.mktemp("study"))
+    for path in (folder / "configs/model").iterdir():
+        path.write_text(path.read_text().replace("dropout: 0.1", "dropout: 0.0"))
+    tiny = folder / "configs/daily/tiny.yaml"
+    text = tiny.read_text().replace("epochs: 2\n", f"epochs: {EPOCHS}\n")
+    tiny.write_text(text.replace("patience: 2", f"patience: {EPOCHS}"))
+    miniature.run(
+        folder,
+        *("python", "-m", "scaling.prepare", "--prices", "data/raw/SPY.parquet"),
+        *("--manifest", "data/manifest.json"),
+        *("--output", "data/processed/v1/SPY_features_a20.parquet"),
+    )
+    return folder
+
+
+def command(study: Path, name: str, processes: int, *more: str) -> list[str]:
+    launcher = [sys.executable]
+    if processes > 1:
+        launcher += ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
+    return [
+        *launcher,
+        *("-m", "scaling.train", "--config", "configs/daily/tiny.yaml", "--param-budget", "6k"),
+        *("--threads", "1", "--output", str(study / name / "6k.ckpt"), *more),
+    ]
+
+
+def losses(study: Path, name: str) -> list[float]:
+    epochs = read_json(study / name / "6k.json")["epochs"]
+    return [epoch[key] for epoch in epochs for key in ("train_loss", "val_log_loss")]
+
+
+@pytest.fixture(scope="module")
+def two(study: Path) -> str:
+    """What an undisturbed training on two processes prints."""
+    return miniature.run(study, *command(study, "two", 2)).stderr
+
+
+@pytest.fixture(scope="module")
+def sharded(study: Path) -> str:
+    """What it prints if the processes share weights and optimiser state."""
+    return miniature.run(study, *command(study, "sharded", 2, "--shard")).stderr
+
+
+@pytest.fixture(scope="module")
+def one(study: Path) -> str:
+    """What an undisturbed training on one process prints."""
+    return miniature.run(study, *command(study, "one", 1)).stderr
+
+
+@pytest.mark.parametrize("name", ["two", "sharded"])
+def test_two_processes_give_the_losses_and_the_weights_of_one(
+    study: Path, one: str, name: str, request: pytest.FixtureRequest
+) -> None:
+    request.getfixturevalue(name)
+    assert losses(study, name) == pytest.approx(losses(study, "one"), rel=TOLERANCE)
+    alone = checkpoint.load(study / "one/6k.ckpt")["last_weights"]
+    both = checkpoint.load(study / name / "6k.ckpt")["last_weights"]
+    assert list(alone) == list(both)
+    assert all(torch.allclose(alone[n], both[n], rtol=0, atol=1e-4) for n in alone)
+
+
+@pytest.mark.parametrize("name", ["two", "sharded"])
+def test_of_two_processes_one_speaks_and_the_record_counts_both(
+    study: Path, one: str, name: str, request: pytest.FixtureRequest
+) -> None:
+    printed = request.getfixturevalue(name)
+    assert printed.count("made ") == 1
+    assert printed.count("training 6k of") == 1
+    record = read_json(study / name / "6k.json")
+    assert (record["processes"], record["sharded"]) == (2, name == "sharded")
+    assert record["fingerprint"] == read_json(study / "one/6k.json")["fingerprint"]
+
+
+def test_one_process_has_nobody_to_shard_with() -> None:
+    with (
+        pytest.raises(UserError, match="torchrun --nproc-per-node 2"),
+        joined(torch.device("cpu"), sharded=True),
+    ):
+        pass
+
+
+def test_a_model_too_large_for_half_a_device_is_shared_unasked(
+    study: Path, two: str, tmp_path: Path
+) -> None:
+    small = Path(shutil.copytree(study, tmp_path / "small"))
+    tiny = small / "configs/daily/tiny.yaml"
+    tiny.write_text(tiny.read_text().replace(f"epochs: {EPOCHS}\n", "epochs: 1\n"))
+    with (small / "scaling/machine/device.py").open("a") as stream:
+        stream.write("\n\ndef free_memory(device):\n    return 200_000\n")
+    printed = miniature.run(small, *command(small, "shared", 2)).stderr
+    assert printed.count("the 2 processes share them (FSDP2)") == 1 and "FSDP2" not in two
+    assert read_json(small / "shared/6k.json")["sharded"] is True
+
+
+PAUSES_ONE = """
+_calls = []
+def _pauses_rank_0_once(self, interrupted=lambda: False):
+    import os
+    _calls.append(1)
+    return 1.0 if os.environ.get("RANK") == "0" and len(_calls) == 3 else 0.0
+ThermalGuard.wait_if_hot = _pauses_rank_0_once
+"""
+
+
+def test_a_process_that_pauses_to_cool_does_not_lose_the_others(
+    study: Path, two: str, tmp_path: Path
+) -> None:
+    hot = Path(shutil.copytree(study, tmp_path / "hot"))
+    with (hot / "scaling/machine/guard.py").open("a") as stream:
+        stream.write(PAUSES_ONE)
+    printed = miniature.run(hot, *command(hot, "paused", 2)).stderr
+    assert "paused 1 s to cool down" in printed
+    assert losses(hot, "paused") == losses(study, "two")
+
+
+def test_a_training_stopped_on_two_processes_goes_on_and_ends_as_an_undisturbed_one(
+    study: Path, two: str
+) -> None:
+    resume = study / "results/.resume/daily/tiny/6k"
+    process = subprocess.Popen(
+        command(study, "stopped", 2),
+        cwd=study,
+        env=miniature.environment(),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    while process.poll() is None and not list(resume.glob("*/step-*.state")):
+        time.sleep(0.01)
+    process.terminate()
+    printed = process.communicate(timeout=120)[0]
+    assert re.search(r"stopped: .*resumes at step", printed), printed
+    assert not (study / "stopped/6k.ckpt").exists()
+    again = miniature.run(study, *command(study, "stopped", 2))
+    assert "resumed at step" in again.stderr
+    expected = checkpoint.load(study / "two/6k.ckpt")["last_weights"]
+    found = checkpoint.load(study / "stopped/6k.ckpt")["last_weights"]
+    assert all(torch.equal(expected[name], found[name]) for name in expected)
+
+
+CLIP = 1e-3  # far below the gradient's norm
+STOP_STEP = 12
+
+
+def five_days(group: Group) -> tuple[torch.nn.Module, torch.optim.Optimizer]:
+    """One clipped step on five days with micro-batches of two.
+
+    Of two processes one has two days and the other three, so that one has fewer micro-batches.
+    """
+    config = load_config("configs/daily/tiny.yaml")
+    study = load_study(config)
+    torch.manual_seed(42)
+    model = build_model(load_model_config("6k"), config.window, len(study.feature_names))
+    stepped = group.wrap(model.train(), torch.device("cpu"))
+    optimiser = step.make_optimiser(model, OPTIMISER)
+    days = torch.from_numpy(study.samples["train"][:5])
+    options: dict[str, Any] = {"precision": "fp32", "gradient_clip": CLIP, "group": group}
+    options |= {"micro_batch": 2, "seed": 42, "step": 0}
+    step.optimiser_step(stepped, optimiser, study.dataset, days, **options)
+    return model, optimiser
+
+
+def gradients(model: torch.nn.Module, group: Group) -> dict[str, torch.Tensor]:
+    own = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
+    whole: dict[str, torch.Tensor] = group.gathered(own)
+    return whole
+
+
+class HotThenCritical(Quiet):
+    """A guard that pauses at one step and stops at a later one."""
+
+    asked = 0
+
+    def wait_if_hot(self, interrupted: Any) -> float:
+        self.asked += 1
+        if self.asked == STOP_STEP:
+            self.stop_reason = "critical"
+        return 0.1 if self.asked == 5 else 0.0
+
+
+def agreements(group: Group, out: Path) -> None:
+    """Write what this process believes after each process found something different."""
+
+    def refuse() -> int:
+        raise UserError("found by the first")
+
+    said: list[str] = []
+    found: dict[str, Any] = {"first": group.from_first(lambda: group.rank)}
+    for name, differs in (("micro_batch", group.rank), ("device", "cpu")):
+        with suppress_user_error(found, name):
+            group.refuse_other_than_first({name: differs, "precision": "fp32"})
+    with suppress_user_error(found, "error"):
+        group.from_first(refuse)
+    whole, cpu = replace(group, sharded=False), torch.device("cpu")
+    with pytest.MonkeyPatch.context() as patch:
+        # The second process sees no free memory at all, but the first one decides.
+        found_free = "scaling.machine.processes.free_memory"
+        patch.setattr(found_free, lambda device: 0 if group.rank else 32_000)
+        for parameters in (1000, 1001):
+            found[str(parameters)] = shared_if_large(whole, cpu, parameters, said.append).sharded
+        patch.setenv("LOCAL_WORLD_SIZE", "2")
+        found["half"] = shared_if_large(whole, cpu, 501, said.append).sharded
+    write_json(out / f"{group.rank}.json", found | {"said": said})
+
+
+@contextmanager
+def suppress_user_error(found: dict[str, Any], name: str) -> Iterator[None]:
+    try:
+        yield
+    except UserError as error:
+        found[name] = str(error)
+
+
+def shard(rank: int, port: int, study: Path, out: Path) -> None:
+    """Run one of two processes. Only the second is hot, and only the first wants to save."""
+    os.chdir(study)
+    os.environ |= {"RANK": str(rank), "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1"}
+    os.environ |= {"MASTER_PORT": str(port)}
+    torch.set_num_threads(1)
+    loaded = load_study(load_config("configs/daily/tiny.yaml"))
+    guard, minutes = (HotThenCritical(), 10.0) if rank else (Quiet(), 0.0)
+    with joined(torch.device("cpu"), sharded=True) as group:
+        agreements(group, out)
+        model, optimiser = five_days(group)
+        moments = [kept["exp_avg"].to_local().numel() for kept in optimiser.state.values()]
+        found = {"gradients": gradients(model, group), "kept": sum(moments)}
+        found["whole"] = fit(loaded, out / f"whole-{rank}", group=group).last_weights
+        stopped = out / f"states-{rank}"
+        with pytest.raises(trainer.Stopped):
+            fit(loaded, stopped, group=group, guard=guard, checkpoint_minutes=minutes)
+        group.wait()
+        state, _ = checkpoint.ResumeStore(out / "states-0").load()
+        found["resumed"] = fit(loaded, out / f"again-{rank}", group=group, state=state).last_weights
+        torch.save(found, out / f"{rank}.pt")
+
+
+@pytest.fixture(scope="module")
+def pair(study: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder in which two processes that shared a model left their results."""
+    out = tmp_path_factory.mktemp("pair")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    context = multiprocessing.get_context("spawn")
+    processes = [context.Process(target=shard, args=(r, port, study, out)) for r in range(2)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(timeout=120)
+    hung = [process for process in processes if process.is_alive()]
+    for process in hung:
+        process.kill()
+    assert not hung and [process.exitcode for process in processes] == [0, 0]
+    return out
+
+
+def test_what_the_first_process_finds_holds_in_both(pair: Path) -> None:
+    first, second = (read_json(pair / f"{rank}.json") for rank in range(2))
+    assert first["first"] == second["first"] == 0
+    assert first["error"] == second["error"] == "found by the first"
+
+
+def test_a_process_that_would_compute_something_else_is_refused_by_both(pair: Path) -> None:
+    first, second = (read_json(pair / f"{rank}.json") for rank in range(2))
+    assert "differs from the first in micro_batch;" in second["micro_batch"]
+    assert "another process" in first["micro_batch"]
+    assert "device" not in first and "device" not in second
+
+
+def test_both_share_a_model_whose_state_is_above_half_of_the_firsts_memory(pair: Path) -> None:
+    first, second = (read_json(pair / f"{rank}.json") for rank in range(2))
+    for name, sharded in (("1000", False), ("1001", True), ("half", True)):
+        assert first[name] is second[name] is sharded
+    assert len(first["said"]) == 2
+
+
+def test_sharded_gradients_are_clipped_as_whole_ones(
+    study: Path, pair: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(study)
+    expected = gradients(five_days(ALONE)[0], ALONE)
+    found = torch.load(pair / "0.pt")["gradients"]
+    norm = torch.cat([value.flatten() for value in found.values()]).norm().item()
+    assert norm == pytest.approx(CLIP, rel=1e-4)
+    assert expected.keys() == found.keys()
+    assert all(torch.allclose(expected[n], found[n], rtol=1e-4, atol=1e-9) for n in expected)
+
+
+def test_each_process_keeps_about_half_of_the_optimiser_state(pair: Path) -> None:
+    first, second = (torch.load(pair / f"{rank}.pt")["kept"] for rank in range(2))
+    parameters = sum(value.numel() for value in torch.load(pair / "0.pt")["gradients"].values())
+    assert first + second == parameters
+    assert 0.45 < first / parameters < 0.55
+
+
+def test_processes_whose_clocks_and_pauses_differ_save_and_stop_at_one_step(pair: Path) -> None:
+    assert sorted(path.name for path in (pair / "states-0").iterdir()) == [
+        f"step-{step:09d}.state" for step in (STOP_STEP - 1, STOP_STEP)
+    ]
+    assert not (pair / "states-1").exists()
+
+
+def test_a_sharded_training_that_resumes_ends_with_the_same_bits(pair: Path) -> None:
+    found = torch.load(pair / "0.pt")
+    assert all(torch.equal(found["whole"][n], found["resumed"][n]) for n in found["whole"])
+
+
+def test_one_process_goes_on_from_a_sharded_state(
+    study: Path, pair: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(study)
+    loaded = load_study(load_config("configs/daily/tiny.yaml"))
+    undisturbed = fit(loaded, tmp_path / "whole").last_weights
+    state, problems = checkpoint.ResumeStore(pair / "states-0").load()
+    assert problems == [] and state is not None
+    assert state["progress"]["step"] == STOP_STEP
+    resumed = fit(loaded, tmp_path / "resumed", state=state).last_weights
+    assert all(torch.allclose(undisturbed[n], resumed[n], rtol=0, atol=1e-5) for n in undisturbed)
+
+
+@pytest.mark.parametrize(("days", "micro_batch"), [(33, 8), (33, 3), (6, 1), (2, 4)])
+def test_the_pieces_of_a_batch_are_disjoint_complete_and_as_many_in_each_process(
+    days: int, micro_batch: int
+) -> None:
+    batch = torch.arange(100, 100 + days)
+    shares = [Group(rank=rank, size=4).pieces(batch, micro_batch) for rank in range(4)]
+    counted = [piece.days for pieces in shares for piece in pieces if piece.weight]
+    assert torch.cat(counted).sort().values.equal(batch)
+    assert {piece.weight for pieces in shares for piece in pieces} <= {0, 4}
+    assert len({len(pieces) for pieces in shares}) == 1
+    assert all(1 <= len(piece.days) <= micro_batch for pieces in shares for piece in pieces)
+
+
+def test_every_piece_knows_the_place_of_its_first_day_in_the_batch() -> None:
+    batch = torch.arange(33)
+    for size in (1, 2, 4):
+        for rank in range(size):
+            for piece in Group(rank=rank, size=size).pieces(batch, 3):
+                assert piece.days[0] == piece.first
+
+
+def test_one_process_computes_the_batch_as_it_is() -> None:
+    batch = torch.arange(33)
+    pieces = ALONE.pieces(batch, 8)
+    assert torch.cat([piece.days for piece in pieces]).equal(batch)
+    assert [piece.weight for piece in pieces] == [1] * 5
+
+
+def take_gpu(folder: Path, barrier: object, queue: object) -> None:
+    """Claim one of two imaginary GPUs, and hold it until both processes have one."""
+    with claimed_device(torch.device("cuda"), 2, print, folder) as device:
+        queue.put(device.index)  # type: ignore[attr-defined]
+        barrier.wait(timeout=60)  # type: ignore[attr-defined]
+
+
+def test_trainings_at_once_claim_a_gpu_each_and_leave_it(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("spawn")
+    for _ in range(2):  # the second round finds both free again
+        barrier, queue = context.Barrier(2), context.Queue()
+        arguments = (tmp_path, barrier, queue)
+        processes = [context.Process(target=take_gpu, args=arguments) for _ in range(2)]
+        for process in processes:
+            process.start()
+        assert sorted(queue.get(timeout=60) for _ in processes) == [0, 1]
+        for process in processes:
+            process.join()
+
+
+def test_a_third_training_waits_for_a_gpu_and_says_so(tmp_path: Path) -> None:
+    said: list[str] = []
+    device = torch.device("cuda")
+    first = claimed_device(device, 2, said.append, tmp_path)
+    first.__enter__()
+    with claimed_device(device, 2, said.append, tmp_path) as second:
+        assert second.index == 1
+
+        def say(message: str) -> None:
+            said.append(message)
+            first.__exit__(None, None, None)
+
+        with claimed_device(device, 2, say, tmp_path) as third:
+            assert third.index == 0
+    assert len(said) == 1 and "all 2 GPUs are taken" in said[0]
+
+
+def test_one_visible_gpu_and_a_cpu_are_not_claimed(tmp_path: Path) -> None:
+    for device, count in (("cuda", 1), ("cpu", 0)):
+        with claimed_device(torch.device(device), count, print, tmp_path) as claimed:
+            assert claimed.type == device
+    assert not os.listdir(tmp_path)

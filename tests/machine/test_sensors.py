@@ -1,0 +1,162 @@
+"""Sensors and programs are read as documented, and whatever else they say is no reading."""
+
+import json
+import subprocess
+import sys
+import types
+
+import psutil
+import pytest
+
+from scaling.machine import sensors
+from tests.machine.thermal_parts import commands, fixture, on
+
+
+def test_intel_powermetrics_is_parsed():
+    reading = sensors.parse_powermetrics_temperature(fixture("powermetrics_smc_intel.txt"))
+    assert reading.celsius == 61.23
+
+
+def test_powermetrics_of_apple_silicon_has_no_temperature():
+    text = fixture("powermetrics_thermal_apple_silicon.txt")
+    assert sensors.parse_powermetrics_temperature(text) is None
+
+
+@pytest.mark.parametrize(
+    ("word", "number", "level"),
+    [
+        ("Nominal", 0, "normal"),
+        ("Moderate", 1, "acceptable"),
+        ("Heavy", 2, "warning"),
+        ("Trapping", 3, "critical"),
+        ("Sleeping", 4, "critical"),
+    ],
+)
+def test_pressure_levels_are_parsed_from_powermetrics_and_notifyutil(word, number, level):
+    text = fixture("powermetrics_thermal_apple_silicon.txt").replace("Nominal", word)
+    assert sensors.parse_powermetrics_pressure(text).pressure == level
+    text = fixture("notifyutil.txt").replace("0", str(number))
+    assert sensors.parse_notifyutil(text).pressure == level
+
+
+@pytest.mark.parametrize("text", ["", "0", "com.apple.system.other 0", "Failed 1000"])
+def test_notifyutil_output_that_does_not_name_the_level_is_no_reading(text):
+    assert sensors.parse_notifyutil(text) is None
+
+
+def test_an_unknown_pressure_word_is_no_reading():
+    text = fixture("powermetrics_thermal_apple_silicon.txt").replace("Nominal", "Unknown")
+    assert sensors.parse_powermetrics_pressure(text) is None
+
+
+def test_macmon_reads_the_hotter_of_processor_and_gpu():
+    assert sensors.parse_macmon(fixture("macmon_pipe.json")).celsius == 71.73614
+
+
+def test_macmons_zero_is_a_sensor_that_is_not_there():
+    data = json.loads(fixture("macmon_pipe.json"))
+    data["temp"]["cpu_temp_avg"] = 0.0
+    assert sensors.parse_macmon(json.dumps(data)).celsius == 66.95167
+    data["temp"]["gpu_temp_avg"] = 0.0
+    assert sensors.parse_macmon(json.dumps(data)) is None
+
+
+@pytest.mark.parametrize("output", ["", "{", "[]", '{"temp": null}', "zsh: not found"])
+def test_garbage_from_a_program_is_no_reading(monkeypatch, output):
+    on(monkeypatch, "Darwin", "arm64")
+    commands(monkeypatch, {"macmon": output, "notifyutil": output, "sudo": output})
+    assert [sensors.attempt(s)[0] for s in sensors.candidates("mps")] == [None, None, None]
+
+
+def test_linux_reads_processors_and_never_the_case_or_a_disk(monkeypatch):
+    def shows(**chips):
+        found = {
+            chip: [types.SimpleNamespace(current=value) for value in values]
+            for chip, values in chips.items()
+        }
+        monkeypatch.setattr(psutil, "sensors_temperatures", lambda: found, raising=False)
+
+    on(monkeypatch, "Linux", "x86_64")
+    (source,) = sensors.candidates("cpu")
+    shows(acpitz=[99.0], nvme=[80.0], coretemp=[55.0, 62.0, 0.0])
+    assert source.read().celsius == 62.0
+    shows(acpitz=[99.0], nvme=[80.0])
+    assert source.read() is None
+
+
+class NvmlError(Exception):
+    pass
+
+
+def fake_nvml(monkeypatch, **functions):
+    def missing(*_):
+        raise NvmlError("Function Not Found")
+
+    nvml = types.ModuleType("pynvml")
+    nvml.NVMLError = NvmlError
+    nvml.NVML_TEMPERATURE_GPU, nvml.NVML_TEMPERATURE_THRESHOLD_SLOWDOWN = 0, 1
+    defaults = {
+        "nvmlInit": lambda: None,
+        "nvmlDeviceGetCount": lambda: 1,
+        "nvmlDeviceGetHandleByIndex": lambda index: index,
+        "nvmlDeviceGetTemperatureV": missing,
+        "nvmlDeviceGetTemperature": missing,
+        "nvmlDeviceGetMarginTemperature": missing,
+        "nvmlDeviceGetTemperatureThreshold": missing,
+    }
+    for name, function in (defaults | functions).items():
+        setattr(nvml, name, function)
+    monkeypatch.setitem(sys.modules, "pynvml", nvml)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    on(monkeypatch, "Linux", "x86_64")
+    return sensors.candidates("cuda")[0]
+
+
+def test_nvidia_is_read_and_its_slowdown_minus_two_is_the_limit(monkeypatch):
+    source = fake_nvml(
+        monkeypatch,
+        nvmlDeviceGetTemperatureV=lambda gpu, sensor: 64,
+        nvmlDeviceGetTemperatureThreshold=lambda gpu, which: 89,
+    )
+    assert (source.read().celsius, source.read().limit) == (64.0, 87.0)
+
+
+def test_an_old_nvidia_driver_is_read_by_the_older_call(monkeypatch):
+    source = fake_nvml(monkeypatch, nvmlDeviceGetTemperature=lambda gpu, sensor: 64)
+    assert (source.read().celsius, source.read().limit) == (64.0, None)
+
+
+def test_where_nvidia_tells_a_margin_only_the_limit_comes_from_it(monkeypatch):
+    source = fake_nvml(
+        monkeypatch,
+        nvmlDeviceGetTemperatureV=lambda gpu, sensor: 64,
+        nvmlDeviceGetMarginTemperature=lambda gpu: 23,
+    )
+    assert source.read().limit == 85.0
+
+
+def test_an_nvidia_gpu_that_does_not_answer_is_no_reading(monkeypatch):
+    reading, problem = sensors.attempt(fake_nvml(monkeypatch))
+    assert reading is None
+    assert "Function Not Found" in problem
+
+
+def test_a_hanging_program_is_killed_and_is_no_reading(monkeypatch):
+    monkeypatch.setattr(sensors, "COMMAND_TIMEOUT", 0.2)
+    assert sensors._run("sh", "-c", "sleep 1000; echo 60") is None
+
+
+def test_a_program_that_asks_for_a_password_finds_no_one_to_ask():
+    script = (
+        "from scaling.machine import sensors\n"
+        "print(sensors._run('sh', '-c', 'read answer && echo $answer || echo nobody'))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], input="secret\n", capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "nobody"
+
+
+def test_a_missing_or_failing_program_is_no_reading():
+    assert sensors._run("no-such-program-here") is None
+    assert sensors._run("sh", "-c", "echo 60; exit 1") is None
