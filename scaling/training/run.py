@@ -11,13 +11,13 @@ import torch
 
 from scaling import config as configs
 from scaling.data.dataset import Study, load_study
+from scaling.digest import code_digest
 from scaling.errors import EXIT_STOPPED, UserError
 from scaling.machine.device import choose_device, choose_precision, device_name, tune
 from scaling.machine.guard import ThermalGuard
 from scaling.machine.processes import claimed_device, joined, shared_if_large
 from scaling.record import (
     COMPUTING_PACKAGES,
-    code_digest,
     fingerprint,
     provenance,
     read_json,
