@@ -92,7 +92,7 @@ def main(argv: list[str] | None = None) -> None:
         rows=len(prices),
         first_date=first,
         last_date=last,
-        origin=args.origin or (None if unchanged else origin),
+        origin=args.origin or (None if unchanged or registered == new else origin),
         licence=args.licence,
         **known,
     )
