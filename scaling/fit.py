@@ -24,7 +24,16 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--baselines", type=Path, help="baselines.predictions.parquet")
     parser.add_argument(
+        "--experiments",
+        type=int,
+        default=1,
+        help="experiments of the grid: comparisons with baselines are adjusted for all of them",
+    )
+    parser.add_argument(
         "--table", type=Path, help="a CSV of N, D, loss: fit E + A N^-alpha + B D^-beta to it"
+    )
+    parser.add_argument(
+        "--huber", type=float, default=0.001, help="threshold of the Huber loss of --table"
     )
     parser.add_argument("--output", type=Path, required=True, help="the JSON to write")
     args = parser.parse_args(argv)
@@ -34,10 +43,14 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
             "give --config, --predictions and --baselines for a study, or --table alone for "
             "published runs; see python -m scaling.fit --help"
         )
+    if args.experiments < 1:
+        raise UserError(f"--experiments: got {args.experiments}; allowed: 1 or more")
     return args
 
 
-def fit_study(config_path: Path, predictions: list[Path], baselines: Path) -> dict[str, Any]:
+def fit_study(
+    config_path: Path, predictions: list[Path], baselines: Path, experiments: int
+) -> dict[str, Any]:
     """The law of one study's predictions, with the files it was fitted to."""
     from scaling.config import experiment_name, load_config
     from scaling.judging.ladder import read_files
@@ -50,6 +63,7 @@ def fit_study(config_path: Path, predictions: list[Path], baselines: Path) -> di
         horizon=config.task.horizon,
         delta=config.law.delta,
         samples=config.law.bootstrap_samples,
+        experiments=experiments,
     )
     return {
         "kind": "fit",
@@ -60,12 +74,12 @@ def fit_study(config_path: Path, predictions: list[Path], baselines: Path) -> di
     }
 
 
-def fit_table(path: Path) -> dict[str, Any]:
+def fit_table(path: Path, huber: float) -> dict[str, Any]:
     """The two-variable law of a CSV with the columns N, D and loss."""
     from scaling.judging.published import fit_two_variable_law, read_table
     from scaling.record import file_md5
 
-    law = fit_two_variable_law(*read_table(path))
+    law = fit_two_variable_law(*read_table(path), huber=huber)
     return {"kind": "fit", **law, "inputs": {str(path): file_md5(path)}}
 
 
@@ -75,14 +89,14 @@ def main(argv: list[str] | None = None) -> None:
     from scaling.record import provenance, write_json
 
     if args.table:
-        result = fit_table(args.table)
+        result = fit_table(args.table, args.huber)
         found = (
             f"E = {result['E']:.4g}, alpha = {result['alpha']:.3f}, beta = {result['beta']:.3f} "
             f"from {result['runs']} runs"
         )
         then = "95 % intervals stand in it."
     else:
-        result = fit_study(args.config, args.predictions, args.baselines)
+        result = fit_study(args.config, args.predictions, args.baselines, args.experiments)
         for warning in result["warnings"]:
             print(f"warning: {warning}")
         found = f"{result['verdict']}: {result['sentence']}"

@@ -5,18 +5,26 @@ from typing import Any
 import numpy as np
 
 from scaling import metrics
-from scaling.judging.effects import DUST, effects, holm
+from scaling.judging.effects import Effect, effects, holm
 from scaling.judging.ladder import Ladder
+
+LEVEL = 0.05
+RULE = (
+    "beats it or loses to it only if the p-value, adjusted by Holm over all comparisons, is below "
+    "5 % and both 95 % intervals of the difference exclude 0 on the same side"
+)
+WORDS = {-1: "beats it", 1: "loses to it", 0: "cannot be told apart"}
 
 
 def best_network(
-    ladder: Ladder, sizes: list[dict[str, Any]], horizon: int, samples: int
+    ladder: Ladder, sizes: list[dict[str, Any]], *, horizon: int, samples: int, experiments: int
 ) -> dict[str, Any]:
     """The size with the lowest validation loss, its losses paired with each baseline's by day.
 
     Its loss is the mean over its seeds, not that of its luckiest seed. A negative difference
     favours the network. The baselines count as they stand: what another fit of the same forest
-    would give is not in the interval. `sizes` are the law's rows for the sizes.
+    would give is not in the interval. `sizes` are the law's rows for the sizes. The comparisons
+    are those of all `experiments` of the grid, each with as many baselines as this one.
     """
     best = int(np.argmin(ladder.validation))
     names = list(ladder.baselines)
@@ -26,22 +34,16 @@ def best_network(
     )
     replicated = len(ladder.losses[best]) > 1
     reference = metrics.log_loss(ladder.y, np.full(len(ladder.y), ladder.base_rate))
-    against = {}
-    for name, effect, p in zip(names, found, holm([e.p_value for e in found]), strict=True):
-        wide = [effect.interval(0.95), effect.t_interval(0.95)]
-        beats = replicated and all(high < -DUST for _, high in wide)
-        loses = replicated and all(low > DUST for low, _ in wide)
-        against[name] = {
+    comparisons = experiments * len(names)
+    adjusted = holm([effect.p_value for effect in found], comparisons)
+    against = {
+        name: {
             "log_loss": float(ladder.baselines[name].mean()),
             "skill": 1 - float(ladder.baselines[name].mean()) / reference,
-            "difference": effect.estimate,
-            "interval95": wide[0],
-            "t_interval95": wide[1],
-            "p_value": effect.p_value,
-            "p_holm": p,
-            "beats": beats,
-            "verdict": "beats it" if beats else "loses to it" if loses else "cannot be told apart",
+            **_comparison(effect, p, replicated),
         }
+        for name, effect, p in zip(names, found, adjusted, strict=True)
+    }
     return {
         "budget": ladder.budgets[best],
         "chosen_by": "lowest validation log-loss, mean over seeds",
@@ -49,5 +51,21 @@ def best_network(
         "skill": sizes[best]["skill"],
         "skill_interval": sizes[best]["skill_interval"],
         "block_length": block,
+        "rule": RULE,
+        "comparisons": {"count": comparisons, "experiments": experiments, "baselines": len(names)},
         "against": against,
+    }
+
+
+def _comparison(effect: Effect, p_holm: float, replicated: bool) -> dict[str, Any]:
+    """One difference and what may be said of it; without replicates nothing may."""
+    side = effect.excludes_zero(0.95) if replicated and p_holm < LEVEL else 0
+    return {
+        "difference": effect.estimate,
+        "interval95": effect.interval(0.95),
+        "t_interval95": effect.t_interval(0.95),
+        "p_value": effect.p_value,
+        "p_holm": p_holm,
+        "beats": side < 0,
+        "verdict": WORDS[side],
     }

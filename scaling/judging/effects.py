@@ -60,6 +60,23 @@ class Effect(NamedTuple):
             return 1.0 if abs(self.estimate) < DUST else 0.0
         return float(2 * t.sf(abs(self.estimate) / self.error, self.freedom))
 
+    def one_sided(self, sign: int) -> float:
+        """P-value against an effect of this sign (-1 or 1) being absent or reversed."""
+        half = self.p_value / 2
+        return half if self.estimate * sign > 0 else 1 - half
+
+    def excludes_zero(self, level: float) -> int:
+        """-1 if both intervals lie below 0, 1 if both lie above it, else 0."""
+        ends = [self.interval(level), self.t_interval(level)]
+        if all(high < -DUST for _, high in ends):
+            return -1
+        return int(all(low > DUST for low, _ in ends))
+
+    def inside(self, bound: float, level: float) -> bool:
+        """Whether both intervals lie inside +-bound."""
+        ends = [self.interval(level), self.t_interval(level)]
+        return all(-bound < low and high < bound for low, high in ends)
+
 
 def effects(
     losses: Sequence[Array],
@@ -124,11 +141,23 @@ def slope_weights(parameters: Array) -> Array:
     return np.asarray(centred / (centred @ centred))
 
 
-def holm(p_values: Sequence[float]) -> list[float]:
-    """Holm's step-down adjustment of p-values (Holm 1979), in the order given."""
+def contrast_weights(size: int) -> tuple[list[tuple[int, int]], Array]:
+    """All pairs (i, j) with i < j, and the weights [pairs, size] of `mean j - mean i`."""
+    pairs = [(i, j) for i in range(size) for j in range(i + 1, size)]
+    return pairs, np.stack([np.eye(size)[j] - np.eye(size)[i] for i, j in pairs])
+
+
+def holm(p_values: Sequence[float], comparisons: int | None = None) -> list[float]:
+    """Holm's step-down adjustment of p-values (Holm 1979), in the order given.
+
+    `comparisons` counts the whole family if it holds more than these p-values. The others then
+    count as if they were larger. That never rejects more than Holm's procedure on the whole family
+    would, because a smaller p-value elsewhere can only lower the multiplier of one here.
+    """
+    family = comparisons or len(p_values)
     adjusted = [0.0] * len(p_values)
     floor = 0.0
     for rank, index in enumerate(np.argsort(p_values)):
-        floor = max(floor, min(1.0, (len(p_values) - rank) * p_values[index]))
+        floor = max(floor, min(1.0, (family - rank) * p_values[index]))
         adjusted[index] = floor
     return adjusted

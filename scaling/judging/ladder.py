@@ -16,6 +16,9 @@ Array = npt.NDArray[np.float64]
 
 NETWORK_COLUMNS = ("budget", "parameters", "seed", "date", "split", "y", "p")
 BASELINE_COLUMNS = ("model", "date", "split", "y", "p")
+# Two runs whose probabilities differ by less on every day are one run. Another device changes the
+# probabilities of the same weights by 1e-6, another seed by 1e-2.
+SAME_FORECAST = 1e-5
 
 
 class Ladder(NamedTuple):
@@ -88,7 +91,8 @@ def read_ladder(networks: pd.DataFrame, baselines: pd.DataFrame) -> Ladder:
     `networks` has NETWORK_COLUMNS. If it also has `weights`, only the rows "best" count, the
     weights chosen on validation. `baselines` has BASELINE_COLUMNS, and its model `base_rate`
     always predicts the training base rate. Raises UserError for missing columns, impossible
-    values, days or labels that differ between models, a size and seed given twice, a single size.
+    values, days or labels that differ between models, a size and seed given twice, two runs with
+    the same predictions, a single size.
     """
     if "weights" in networks:
         networks = networks[networks["weights"] == "best"]
@@ -102,6 +106,7 @@ def read_ladder(networks: pd.DataFrame, baselines: pd.DataFrame) -> Ladder:
     _, _, on_validation = _same_days(named, "validation")
     named += [(str(name), rows) for name, rows in baselines.groupby("model", sort=False)]
     dates, labels, losses = _same_days(named, "test")
+    _refuse_copies(runs)
     validation = [float(loss.mean()) for loss in on_validation]
     parameters = _parameters(runs)
     members = {
@@ -188,6 +193,23 @@ def _same_days(
             )
         losses.append(metrics.log_losses(rows["y"], rows["p"]))
     return dates, labels, losses
+
+
+def _refuse_copies(runs: Sequence[_Run]) -> None:
+    """Replicates measure the spread between seeds, so two runs may not be one and the same."""
+    forecasts = [
+        run.rows[run.rows["split"] == "test"].sort_values("date")["p"].to_numpy() for run in runs
+    ]
+    for j, later in enumerate(runs):
+        for i, earlier in enumerate(runs[:j]):
+            apart = float(np.abs(forecasts[i] - forecasts[j]).max())
+            if apart < SAME_FORECAST:
+                raise UserError(
+                    f"{earlier.name} and {later.name} predict the same on every test day (the "
+                    f"largest difference is {apart:.1g}): one is a copy of the other, or was "
+                    "trained with its seed; delete the checkpoint of the wrong one, train it again "
+                    "with its own seed and evaluate it"
+                )
 
 
 def _base_rate(baselines: pd.DataFrame) -> float:

@@ -10,53 +10,64 @@ import numpy as np
 
 from scaling import metrics
 from scaling.judging.against_baselines import best_network
-from scaling.judging.effects import Effect, effects, holm, slope_weights
+from scaling.judging.axis import contrast_rows, judge_axis, slope_row
+from scaling.judging.effects import Effect, effects
 from scaling.judging.ladder import Ladder
 from scaling.judging.resampling import BOOTSTRAP_SEED, day_weights, stretched_interval
 from scaling.judging.shapes import compare_shapes
-from scaling.judging.verdict import sensitivity, verdict
+from scaling.judging.verdict import EQUIVALENCE, sensitivity
 from scaling.judging.wording import sentence, warnings
 
 
-def fit_law(ladder: Ladder, *, horizon: int, delta: float, samples: int) -> dict[str, Any]:
+def fit_law(
+    ladder: Ladder, *, horizon: int, delta: float, samples: int, experiments: int = 1
+) -> dict[str, Any]:
     """The law of one study, JSON-ready: verdict, slope, sizes, contrasts, shapes, baselines.
 
-    `horizon` is in days, `delta` the config's fraction of the base-rate entropy per decade, and
-    `samples` the number of bootstrap draws.
+    `horizon` is in days, `delta` the config's fraction of the base-rate entropy per decade,
+    `samples` the number of bootstrap draws, and `experiments` the number of studies in the grid
+    that this one belongs to.
     """
     entropy = metrics.entropy(ladder.base_rate)
     delta_nats = delta * entropy
-    n_sizes = len(ladder.budgets)
     replicated = all(len(seeds) > 1 for seeds in ladder.seeds)
-    pairs = [(i, j) for i in range(n_sizes) for j in range(i + 1, n_sizes)]
-    weights = [slope_weights(ladder.parameters)]
-    weights += [np.eye(n_sizes)[j] - np.eye(n_sizes)[i] for i, j in pairs]
-    (slope, *differences), block, means = effects(
-        ladder.losses, np.stack(weights), horizon=horizon, samples=samples
+    axis = judge_axis(
+        ladder.losses,
+        ladder.parameters,
+        np.eye(len(ladder.budgets)),
+        horizon=horizon,
+        samples=samples,
+        delta=delta_nats,
+        replicated=replicated,
     )
     sizes, level_block = _sizes(ladder, horizon, samples)
-    found = verdict(slope, delta_nats, replicated)
     result = {
-        "verdict": found,
+        "verdict": axis.verdict,
         "sentence": "",
-        "warnings": warnings(ladder, sizes, slope, delta_nats, block),
-        "slope": _slope(slope, entropy, replicated),
+        "warnings": [],
+        "slope": slope_row(
+            axis.slope, entropy, "nats per decade of parameters", replicated=replicated
+        ),
         "delta": delta_nats,
         "delta_fraction": delta,
         "base_rate": ladder.base_rate,
         "base_rate_entropy": entropy,
-        **_sensitivity(ladder, slope, delta_nats, replicated),
+        **_sensitivity(ladder, axis.slope, delta_nats, replicated),
         "sizes": sizes,
-        "contrasts": _contrasts(ladder, pairs, differences),
+        "contrasts": contrast_rows(ladder.budgets, axis.contrasts, delta_nats),
+        "equivalence": EQUIVALENCE,
+        "turning_point": axis.turning,
         "models_compared": compare_shapes(
             ladder.parameters,
-            np.array([size["log_loss"] for size in sizes]),
-            np.cov(means),
-            slope.freedom,
-            found == "improves",
+            axis.loss,
+            axis.covariance,
+            axis.slope.freedom,
+            axis.verdict == "improves",
         ),
-        "best_network": best_network(ladder, sizes, horizon, samples),
-        "block_length": block,
+        "best_network": best_network(
+            ladder, sizes, horizon=horizon, samples=samples, experiments=experiments
+        ),
+        "block_length": axis.block,
         "level_block_length": level_block,
         "bootstrap_samples": samples,
         "bootstrap_seed": BOOTSTRAP_SEED,
@@ -68,24 +79,7 @@ def fit_law(ladder: Ladder, *, horizon: int, delta: float, samples: int) -> dict
         },
         "seeds": dict(zip(ladder.budgets, ladder.seeds, strict=True)),
     }
-    return result | {"sentence": sentence(result)}
-
-
-def _slope(slope: Effect, entropy: float, replicated: bool) -> dict[str, Any]:
-    return {
-        "estimate": slope.estimate,
-        "interval95": slope.interval(0.95),
-        "interval90": slope.interval(0.90),
-        "t_interval95": slope.t_interval(0.95),
-        "t_interval90": slope.t_interval(0.90),
-        "p_value": slope.p_value,
-        "standard_error": slope.error,
-        "day_variance": slope.day_variance,
-        "seed_variance": slope.seed_variance if replicated else None,
-        "freedom": slope.freedom,
-        "share_of_entropy": slope.estimate / entropy,
-        "unit": "nats per decade of parameters",
-    }
+    return result | {"sentence": sentence(result), "warnings": warnings(result)}
 
 
 def _sensitivity(ladder: Ladder, slope: Effect, delta: float, replicated: bool) -> dict[str, Any]:
@@ -95,24 +89,6 @@ def _sensitivity(ladder: Ladder, slope: Effect, delta: float, replicated: bool) 
     if not replicated:
         could_see |= {"seeds_needed": None, "seeds_needed_note": "unknown: a size has one seed"}
     return could_see
-
-
-def _contrasts(
-    ladder: Ladder, pairs: list[tuple[int, int]], differences: list[Effect]
-) -> list[dict[str, Any]]:
-    """Each pair of sizes, larger minus smaller, with p-values adjusted over all pairs."""
-    adjusted = holm([effect.p_value for effect in differences])
-    return [
-        {
-            "smaller": ladder.budgets[i],
-            "larger": ladder.budgets[j],
-            "difference": effect.estimate,
-            "interval95": effect.interval(0.95),
-            "p_value": effect.p_value,
-            "p_holm": p,
-        }
-        for (i, j), effect, p in zip(pairs, differences, adjusted, strict=True)
-    ]
 
 
 def _sizes(ladder: Ladder, horizon: int, samples: int) -> tuple[list[dict[str, Any]], int]:

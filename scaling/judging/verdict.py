@@ -1,30 +1,61 @@
 """What may be said of a slope, and what a study of this size could have seen at all."""
 
 import math
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
-from scaling.judging.effects import DUST, Effect
+from scaling.judging.effects import Effect
 from scaling.judging.resampling import t_quantile
 
 POWER = 0.8
+EQUIVALENCE = (
+    "equivalent only if the 90 % interval of the slope lies inside +-delta, and that of every "
+    "difference between two sizes inside +-delta times the decades between them, or +-delta for "
+    "less than a decade"
+)
 
 
-def verdict(slope: Effect, delta: float, replicated: bool) -> str:
+class Contrast(NamedTuple):
+    """The difference of mean loss between two points of an axis, the larger minus the smaller."""
+
+    effect: Effect
+    decades: float
+    """Between the two points."""
+
+    def bound(self, delta: float) -> float:
+        """The largest difference that does not matter, for `delta` in nats per decade.
+
+        Points closer than a decade have the bound of a whole decade. A bound in proportion would
+        ask for thrice the precision of the slope itself wherever two sizes stand close together.
+        """
+        return delta * max(1.0, self.decades)
+
+    def within(self, delta: float) -> bool:
+        """Whether the 90 % interval lies inside the bound."""
+        return self.effect.inside(self.bound(delta), 0.90)
+
+
+def verdict(
+    slope: Effect,
+    delta: float,
+    *,
+    contrasts: Sequence[Contrast],
+    replicated: bool,
+    turns: bool = False,
+) -> str:
     """One of four words. Both intervals must agree, and a size with one seed allows no claim.
 
-    `delta` is in nats per decade. "improves" needs a 95 % interval below 0, "inverse scaling" one
-    above 0. "equivalent to no effect" needs the 90 % interval inside +-delta, which amounts to two
-    one-sided tests at 5 % (Schuirmann 1987). All else is "inconclusive".
+    `delta` is in nats per decade. "improves" needs a 95 % interval of the slope below 0, "inverse
+    scaling" one above 0, and neither is said if the loss `turns` inside the ladder. "equivalent to
+    no effect" is EQUIVALENCE: pairs of one-sided tests at 5 % (Schuirmann 1987), which must all
+    succeed and therefore need no adjustment. All else is "inconclusive".
     """
     if not replicated:
         return "inconclusive"
-    wide = [slope.interval(0.95), slope.t_interval(0.95)]
-    narrow = [slope.interval(0.90), slope.t_interval(0.90)]
-    if all(high < -DUST for _, high in wide):
-        return "improves"
-    if all(low > DUST for low, _ in wide):
-        return "inverse scaling"
-    if all(-delta < low and high < delta for low, high in narrow):
+    side = slope.excludes_zero(0.95)
+    if side and not turns:
+        return "improves" if side < 0 else "inverse scaling"
+    if slope.inside(delta, 0.90) and all(contrast.within(delta) for contrast in contrasts):
         return "equivalent to no effect"
     return "inconclusive"
 

@@ -2,46 +2,62 @@
 
 from typing import Any
 
-from scaling.judging.effects import DUST, Effect
-from scaling.judging.ladder import Ladder
+from scaling.judging.effects import DUST
 
 FEW_BLOCKS = 30
 
 
-def warnings(
-    ladder: Ladder, sizes: list[dict[str, Any]], slope: Effect, delta: float, block: int
-) -> list[str]:
-    """The weaknesses that a reader of the verdict must know, one sentence each."""
+def warnings(result: dict[str, Any]) -> list[str]:
+    """The weaknesses that a reader of the verdict must know, one line each."""
     found = []
-    single = [b for b, s in zip(ladder.budgets, ladder.seeds, strict=True) if len(s) == 1]
+    single = [budget for budget, seeds in result["seeds"].items() if len(seeds) == 1]
     if single:
         found.append(
             f"one seed only for {', '.join(single)}: the spread between seeds is unknown, the "
             "intervals cover the days alone, and no verdict but inconclusive is given"
         )
-    blocks = len(ladder.dates) / block
-    if blocks < FEW_BLOCKS:
+    days, block = result["days"]["count"], result["block_length"]
+    if days / block < FEW_BLOCKS:
         found.append(
-            f"{len(ladder.dates)} test days are about {blocks:.0f} independent blocks of {block}; "
+            f"{days} test days are about {days / block:.0f} independent blocks of {block}; "
             f"below {FEW_BLOCKS} the bootstrap's intervals are rough"
         )
-    if len(ladder.budgets) == 2:
+    if len(result["sizes"]) == 2:
         found.append("two sizes: the slope is their difference, its shape cannot be checked")
-    if all(size["skill"] <= 0 for size in sizes):
+    if all(size["skill"] <= 0 for size in result["sizes"]):
         found.append(
             "no size beats the training base rate on the test days: a slope among them is not "
             "predictive power"
         )
+    turning = result["turning_point"]
+    if turning["kind"]:
+        found.append(
+            f"the loss is {turning['kind']} near {rounded(turning['at'])} parameters, inside the "
+            f"ladder (p = {turning['p_value']:.2g}): a straight slope does not describe it"
+        )
+    return found + _about_slope(result)
+
+
+def _about_slope(result: dict[str, Any]) -> list[str]:
+    found = []
+    slope, delta = result["slope"], result["delta"]
     boot, student = (
-        low < DUST and high > -DUST for low, high in (slope.interval(0.95), slope.t_interval(0.95))
+        low < DUST and high > -DUST for low, high in (slope["interval95"], slope["t_interval95"])
     )
     if boot != student:
         found.append(
             "bootstrap and t interval disagree on whether the slope is 0; "
             "the verdict follows the cautious one"
         )
-    if slope.interval(0.95)[1] < -DUST and slope.interval(0.95)[0] > -delta:
+    if slope["interval95"][1] < -DUST and slope["interval95"][0] > -delta:
         found.append("the slope is below 0, but the whole interval is smaller than delta")
+    experiments = result["best_network"]["comparisons"]["experiments"]
+    p = min(1.0, experiments * slope["p_value"])
+    if result["verdict"] in ("improves", "inverse scaling") and p >= 0.05:
+        found.append(
+            f"this is one of {experiments} experiments of a grid, and the verdict is about this "
+            f"one alone: adjusted for all of them the p-value of its slope is {p:.2g}"
+        )
     return found
 
 
@@ -53,9 +69,26 @@ def sentence(result: dict[str, Any]) -> str:
     return f"{text}; {_against(result['best_network'])}."
 
 
+def rounded(number: float) -> str:
+    """Two significant digits in full: 2,400,000."""
+    return f"{float(f'{number:.2g}'):,.0f}"
+
+
 def _finding(result: dict[str, Any]) -> str:
     """The verdict and the slope behind it."""
     measured, delta = _measured(result), f"{result['delta']:.4f}"
+    turning = result["turning_point"]
+    if result["verdict"] == "equivalent to no effect":
+        return (
+            f"Size makes no difference that matters (less than {delta} nats for ten times the "
+            f"parameters, between any two sizes): {measured}"
+        )
+    if turning["kind"]:
+        return (
+            f"Bigger is neither simply better nor simply worse: test log-loss is "
+            f"{turning['kind']} near {rounded(turning['at'])} parameters, inside the ladder "
+            f"(p = {turning['p_value']:.2g}); as a straight line, {measured}"
+        )
     if result["verdict"] == "inconclusive":
         text = f"These data do not settle whether bigger networks predict better: {measured}; "
         if result["slope"]["seed_variance"] is None:
@@ -64,8 +97,6 @@ def _finding(result: dict[str, Any]) -> str:
             f"{text}an effect below {result['smallest_detectable_effect']:.4f} would probably have "
             f"been missed{_needed(result)}"
         )
-    if result["verdict"] == "equivalent to no effect":
-        return f"Size makes no difference that matters (less than {delta}): {measured}"
     word = "better" if result["verdict"] == "improves" else "worse"
     text = f"Bigger networks predict {word}: {measured}"
     low, high = result["slope"]["interval95"]

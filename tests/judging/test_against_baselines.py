@@ -1,6 +1,7 @@
 """The best network is chosen on validation and compared with each baseline by day."""
 
 import numpy as np
+import pytest
 
 from tests.judging.worlds import fitted, world
 
@@ -24,3 +25,52 @@ def test_the_best_network_beats_a_worse_baseline_and_is_not_told_from_an_equal_o
         "better": "loses to it",
     }
     assert "beats worse, loses to better, cannot be told apart from equal" in result["sentence"]
+
+
+def close_race(gap, count=4, **options):
+    """A network that beats the first of `count` baselines by `gap`; its law and that row."""
+    losses = [loss[:, :400] for loss in world(np.random.default_rng(15), day=0, seed=1e-5)]
+    network = losses[0].mean(axis=0)
+    rng = np.random.default_rng(16)
+    wobbles = rng.normal(0, 0.2, (count, network.size))
+    wobbles = 0.2 * (wobbles - wobbles.mean(axis=1, keepdims=True)) / wobbles.std()
+    wobbles[0] += gap
+    baselines = {f"rival_{i}": network + wobble for i, wobble in enumerate(wobbles)}
+    options |= {"validation": [0.1, 0.2, 0.3], "baselines": baselines}
+    result = fitted(losses, **options)
+    return result, result["best_network"]["against"]["rival_0"]
+
+
+def test_a_baseline_is_not_beaten_by_a_p_value_that_holm_raises_above_five_percent():
+    result, row = close_race(gap=0.0225)
+    assert row["interval95"][1] < 0 and row["p_value"] < 0.05 < row["p_holm"]
+    assert row["verdict"] == "cannot be told apart"
+    assert row["beats"] is False
+    assert "beats rival" not in result["sentence"]
+    alone, same = close_race(gap=0.0225, count=1)
+    assert same["verdict"] == "beats it", "one comparison alone would be a finding"
+    assert "beats rival 0" in alone["sentence"]
+
+
+def test_the_experiments_of_a_grid_count_as_comparisons_too():
+    _, alone = close_race(gap=0.0335)
+    result, among = close_race(gap=0.0335, experiments=30)
+    assert alone["verdict"] == "beats it"
+    assert among["verdict"] == "cannot be told apart"
+    assert among["p_value"] == alone["p_value"]
+    assert "beats rival" not in result["sentence"]
+    counted = {"count": 120, "experiments": 30, "baselines": 4}
+    assert result["best_network"]["comparisons"] == counted
+
+
+@pytest.mark.parametrize("gap", [-0.08, -0.03, -0.024, 0.0, 0.024, 0.03, 0.08])
+@pytest.mark.parametrize("experiments", [1, 5])
+def test_word_sentence_and_adjusted_p_value_never_disagree(gap, experiments):
+    result, _ = close_race(gap, experiments=experiments)
+    for row in result["best_network"]["against"].values():
+        low, high = row["interval95"]
+        apart = row["p_holm"] < 0.05 and (low > 0 or high < 0)
+        assert (row["verdict"] != "cannot be told apart") == apart
+    beaten = [row["beats"] for row in result["best_network"]["against"].values()]
+    assert ("beats rival" in result["sentence"]) == any(beaten)
+    assert "adjusted by Holm over all comparisons" in result["best_network"]["rule"]

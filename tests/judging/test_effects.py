@@ -53,6 +53,16 @@ def test_the_same_rows_give_the_same_interval_twice():
     assert slope_of(losses)[0].interval(0.95) == slope_of(losses)[0].interval(0.95)
 
 
+def test_part_of_a_family_is_never_rejected_more_often_than_holm_on_the_whole_family_would():
+    rng = np.random.default_rng(5)
+    for _ in range(300):
+        whole = rng.beta(0.2, 2, size=12)
+        own = holm(whole[:4], comparisons=12)
+        for adjusted, pooled in zip(own, holm(whole)[:4], strict=True):
+            assert not (adjusted < 0.05 <= pooled)
+    assert holm([0.01, 0.02], comparisons=6) == pytest.approx([0.06, 0.10])
+
+
 def test_holm_steps_down_and_never_reorders():
     assert holm([0.04, 0.01, 0.03]) == pytest.approx([0.06, 0.03, 0.06])
     assert holm([0.9, 0.8]) == [1.0, 1.0]
@@ -68,7 +78,7 @@ def test_in_a_world_without_effect_the_interval_covers_and_improvement_is_not_in
         covered.append(low < 0 < high)
         half = 1.96 * np.sqrt(effect.day_variance)
         by_days_alone.append(abs(effect.estimate) < half)
-        improves.append(verdict(effect, 0.006, replicated=True) == "improves")
+        improves.append(verdict(effect, 0.006, contrasts=[], replicated=True) == "improves")
         loss = np.array([size.mean() for size in losses])
         compared = shapes.compare_shapes(FIVE[:3], loss, np.cov(means), effect.freedom, False)
         bent.append(compared["preferred"] != "constant")

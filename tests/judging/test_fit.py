@@ -48,6 +48,18 @@ def test_the_command_writes_the_law_with_the_config_s_delta_and_what_it_was_made
     assert printed.splitlines()[-1].startswith(f"Wrote {files[-1]}.")
 
 
+def test_the_command_adjusts_for_the_experiments_of_the_grid_and_refuses_fewer_than_one(files):
+    fit.main([*command(*files), "--experiments", "7"])
+    result = json.loads(files[-1].read_text())
+    assert result["best_network"]["comparisons"] == {
+        "count": 14,
+        "experiments": 7,
+        "baselines": 2,
+    }
+    with pytest.raises(UserError, match="--experiments: got 0"):
+        fit.main([*command(*files), "--experiments", "0"])
+
+
 def test_the_command_refuses_a_file_named_twice_and_leaves_no_output(files):
     config, paths, reference, output = files
     with pytest.raises(UserError, match="twice"):

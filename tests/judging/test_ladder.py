@@ -1,11 +1,12 @@
 """A study is read as a ladder, and one whose models cannot be compared is refused."""
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from scaling.errors import UserError
 from scaling.judging.ladder import read_ladder
-from tests.judging.worlds import BASE_RATE, sigmoid, study
+from tests.judging.worlds import BASE_RATE, fitted, sigmoid, study, world
 
 
 def test_a_study_is_read_smallest_first_with_the_best_weights_and_the_training_base_rate():
@@ -92,3 +93,45 @@ def two_architectures(networks, baselines):
 def test_a_study_whose_models_cannot_be_compared_is_refused(fault, message):
     with pytest.raises(UserError, match=message):
         read_ladder(*fault(*study()))
+
+
+def copied(networks, source, copy, change=lambda p: p):
+    """The predictions of run `source` written under the name of run `copy`."""
+    changed = networks.copy()
+    changed.loc[is_run(networks, *copy), "p"] = change(
+        networks.loc[is_run(networks, *source), "p"].to_numpy()
+    )
+    return changed
+
+
+@pytest.mark.parametrize(
+    ("source", "copy"),
+    [(("2m", 42), ("2m", 43)), (("200k", 42), ("2m", 42)), (("600k", 43), ("200k", 42))],
+    ids=["another seed", "another size", "another size and seed"],
+)
+@pytest.mark.parametrize(
+    "change",
+    [lambda p: p, lambda p: p.astype(np.float32), lambda p: p.round(6)],
+    ids=["to the bit", "through fp32", "through six digits"],
+)
+def test_one_run_copied_as_another_is_refused_and_both_are_named(source, copy, change):
+    networks, baselines = study()
+    names = sorted(f"{budget} seed {seed}" for budget, seed in (source, copy))
+    with pytest.raises(UserError, match=f"{names[0]} and {names[1]} predict the same"):
+        read_ladder(copied(networks, source, copy, change), baselines)
+
+
+def test_seeds_that_agree_closely_but_are_two_are_accepted():
+    networks, baselines = study()
+    noise = np.random.default_rng(0).normal(0, 1e-4, is_run(networks).sum())
+    change = lambda p: np.clip(p + noise, 0, 1)  # noqa: E731
+    assert read_ladder(copied(networks, ("2m", 42), ("2m", 43), change), baselines)
+
+
+def test_a_copied_seed_would_have_turned_an_inconclusive_study_into_a_finding():
+    losses = world(
+        np.random.default_rng(1), slope=-0.004, seeds=2, seed=0.006, day=0.005, both=0.01
+    )
+    assert fitted(losses)["verdict"] == "inconclusive"
+    copies = [size[[0, 0]] for size in losses]
+    assert fitted(copies)["verdict"] == "improves"

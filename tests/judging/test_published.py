@@ -8,6 +8,7 @@ import pytest
 
 from scaling import fit
 from scaling.errors import UserError
+from scaling.judging import published as laws
 from scaling.judging.published import fit_two_variable_law
 
 
@@ -25,6 +26,38 @@ def test_a_planted_two_variable_law_is_recovered_within_its_intervals():
         assert low < truth < high
         assert result[name] == pytest.approx(truth, rel=0.08)
     assert result["at_bound"] == []
+
+
+@pytest.mark.parametrize(("noise", "runs"), [(0.003, 60), (0.01, 200)])
+def test_resamples_fitted_together_are_those_fitted_one_at_a_time(noise, runs):
+    table = np.stack(published(noise, runs))
+    best, _ = laws.best_fit(table, laws._starts(table), huber=1e-3)
+    counts = laws._resamples(table, 30, np.random.default_rng(0))
+    together = laws.refit(table, counts, best, huber=1e-3)
+    for theta, count in zip(together, counts, strict=True):
+        drawn = np.repeat(table, count.astype(int), axis=1)
+        alone, _ = laws.best_fit(drawn, [best], huber=1e-3)
+        assert theta == pytest.approx(alone, rel=0.01)
+
+
+def test_intervals_come_from_four_thousand_resamples_a_hundred_beyond_each_end():
+    result = fit_two_variable_law(*published(runs=20))
+    assert result["bootstrap_samples"] == 4000
+
+
+def test_a_threshold_so_wide_that_it_is_least_squares_lets_a_diverged_run_move_the_law():
+    n, d, loss = published()
+    loss[0] *= 2
+    robust = fit_two_variable_law(n, d, loss, samples=2)
+    square = fit_two_variable_law(n, d, loss, samples=2, huber=10.0)
+    assert abs(square["alpha"] - 0.348) > 3 * abs(robust["alpha"] - 0.348)
+    assert (robust["huber_threshold"], square["huber_threshold"]) == (1e-3, 10.0)
+
+
+@pytest.mark.parametrize("huber", [0.0, -1.0, float("nan")])
+def test_a_threshold_that_is_not_above_zero_is_refused(huber):
+    with pytest.raises(UserError, match="--huber: got"):
+        fit_two_variable_law(*published(), huber=huber)
 
 
 def test_one_diverged_run_does_not_move_the_two_variable_law():
@@ -48,12 +81,13 @@ def test_a_table_that_cannot_hold_five_unknowns_is_refused(change, message):
         fit_two_variable_law(*change(*published()))
 
 
-@pytest.mark.slow
 def test_the_command_refits_a_published_table(tmp_path, capsys):
     table, output = tmp_path / "runs.csv", tmp_path / "law.json"
     pd.DataFrame(dict(zip(("N", "D", "loss"), published(runs=30), strict=True))).to_csv(table)
-    fit.main(["--table", str(table), "--output", str(output)])
-    assert json.loads(output.read_text())["alpha"] == pytest.approx(0.348, rel=0.15)
+    fit.main(["--table", str(table), "--huber", "0.01", "--output", str(output)])
+    result = json.loads(output.read_text())
+    assert result["alpha"] == pytest.approx(0.348, rel=0.15)
+    assert result["huber_threshold"] == 0.01
     assert "alpha = 0.3" in capsys.readouterr().out
 
 

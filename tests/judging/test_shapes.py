@@ -63,6 +63,21 @@ def test_shapes_are_told_apart_only_as_far_as_the_errors_allow():
     assert curved["preferred"] == "power_law"
 
 
+def test_a_u_whose_line_is_flat_is_quadratic_and_not_constant():
+    x = np.log10(FIVE) - np.log10(FIVE).mean()
+    u = 0.5 + 0.01 * x**2
+    flat = u - np.polyfit(x, u, 1)[0] * x
+    result = shapes.compare_shapes(FIVE, flat, correlated(), 40.0, False)
+    assert result["linear_log"]["p_against_constant"] > 0.05
+    assert result["preferred"] == "quadratic_log"
+    assert result["quadratic_log"]["curvature"] == pytest.approx(0.01)
+
+
+def test_two_sizes_have_no_quadratic():
+    result = shapes.compare_shapes(FIVE[:2], np.array([0.5, 0.4]), np.eye(2) * 1e-6, 40.0, True)
+    assert "quadratic_log" not in result
+
+
 def test_errors_that_all_sizes_share_are_not_taken_for_evidence_against_a_trend():
     trend = 0.5 - 0.01 * np.log10(FIVE)
     result = shapes.compare_shapes(FIVE, trend, correlated(shared=1.0), 40.0, True)

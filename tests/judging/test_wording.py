@@ -32,3 +32,11 @@ def test_a_slope_among_models_worse_than_the_base_rate_is_not_sold_as_predictive
 def test_few_independent_blocks_are_said():
     result = fitted(world(np.random.default_rng(12), days=120))
     assert any("12 independent blocks of 10" in warning for warning in result["warnings"])
+
+
+def test_a_finding_that_many_experiments_would_give_by_chance_is_said_to_be_one_of_them():
+    losses = world(np.random.default_rng(7), slope=-0.004)
+    result = fitted(losses, experiments=50)
+    assert result["verdict"] == "improves"
+    assert any("one of 50 experiments of a grid" in warning for warning in result["warnings"])
+    assert not any("experiments" in warning for warning in fitted(losses)["warnings"])

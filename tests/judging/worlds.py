@@ -16,9 +16,20 @@ def sigmoid(x):
 
 
 def world(
-    rng, slope=0.0, *, parameters=FIVE[:3], seeds=3, days=500, day=0.02, seed=0.003, both=0.02
+    rng,
+    slope=0.0,
+    *,
+    bend=0.0,
+    parameters=FIVE[:3],
+    seeds=3,
+    days=500,
+    day=0.02,
+    seed=0.003,
+    both=0.02,
 ):
     """Daily losses [seeds, days] per size: a trend in log N plus day, seed and mixed noise.
+
+    `slope` is in nats per decade, `bend` in nats per squared decade from the ladder's middle.
 
     The noise of the days is autocorrelated and grows with size, since a shared noise would cancel.
     """
@@ -35,6 +46,7 @@ def world(
         0.6
         + shared
         + at * (slope + tilt)
+        + bend * (at**2 - np.mean(x**2))
         + seed * rng.normal(size=(seeds, 1))
         + both * rng.normal(size=(seeds, days))
         for at in x
@@ -57,8 +69,14 @@ def ladder(losses, parameters=FIVE[:3], **changes):
     )._replace(**changes)
 
 
-def fitted(losses, parameters=FIVE[:3], **changes):
-    return law.fit_law(ladder(losses, parameters, **changes), horizon=1, delta=0.01, samples=300)
+def fitted(losses, parameters=FIVE[:3], *, experiments=1, **changes):
+    return law.fit_law(
+        ladder(losses, parameters, **changes),
+        horizon=1,
+        delta=0.01,
+        samples=300,
+        experiments=experiments,
+    )
 
 
 def study(days=260, seeds=(42, 43), sizes=SIZES):

@@ -104,10 +104,11 @@ rule fit_law:
         identity=lambda wildcards: identity(
             "fit", law=configs.as_dict(EXPERIMENTS[wildcards.experiment].law)
         ),
+        experiments=lambda wildcards: len({*GRID.experiments, wildcards.experiment}),
     shell:
         "exec python -m scaling.fit --config configs/{wildcards.experiment}.yaml"
-        " --predictions {input.predictions} --baselines {input.baselines} --output {output}"
-        " > {log} 2>&1"
+        " --predictions {input.predictions} --baselines {input.baselines}"
+        " --experiments {params.experiments} --output {output} > {log} 2>&1"
 
 
 # What the page is made of and no digest of code sees: its template, style sheet and captions.
