@@ -281,4 +281,4 @@ def test_an_allowance_given_again_replaces_the_former_one():
 def test_many_findings_of_one_kind_are_one_line_with_the_first_days_and_a_count():
     findings = [Finding("gap", f"2001-09-{d:02}", f"2001-09-{d:02}", "lost") for d in range(1, 10)]
     days = ", ".join(f"2001-09-{d:02}" for d in range(2, 7))
-    assert summarise(findings) == f"gap 2001-09-01: lost (also on {days}, … (8 in all))"
+    assert summarise(findings) == f"gap 2001-09-01: lost (8 more: {days}, …)"
