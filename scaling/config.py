@@ -184,7 +184,11 @@ class LawConfig:
 
 @dataclass(frozen=True, config=CLOSED)
 class TrainingConfig:
-    """One experiment: everything that is asked for, and nothing that is found out."""
+    """One experiment: everything that is asked for, and nothing that is found out.
+
+    `train_days` is how many days of the training block are trained on, None for all. They are the
+    most `recent` ones, or random calendar quarters (`blocks`), which the seed draws.
+    """
 
     task: TaskConfig
     window: WindowConfig
@@ -192,6 +196,8 @@ class TrainingConfig:
     optimiser: OptimiserConfig
     param_budget: str = "2m"
     seed: Annotated[Integer, Field(ge=0, lt=2**32)] = 42
+    train_days: Positive | None = None
+    days: Literal["recent", "blocks"] = "recent"
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     checkpoint_minutes: Annotated[Real, Field(gt=0)] = 10.0

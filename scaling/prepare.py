@@ -9,8 +9,9 @@ from pathlib import Path
 
 from scaling.config import features_record
 from scaling.data.manifest import verify
+from scaling.digest import code_digest
 from scaling.errors import UserError, run_command
-from scaling.record import code_digest, file_md5, provenance, write_json, write_parquet
+from scaling.record import file_md5, provenance, write_json, write_parquet
 
 
 def _parser() -> argparse.ArgumentParser:

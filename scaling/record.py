@@ -13,7 +13,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-from scaling.digest import code_digest as code_digest
 from scaling.errors import UserError
 
 RECORD_VERSION = 1

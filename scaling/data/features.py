@@ -16,8 +16,9 @@ import talib
 from scaling.config import TrainingConfig, features_record
 from scaling.data.manifest import verify
 from scaling.data.prices import read_parquet, rows_named
+from scaling.digest import code_digest
 from scaling.errors import UserError
-from scaling.record import code_digest, file_md5, read_json
+from scaling.record import file_md5, read_json
 
 Frame = pd.DataFrame
 Array = npt.NDArray[np.float64]
