@@ -9,8 +9,9 @@ import argparse
 from pathlib import Path
 
 from scaling import config as configs
+from scaling.digest import code_digest
 from scaling.errors import run_command
-from scaling.record import code_digest, provenance, write_json, write_parquet
+from scaling.record import provenance, write_json, write_parquet
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -8,25 +8,18 @@ import argparse
 import datetime
 import hashlib
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 from scaling.data.manifest import register, registered_entry, resource_path
 from scaling.errors import UserError, run_command
 from scaling.record import file_md5, write_parquet
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 SPY_INCEPTION = "1993-01-29"
 DEFAULT_PRICES = Path("data/raw/SPY.parquet")
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m scaling.fetch",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = argparse.ArgumentParser(prog="python -m scaling.fetch", description=__doc__)
     add = parser.add_argument
     add("symbol", help="ticker, for example SPY")
     add("--source", nargs="+", required=True, metavar="yahoo | file PATH")
@@ -68,8 +61,7 @@ def main(argv: list[str] | None = None) -> None:
     print(f"{args.symbol}: {len(prices):,} rows, {first} to {last}, MD5 {new}")
     print(f"{output}: registered MD5 {registered or 'none'}, on disk {on_disk or 'none'}")
 
-    # The numbers are compared and not the MD5s, because another pyarrow may write the same numbers
-    # as other bytes.
+    # Numbers are compared and not MD5s: another pyarrow may write the same numbers as other bytes.
     equal, change = compare(output, prices)
     print(change)
     allowed = join_allowed(entry.get("allowed", []), args.allow)
@@ -92,15 +84,15 @@ def main(argv: list[str] | None = None) -> None:
         rows=len(prices),
         first_date=first,
         last_date=last,
-        origin=args.origin or (None if unchanged else origin),
+        origin=args.origin or (None if unchanged or registered == new else origin),
         licence=args.licence,
         **known,
     )
     print(f"registered {output} in {args.manifest}; {_next(output)}")
 
 
-def _read(args: argparse.Namespace) -> "tuple[pd.DataFrame, str]":
-    """The prices, and the origin that the manifest names unless the user gives another."""
+def _read(args: argparse.Namespace) -> tuple[Any, str]:
+    """The prices (a data frame), and their origin, which `--origin` can replace."""
     from scaling.data.sources import Layout, read_file, read_yahoo
 
     try:

@@ -53,9 +53,10 @@ def fit_study(
 ) -> dict[str, Any]:
     """The law of one study's predictions, with the files it was fitted to."""
     from scaling.config import experiment_name, load_config
+    from scaling.digest import code_digest
     from scaling.judging.ladder import read_files
     from scaling.judging.law import fit_law
-    from scaling.record import code_digest, file_md5
+    from scaling.record import file_md5
 
     config = load_config(config_path)
     law = fit_law(

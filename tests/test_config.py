@@ -176,7 +176,7 @@ def fields_of(schema: type, prefix: str = "") -> list[str]:
     return found
 
 
-LIBRARY = [path.read_text() for path in Path("scaling").glob("*.py") if path.name != "config.py"]
+LIBRARY = [path.read_text() for path in Path("scaling").rglob("*.py") if path.name != "config.py"]
 
 
 def attributes_read(sources: list[str]) -> set[tuple[str, str]]:

@@ -34,7 +34,7 @@ QUOTES = list(PRICE_COLUMNS[:4])
 SPREAD_DAYS, SMALLEST_SPREAD = 121, 0.001
 # Local spreads between a price and the median close of the five days around it. Only crashes that
 # turned within days reach 9, such as October 1987 (9.2) and 6 May 2010 (11.3). A price ten times
-# too high is more than 40 away, even in 2008.
+# too high is more than 60 away, even in 2008.
 LARGEST_DEVIATION = 9.0
 # Local spreads of one return that does not revert. 19 October 1987 is 15.2. A forgotten 2:1 split
 # is 46 where the spread is 1.5 %, and a unit ten times larger is 150.
@@ -118,8 +118,8 @@ def summarise(findings: Iterable[Finding]) -> str:
     lines = []
     for first, *others in by_kind.values():
         days = ", ".join(other.first for other in others[:SHOWN])
-        more = f", … ({len(others)} in all)" if len(others) > SHOWN else ""
-        lines.append(f"{first}{f' (also on {days}{more})' if others else ''}")
+        more = f" ({len(others)} more: {days}{', …' if len(others) > SHOWN else ''})"
+        lines.append(f"{first}{more if others else ''}")
     return "; ".join(lines)
 
 

@@ -11,13 +11,13 @@ import torch
 
 from scaling import config as configs
 from scaling.data.dataset import Study, load_study
+from scaling.digest import code_digest
 from scaling.errors import EXIT_STOPPED, UserError
 from scaling.machine.device import choose_device, choose_precision, device_name, tune
 from scaling.machine.guard import ThermalGuard
 from scaling.machine.processes import claimed_device, joined, shared_if_large
 from scaling.record import (
     COMPUTING_PACKAGES,
-    code_digest,
     fingerprint,
     provenance,
     read_json,
@@ -125,6 +125,7 @@ def planned_record(
 ) -> dict[str, Any]:
     """The run record as far as it is known before the first step."""
     epochs, seed = request.config.optimiser.epochs, request.config.seed
+    order = sample_order(study.samples["train"], epochs, seed, study.epoch_windows)
     return {
         "kind": "train",
         "experiment": request.experiment,
@@ -135,9 +136,7 @@ def planned_record(
         "seed": seed,
         # Replicates of a budget must differ in both.
         "initial_weights": checkpoint.checksum(model.state_dict()),
-        "sample_order": checkpoint.checksum(
-            {"days": sample_order(study.samples["train"], epochs, seed)}
-        ),
+        "sample_order": checkpoint.checksum({"days": order}),
         "config": configs.as_dict(request.config),
         "model": configs.as_dict(request.model),
         "data_md5": request.prices_md5,

@@ -17,12 +17,12 @@ from scaling.data.prices import load_prices
 from scaling.data.sources import normalise
 from scaling.errors import UserError
 from scaling.record import write_parquet
-from tests.data.plausible import plausible_prices
+from tests.conftest import random_prices
 
 
 @pytest.fixture
 def prices() -> pd.DataFrame:
-    return plausible_prices()
+    return random_prices()
 
 
 @pytest.fixture
@@ -324,14 +324,15 @@ def test_a_file_that_nobody_registered_is_not_overwritten_unasked(files, prices)
 
 def test_a_lost_file_is_fetched_again_unasked_only_with_the_registered_numbers(files, prices):
     write_csv(prices, files["csv"])
-    run(files)
+    run(files, "--origin", "first", "--licence", "MIT")
+    before = snapshot(files)
     files["output"].unlink()
     write_csv(prices.iloc[:-1], files["csv"])
     with pytest.raises(UserError, match="--replace"):
         run(files)
     write_csv(prices, files["csv"])
     run(files)
-    verify(files["output"], files["manifest"])
+    assert snapshot(files) == before
 
 
 def test_the_command_that_the_manifest_check_names_registers_an_edited_file(files, prices):

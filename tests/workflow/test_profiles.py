@@ -104,4 +104,4 @@ def test_nodes_that_cannot_train_together_are_refused_before_anything_runs(
 ) -> None:
     done = started(study, **resources)
     assert done.returncode != 0
-    assert "as many gpu (of all nodes together) on each node, and mpi: srun" in done.stdout
+    assert "gpu a multiple of nodes (it counts the GPUs of all nodes), and mpi: srun" in done.stdout

@@ -1,4 +1,4 @@
-"""Features from the registered prices, and the stamp that everything costly depends on."""
+"""The features, and the stamp that every costly rule depends on."""
 
 
 rule features:
@@ -21,8 +21,8 @@ rule features:
         " --output {output.features} > {log} 2>&1"
 
 
-# A `checkpoint`, so that the graph is looked at again once the stamp is written: a touched file
-# re-runs this check, and nothing that depends on a stamp that came out the same.
+# After a `checkpoint` Snakemake plans again. A touched price file therefore runs this check, and if
+# the stamp comes out the same, nothing that depends on it.
 checkpoint check_manifest:
     input:
         prices=configured(lambda data: data.prices),

@@ -1,4 +1,4 @@
-"""The micro-batch that the device holds, then the training itself."""
+"""The search for the largest micro-batch that the device holds, the trainings and the sweeps."""
 
 
 rule find_batch_size:
@@ -16,9 +16,9 @@ rule find_batch_size:
     resources:
         gpu=int(has_gpu()),
     params:
-        # Not the search's own code: what was found stays until what it depends on changes.
+        # A change of the search's own code does not make what it found wrong.
         identity=lambda wildcards: identity(
-            "training.model",
+            "training.model:build_model",
             versions=VERSIONS,
             model=configs.as_dict(MODELS[wildcards.budget]),
             window=configs.as_dict(EXPERIMENTS[wildcards.experiment].window),
@@ -33,8 +33,8 @@ rule find_batch_size:
         " > {log} 2>&1"
 
 
-# The progress bar goes to the terminal, every message also to the log, and to a history beside it
-# that Snakemake does not know: a training that was stopped and retried keeps the story of all tries.
+# The progress bar goes to the terminal. Every message goes to the log as well, and to a history
+# beside it. Snakemake empties the log before a retry; the history keeps the messages of all tries.
 rule train:
     input:
         prices=configured(lambda data: data.prices),
@@ -50,7 +50,7 @@ rule train:
         "logs/{experiment}/{run}.train.log",
     benchmark:
         "logs/benchmarks/{experiment}/{run}.train.tsv"
-    retries: 2 if workflow.is_main_process else 0  # a job on a node is retried as a job
+    retries: 2 if workflow.is_main_process else 0  # on a cluster the whole job is submitted again
     conda:
         "../../environment.yml"
     threads: training_threads
@@ -69,7 +69,7 @@ rule train:
         " --threads {threads} --log {log} --stop-with-parent"
 
 
-# Not part of the grid: asked for by name when a budget or a recipe is new.
+# No target needs a sweep. It is asked for by name when a budget or a recipe is new.
 rule sweep:
     input:
         prices=configured(lambda data: data.prices),
