@@ -25,8 +25,8 @@ LEFT_OUT = (
     *("tracking", "machine.guard", "machine.heat", "machine.sensors", "machine.signals"),
     *("config", "digest", "errors", "reading", "record", "source"),
 )
-# Files in a room that its code reads: a template, its style, a table.
-READ_BY_CODE = (".css", ".csv", ".html", ".j2", ".jinja", ".js", ".json", ".rst", ".txt", ".yaml")
+# Files in a room that its code reads: a template, its style, a caption, a table.
+READ_BY_CODE = (".css", ".csv", ".html", ".js", ".json", ".rst", ".svg", ".txt", ".yaml")
 
 
 @functools.cache
