@@ -37,6 +37,7 @@ format: env ## rewrite the code in the house format
 	ruff format .
 	snakefmt workflow
 
-clean: ## remove the environment and caches; results/ and data/ stay
-	rm -rf $(VENV) .snakemake .pytest_cache .mypy_cache .ruff_cache *.egg-info build
+clean: ## remove the environment and caches; results/, data/ and .snakemake/ stay
+	# .snakemake/ is what Snakemake remembers of results/: without it a changed setting retrains nothing.
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache *.egg-info build
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -12,7 +12,7 @@ from datetime import date
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import AfterValidator, ConfigDict, Field, model_validator
 from pydantic.dataclasses import dataclass
 
 from scaling.errors import UserError
@@ -24,6 +24,25 @@ MODEL_ROOT = CONFIG_ROOT / "model"
 RESULTS_ROOT = Path("results")
 DEFAULT_FAMILY = "patchtst"
 
+# What a shell and a file system read as nothing but a name, whatever stands around it.
+NAME_PART = re.compile(r"[A-Za-z0-9_.][A-Za-z0-9_.-]*")
+
+
+def safe_name(name: str | Path, key: str = "") -> str:
+    """A name or path that is safe in a command line, as it is; any other is a `UserError`.
+
+    The workflow puts the names of experiments and files into shell commands, and a config may come
+    from somebody else. `key` is what the message calls the name.
+    """
+    parts = str(name).removeprefix("/").split("/")
+    if ".." in parts or not all(NAME_PART.fullmatch(part) for part in parts):
+        raise UserError(
+            f"{key}{': ' if key else ''}got {str(name)!r}; allowed: letters from a to z, digits, "
+            "_ . - and /, without a part that is .. or starts with -"
+        )
+    return str(name)
+
+
 CLOSED = ConfigDict(extra="forbid")
 # Values are checked strictly: otherwise pydantic takes the text "3e-4" for a number, and yes for 1.
 Integer = Annotated[int, Field(strict=True)]
@@ -31,15 +50,17 @@ Positive = Annotated[Integer, Field(gt=0)]
 Real = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 Flag = Annotated[bool, Field(strict=True)]
 Dates = tuple[date, date]
+SafePath = Annotated[Path, AfterValidator(lambda path: Path(safe_name(path)))]
+SafeName = Annotated[str, AfterValidator(safe_name)]
 
 
 @dataclass(frozen=True, config=CLOSED)
 class DataConfig:
     """The files an experiment reads."""
 
-    prices: Path = Path("data/raw/SPY.parquet")
-    features: Path = Path("data/processed/v1/SPY_features_a20.parquet")
-    manifest: Path = Path("data/manifest.json")
+    prices: SafePath = Path("data/raw/SPY.parquet")
+    features: SafePath = Path("data/processed/v1/SPY_features_a20.parquet")
+    manifest: SafePath = Path("data/manifest.json")
 
 
 @dataclass(frozen=True, config=CLOSED)
@@ -163,7 +184,11 @@ class LawConfig:
 
 @dataclass(frozen=True, config=CLOSED)
 class TrainingConfig:
-    """One experiment: everything that is asked for, and nothing that is found out."""
+    """One experiment: everything that is asked for, and nothing that is found out.
+
+    `train_days` is how many days of the training block are trained on, None for all. They are the
+    most `recent` ones, or random calendar quarters (`blocks`), which the seed draws.
+    """
 
     task: TaskConfig
     window: WindowConfig
@@ -172,6 +197,8 @@ class TrainingConfig:
     family: str = DEFAULT_FAMILY
     param_budget: str = "2m"
     seed: Annotated[Integer, Field(ge=0, lt=2**32)] = 42
+    train_days: Positive | None = None
+    days: Literal["recent", "blocks"] = "recent"
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     checkpoint_minutes: Annotated[Real, Field(gt=0)] = 10.0
@@ -225,7 +252,7 @@ FAMILIES = {shape.family: shape for shape in (PatchTSTShape, PatchTSMixerShape)}
 class GridConfig:
     """The experiments, budgets and seeds that `snakemake` without a target builds."""
 
-    experiments: Annotated[list[str], Field(min_length=1)]
+    experiments: Annotated[list[SafeName], Field(min_length=1)]
     budgets: Annotated[list[str], Field(min_length=1)]
     seeds: Annotated[list[Annotated[Integer, Field(ge=0, lt=2**32)]], Field(min_length=1)]
 
@@ -316,9 +343,12 @@ def load_grid(content: dict[str, Any], path: str | Path = "configs/grid.yaml") -
 
 
 def known_experiments(root: Path = CONFIG_ROOT) -> list[str]:
-    """Every experiment: the YAML files in the folders of `configs/`, except the models'."""
+    """Every experiment: the YAML files in the folders of `configs/`, except the models'.
+
+    A file whose name is not safe in a command line is a `UserError`.
+    """
     found = [p for p in root.glob("*/**/*.yaml") if MODEL_ROOT not in p.parents]
-    return sorted(experiment_name(p) for p in found)
+    return sorted(safe_name(experiment_name(p), str(root)) for p in found)
 
 
 def experiment_path(experiment: str) -> Path:

@@ -29,8 +29,8 @@ LEFT_OUT = (
 # module in this room, and what others call of it are these functions.
 FAMILIES = "training.families"
 GIVEN_BY_A_FAMILY = ("build", "embedding", "multiply_adds")
-# Files in a room that its code reads: a template, its style, a table.
-READ_BY_CODE = (".css", ".csv", ".html", ".j2", ".jinja", ".js", ".json", ".rst", ".txt", ".yaml")
+# Files in a room that its code reads: a template, its style, a caption, a table.
+READ_BY_CODE = (".css", ".csv", ".html", ".js", ".json", ".rst", ".svg", ".txt", ".yaml")
 
 
 @functools.cache

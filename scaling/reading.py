@@ -36,18 +36,27 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
     path = Path(path)
     if not path.is_file():
         raise UserError(f"{path}: no such file{_nearby(path)}")
-    with path.open() as stream:
-        loader = _UniqueKeyLoader(stream)
-        loader.name = str(path)
-        try:
-            content = loader.get_single_data()
-        except yaml.YAMLError as error:
-            raise UserError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
-        finally:
-            loader.dispose()
+    try:
+        content = _parsed(path)
+    except UserError:
+        raise
+    except (yaml.YAMLError, ValueError, TypeError) as error:  # of a syntax, a value or a key
+        raise UserError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
+    except RecursionError:
+        raise UserError(f"{path}: not valid YAML: nested too deeply") from None
     if not isinstance(content, dict):
         raise UserError(f"{path}: holds {type(content).__name__}, must hold `key: value` lines")
     return content
+
+
+def _parsed(path: Path) -> Any:
+    # PyYAML decodes the bytes itself, and raises a YAMLError for those that are no text.
+    loader = _UniqueKeyLoader(path.read_bytes())
+    loader.name = str(path)
+    try:
+        return loader.get_single_data()
+    finally:
+        loader.dispose()
 
 
 def _nearby(path: Path) -> str:

@@ -118,8 +118,8 @@ def summarise(findings: Iterable[Finding]) -> str:
     lines = []
     for first, *others in by_kind.values():
         days = ", ".join(other.first for other in others[:SHOWN])
-        more = f", … ({len(others)} in all)" if len(others) > SHOWN else ""
-        lines.append(f"{first}{f' (also on {days}{more})' if others else ''}")
+        more = f" ({len(others)} more: {days}{', …' if len(others) > SHOWN else ''})"
+        lines.append(f"{first}{more if others else ''}")
     return "; ".join(lines)
 
 

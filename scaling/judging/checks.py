@@ -21,6 +21,8 @@ from scaling.config import (
 )
 from scaling.data.dataset import Labels, Study
 from scaling.data.features import ROWS_DROPPED, build_features
+from scaling.data.manifest import registered_entry
+from scaling.data.plausibility import summarise, unexplained
 from scaling.errors import UserError
 from scaling.metrics import log_loss
 
@@ -220,6 +222,22 @@ def trained_at_the_recipes_rate(record: dict[str, Any]) -> Check:
     )
 
 
+def prices_are_plausible(prices: pd.DataFrame, entry: Mapping[str, Any]) -> Check:
+    """The search for implausible prices that `fetch` makes finds nothing on the study's prices.
+
+    `entry` is the prices' entry in the manifest, which allows true findings with a reason.
+    """
+    found = unexplained(prices, entry)
+    known = len(entry.get("allowed", []))
+    return check(
+        "prices are plausible",
+        not found,
+        summarise(found) or f"nothing beyond the {known} cases that the manifest explains",
+        "nothing that the manifest does not explain",
+        "some prices are not the market's, so whatever was learned from them is in doubt",
+    )
+
+
 def labels_from_raw_closes(close: npt.ArrayLike, labels: npt.ArrayLike, task: TaskConfig) -> Check:
     """The labels that models train on equal those computed here, day by day, from raw closes.
 
@@ -311,7 +329,9 @@ def study_checks(
     raw = {block: study.raw_features[days] for block, days in study.samples.items()}
     close = prices.loc[features.index[0] :, "close"]
     until = pd.Timestamp(study.dates[-1])
+    entry = registered_entry(config.data.prices, config.data.manifest) or {}
     return [
+        prices_are_plausible(prices, entry),
         enough_samples({block: study.labels(block) for block in study.samples}, config.splits),
         no_gross_drift(drift_table(raw, study.feature_names)),
         features_ignore_the_future(prices, features),

@@ -124,6 +124,7 @@ def planned_record(
 ) -> dict[str, Any]:
     """The run record as far as it is known before the first step."""
     epochs, seed = request.config.optimiser.epochs, request.config.seed
+    order = sample_order(study.samples["train"], epochs, seed, study.epoch_windows)
     return {
         "kind": "train",
         "experiment": request.experiment,
@@ -134,9 +135,7 @@ def planned_record(
         "seed": seed,
         # Replicates of a budget must differ in both.
         "initial_weights": checkpoint.checksum(model.state_dict()),
-        "sample_order": checkpoint.checksum(
-            {"days": sample_order(study.samples["train"], epochs, seed)}
-        ),
+        "sample_order": checkpoint.checksum({"days": order}),
         "config": configs.as_dict(request.config),
         "model": configs.as_dict(request.model),
         "data_md5": request.prices_md5,

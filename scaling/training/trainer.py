@@ -132,8 +132,9 @@ class Training:
         first = torch.from_numpy(days[: hardware.micro_batch]).to(device)
         self.stepped = prepared(model.train(), self.dataset, first, hardware.precision, say, group)
         self.optimiser = make_optimiser(model, config)
-        self.order = [d.to(device) for d in sample_order(days, config.epochs, recipe.seed)]
-        self.epoch_steps = math.ceil(len(days) / config.batch_size)
+        order = sample_order(days, config.epochs, recipe.seed, study.epoch_windows)
+        self.order = [epoch.to(device) for epoch in order]
+        self.epoch_steps = math.ceil(study.epoch_windows / config.batch_size)
         self.total_steps = self.epoch_steps * config.epochs
         # Losses stay on the device and are fetched once an epoch: reading one would wait for it.
         self.losses = torch.full((self.total_steps,), torch.nan, device=device)

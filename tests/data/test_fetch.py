@@ -17,12 +17,12 @@ from scaling.data.prices import load_prices
 from scaling.data.sources import normalise
 from scaling.errors import UserError
 from scaling.record import write_parquet
-from tests.data.plausible import plausible_prices
+from tests.conftest import random_prices
 
 
 @pytest.fixture
 def prices() -> pd.DataFrame:
-    return plausible_prices()
+    return random_prices()
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from scaling.data.plausibility import (
 )
 from scaling.data.prices import check_prices, load_prices
 from scaling.errors import UserError
-from tests.data.plausible import plausible_prices
+from tests.conftest import random_prices
 
 ROOT = Path(__file__).parents[2]
 MANIFEST = ROOT / "data/manifest.json"
@@ -68,7 +68,7 @@ def test_the_allowed_days_of_spy_are_september_2001_and_the_flash_crash(spy):
 
 @pytest.mark.parametrize("seed", range(5))
 def test_a_random_walk_in_cents_holds_nothing_implausible(seed):
-    assert find_implausible(plausible_prices(seed)) == []
+    assert find_implausible(random_prices(seed=seed)) == []
 
 
 # One mistake each: what it does to the prices, the kind that must be found, and a day within it
@@ -281,4 +281,4 @@ def test_an_allowance_given_again_replaces_the_former_one():
 def test_many_findings_of_one_kind_are_one_line_with_the_first_days_and_a_count():
     findings = [Finding("gap", f"2001-09-{d:02}", f"2001-09-{d:02}", "lost") for d in range(1, 10)]
     days = ", ".join(f"2001-09-{d:02}" for d in range(2, 7))
-    assert summarise(findings) == f"gap 2001-09-01: lost (also on {days}, … (8 in all))"
+    assert summarise(findings) == f"gap 2001-09-01: lost (8 more: {days}, …)"

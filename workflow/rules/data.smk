@@ -17,8 +17,8 @@ rule features:
     params:
         identity=identity("prepare"),
     shell:
-        "exec python -m scaling.prepare --prices {input.prices} --manifest {input.manifest}"
-        " --output {output.features} > {log} 2>&1"
+        "exec python -m scaling.prepare --prices {input.prices:q} --manifest {input.manifest:q}"
+        " --output {output.features:q} > {log:q} 2>&1"
 
 
 # After a `checkpoint` Snakemake plans again. A touched price file therefore runs this check, and if
@@ -42,5 +42,5 @@ checkpoint check_manifest:
             "check_data", data=configs.as_dict(EXPERIMENTS[wildcards.experiment].data)
         ),
     shell:
-        "exec python -m scaling.check_data --config configs/{wildcards.experiment}.yaml"
-        " --output {output} > {log} 2>&1"
+        "exec python -m scaling.check_data --config configs/{wildcards.experiment:q}.yaml"
+        " --output {output:q} > {log:q} 2>&1"

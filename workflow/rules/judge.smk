@@ -22,9 +22,9 @@ rule evaluate:
     params:
         identity=lambda wildcards: identity("evaluate", family_of(wildcards)),
     shell:
-        "exec python -m scaling.evaluate --config configs/{wildcards.experiment}.yaml"
-        " --checkpoint {input.checkpoint} --data-md5 {input.stamp}"
-        " --predictions {output.predictions} --output {output.evaluation} > {log} 2>&1"
+        "exec python -m scaling.evaluate --config configs/{wildcards.experiment:q}.yaml"
+        " --checkpoint {input.checkpoint:q} --data-md5 {input.stamp:q}"
+        " --predictions {output.predictions:q} --output {output.evaluation:q} > {log:q} 2>&1"
 
 
 rule baselines:
@@ -50,9 +50,9 @@ rule baselines:
             splits=configs.as_dict(EXPERIMENTS[wildcards.experiment].splits),
         ),
     shell:
-        "exec python -m scaling.judge_baselines --config configs/{wildcards.experiment}.yaml"
-        " --data-md5 {input.stamp} --predictions {output.predictions} --output {output.record}"
-        " > {log} 2>&1"
+        "exec python -m scaling.judge_baselines --config configs/{wildcards.experiment:q}.yaml"
+        " --data-md5 {input.stamp:q} --predictions {output.predictions:q} --output {output.record:q}"
+        " > {log:q} 2>&1"
 
 
 # Optional: trains on shuffled labels, which must teach nothing. No target needs it, so it runs when
@@ -78,9 +78,9 @@ rule shuffled_control:
     params:
         identity=lambda wildcards: budget_identity("shuffled_control", wildcards),
     shell:
-        "exec python -m scaling.shuffled_control --config configs/{wildcards.experiment}.yaml"
-        " --param-budget {wildcards.budget} --data-md5 {input.stamp}"
-        " --batch-size {input.batch_size} --output {output} > {log} 2>&1"
+        "exec python -m scaling.shuffled_control --config configs/{wildcards.experiment:q}.yaml"
+        " --param-budget {wildcards.budget:q} --data-md5 {input.stamp:q}"
+        " --batch-size {input.batch_size:q} --output {output:q} > {log:q} 2>&1"
 
 
 rule fit_law:
@@ -101,12 +101,12 @@ rule fit_law:
         ),
         experiments=lambda wildcards: len({*GRID.experiments, wildcards.experiment}),
     shell:
-        "exec python -m scaling.fit --config configs/{wildcards.experiment}.yaml"
-        " --predictions {input.predictions} --baselines {input.baselines}"
-        " --experiments {params.experiments} --output {output} > {log} 2>&1"
+        "exec python -m scaling.fit --config configs/{wildcards.experiment:q}.yaml"
+        " --predictions {input.predictions:q} --baselines {input.baselines:q}"
+        " --experiments {params.experiments:q} --output {output:q} > {log:q} 2>&1"
 
 
-# The figures' names are those of scaling.figures.page.FIGURES.
+# The figures have the names of scaling.figures.page.FIGURES.
 rule report:
     input:
         law="results/{experiment}/scaling_law.json",
@@ -181,8 +181,8 @@ rule report:
         controls=shuffled_of,
         figures=lambda wildcards, output: os.path.dirname(output.ladder),
     shell:
-        "exec python -m scaling.report --law {input.law} --records {input.records}"
-        " --evaluations {input.evaluations} --predictions {input.predictions}"
-        " --baselines {input.baselines} --baselines-record {input.baselines_record}"
-        " --sweeps {params.sweeps} --controls {params.controls} --figures {params.figures}"
-        " --output {output.page} > {log} 2>&1"
+        "exec python -m scaling.report --law {input.law:q} --records {input.records:q}"
+        " --evaluations {input.evaluations:q} --predictions {input.predictions:q}"
+        " --baselines {input.baselines:q} --baselines-record {input.baselines_record:q}"
+        " --sweeps {params.sweeps:q} --controls {params.controls:q} --figures {params.figures:q}"
+        " --output {output.page:q} > {log:q} 2>&1"

@@ -29,9 +29,9 @@ rule find_batch_size:
         ),
         processes=lambda wildcards, resources: max(1, resources.get("gpu", 0)),
     shell:
-        "exec python -m scaling.find_batch_size --config configs/{wildcards.experiment}.yaml"
-        " --param-budget {wildcards.budget} --processes {params.processes} --output {output}"
-        " > {log} 2>&1"
+        "exec python -m scaling.find_batch_size --config configs/{wildcards.experiment:q}.yaml"
+        " --param-budget {wildcards.budget:q} --processes {params.processes:q} --output {output:q}"
+        " > {log:q} 2>&1"
 
 
 # The progress bar goes to the terminal. Every message goes to the log as well, and to a history
@@ -64,10 +64,10 @@ rule train:
         seed=seed_of,
         launch=launcher,
     shell:
-        "sleep {resources.cool_down} && exec {params.launch} scaling.train --config configs/{wildcards.experiment}.yaml"
-        " --param-budget {params.budget} --seed {params.seed} --data-md5 {input.stamp}"
-        " --batch-size {input.batch_size} --output {output.checkpoint} --record {output.record}"
-        " --threads {threads} --log {log} --stop-with-parent"
+        "sleep {resources.cool_down} && exec {params.launch} scaling.train --config configs/{wildcards.experiment:q}.yaml"
+        " --param-budget {params.budget:q} --seed {params.seed:q} --data-md5 {input.stamp:q}"
+        " --batch-size {input.batch_size:q} --output {output.checkpoint:q} --record {output.record:q}"
+        " --threads {threads} --log {log:q} --stop-with-parent"
 
 
 # No target needs a sweep. It is asked for by name when a budget or a recipe is new.
@@ -92,6 +92,6 @@ rule sweep:
     params:
         identity=lambda wildcards: budget_identity("sweep", wildcards),
     shell:
-        "exec python -m scaling.sweep --config configs/{wildcards.experiment}.yaml"
-        " --param-budget {wildcards.budget} --batch-size {input.batch_size} --threads {threads}"
-        " --output {output} > {log} 2>&1"
+        "exec python -m scaling.sweep --config configs/{wildcards.experiment:q}.yaml"
+        " --param-budget {wildcards.budget:q} --batch-size {input.batch_size:q} --threads {threads}"
+        " --output {output:q} > {log:q} 2>&1"
