@@ -10,6 +10,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from scaling.config import DEFAULT_FAMILY
 from scaling.judging.study_files import StudyFiles
 
 FOLDER = Path(__file__).parent
@@ -176,6 +177,7 @@ def _provenance(study: StudyFiles) -> list[tuple[str, str]]:
     task, splits = config["task"], config["splits"]
     return [
         ("experiment", law["experiment"]),
+        ("family of networks", config.get("family", DEFAULT_FAMILY)),
         ("question", f"close up {percent(task['threshold'])} within {task['horizon']} day(s)"),
         *((block, " to ".join(splits[block])) for block in ("train", "validation", "test")),
         ("prices, MD5", distinct("data_md5")),

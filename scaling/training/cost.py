@@ -59,9 +59,9 @@ def cost_of(
     """
     path = configs.experiment_path(experiment)
     config = configs.load_config(path, budget, seed)
-    model = configs.load_model_config(budget)
+    model = configs.load_model_config(budget, config.family)
     parameters = parameters_of(model, config.window, len(FEATURE_NAMES))
-    check_budget(budget, parameters)
+    check_budget(budget, model.family, parameters)
     train, validation = epoch_windows(config)
     windows = config.optimiser.epochs * (train + FORWARD_SHARE * validation)
     flops = windows * training_flops(model, config.window, len(FEATURE_NAMES))
