@@ -39,7 +39,7 @@ def main(argv: list[str] | None = None) -> None:
     content = checkpoint.load(arguments.checkpoint)
     record = checkpoint.record_of(content)
     refuse_other_name(arguments.checkpoint, record)
-    config = configs.load_config(arguments.config, record["budget"], record["seed"])
+    config = configs.config_of_run(arguments.config, record)
     model_config = configs.load_model_config(record["budget"])
     evaluation.refuse_other_config(record, config, model_config, arguments.checkpoint)
 
