@@ -36,7 +36,7 @@ def main(argv: list[str] | None = None) -> None:
     from scaling.judging.run_files import file_digests
 
     content, record = evaluation.load_trained(arguments.checkpoint)
-    config = configs.load_config(arguments.config, record["budget"], record["seed"])
+    config = configs.config_of_run(arguments.config, record)
     model_config = configs.load_model_config(record["budget"], config.family)
     evaluation.refuse_other_config(record, config, model_config, arguments.checkpoint)
 

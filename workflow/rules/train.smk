@@ -39,8 +39,13 @@ rule find_batch_size:
 rule train:
     input:
         unpack(checked_data),
-        batch_size=lambda wildcards: f"results/{wildcards.experiment}/{budget_of(wildcards)}"
-        ".batch_size.json",
+        batch_size=lambda wildcards: str(
+            configs.artefact(
+                wildcards.experiment,
+                run_of(wildcards.experiment, wildcards.run).budget,
+                "batch_size.json",
+            )
+        ),
     output:
         checkpoint="results/{experiment}/{run}.ckpt",
         record="results/{experiment}/{run}.json",
@@ -57,12 +62,12 @@ rule train:
         cool_down=lambda wildcards, attempt: 30 * (attempt - 1),
     params:
         identity=run_identity,
-        budget=budget_of,
-        seed=seed_of,
+        budget=lambda wildcards: run_of(wildcards.experiment, wildcards.run).budget,
+        options=lambda wildcards: run_options(wildcards.experiment, wildcards.run),
         launch=launcher,
     shell:
         "sleep {resources.cool_down} && exec {params.launch} scaling.train --config configs/{wildcards.experiment:q}.yaml"
-        " --param-budget {params.budget:q} --seed {params.seed:q} --data-md5 {input.stamp:q}"
+        " --param-budget {params.budget:q} {params.options:q} --data-md5 {input.stamp:q}"
         " --batch-size {input.batch_size:q} --output {output.checkpoint:q} --record {output.record:q}"
         " --threads {threads} --log {log:q} --stop-with-parent"
 
