@@ -37,6 +37,8 @@ format: env ## rewrite the code in the house format
 	ruff format .
 	snakefmt workflow
 
-clean: ## remove the environment and caches; results/ and data/ stay
-	rm -rf $(VENV) .snakemake .pytest_cache .mypy_cache .ruff_cache *.egg-info build
+# .snakemake/ stays: it is what Snakemake knows of results/, and without it a changed setting would
+# retrain nothing.
+clean: ## remove the environment and caches; results/, data/ and .snakemake/ stay
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache *.egg-info build
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,50 +1,72 @@
 """What an experiment asks for: YAML files checked against frozen dataclasses.
 
-`TrainingConfig` is one experiment (`configs/daily/threshold_1pct.yaml`), `ModelConfig` one
-parameter budget (`configs/model/patchtst_2m.yaml`), `GridConfig` what `snakemake` builds.
-No torch here: the Snakefile imports this module each time the graph is built.
+`TrainingConfig` is one experiment (`configs/daily/threshold_1pct.yaml`), `ModelConfig` is one
+parameter budget (`configs/model/patchtst_2m.yaml`), and `GridConfig` is what `snakemake` builds.
+The Snakefile imports this module for every plan, so it must not import torch.
 """
 
 import dataclasses
-import difflib
 import json
 import re
+from collections.abc import Mapping
 from datetime import date
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
-import yaml
-from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+from pydantic import AfterValidator, ConfigDict, Field, model_validator
 from pydantic.dataclasses import dataclass
 
 from scaling.errors import UserError
+from scaling.reading import build
+from scaling.reading import read_yaml as read_yaml
 
 CONFIG_ROOT = Path("configs")
 MODEL_ROOT = CONFIG_ROOT / "model"
 RESULTS_ROOT = Path("results")
 MODEL_FILE = re.compile(r"patchtst_([0-9]+[kmb])\.yaml")
 
+# What a shell and a file system read as nothing but a name, whatever stands around it.
+NAME_PART = re.compile(r"[A-Za-z0-9_.][A-Za-z0-9_.-]*")
+
+
+def safe_name(name: str | Path, key: str = "") -> str:
+    """A name or path that is safe in a command line, as it is; any other is a `UserError`.
+
+    The workflow puts the names of experiments and files into shell commands, and a config may come
+    from somebody else. `key` is what the message calls the name.
+    """
+    parts = str(name).removeprefix("/").split("/")
+    if ".." in parts or not all(NAME_PART.fullmatch(part) for part in parts):
+        raise UserError(
+            f"{key}{': ' if key else ''}got {str(name)!r}; allowed: letters from a to z, digits, "
+            "_ . - and /, without a part that is .. or starts with -"
+        )
+    return str(name)
+
+
 CLOSED = ConfigDict(extra="forbid")
-# Strict leaves: lax mode would take the text "3e-4" for a number and `yes` for 1.
+# Values are checked strictly: otherwise pydantic takes the text "3e-4" for a number, and yes for 1.
 Integer = Annotated[int, Field(strict=True)]
 Positive = Annotated[Integer, Field(gt=0)]
 Real = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 Flag = Annotated[bool, Field(strict=True)]
 Dates = tuple[date, date]
+SafePath = Annotated[Path, AfterValidator(lambda path: Path(safe_name(path)))]
+SafeName = Annotated[str, AfterValidator(safe_name)]
 
 
 @dataclass(frozen=True, config=CLOSED)
 class DataConfig:
     """The files an experiment reads."""
 
-    prices: Path = Path("data/raw/SPY.parquet")
-    features: Path = Path("data/processed/v1/SPY_features_a20.parquet")
-    manifest: Path = Path("data/manifest.json")
+    prices: SafePath = Path("data/raw/SPY.parquet")
+    features: SafePath = Path("data/processed/v1/SPY_features_a20.parquet")
+    manifest: SafePath = Path("data/manifest.json")
 
 
 @dataclass(frozen=True, config=CLOSED)
 class TaskConfig:
-    """The question: does the close rise by `threshold` (a fraction) within `horizon` days?"""
+    """The question: does a close rise by `threshold` (a fraction) within `horizon` days?"""
 
     threshold: Annotated[Real, Field(gt=0, lt=0.5)]
     horizon: Annotated[Integer, Field(ge=1, le=250)]
@@ -54,7 +76,7 @@ class TaskConfig:
 class WindowConfig:
     """What a model sees: `context_length` days, cut into patches that do not overlap.
 
-    `warmup` leading rows of the feature table are never a sample's day.
+    No sample's day lies in the first `warmup` rows of the feature table.
     """
 
     context_length: Positive
@@ -71,14 +93,14 @@ class WindowConfig:
         if self.warmup < self.context_length - 1:
             raise ValueError(
                 f"warmup is {self.warmup}; allowed: at least context_length - 1 = "
-                f"{self.context_length - 1}, or the first windows would reach before the data"
+                f"{self.context_length - 1}, so that the first window starts inside the data"
             )
         return self
 
 
 @dataclass(frozen=True, config=CLOSED)
 class SplitConfig:
-    """Chronological blocks, first and last day inclusive; only `evaluate` reads `test`."""
+    """Chronological blocks by their first and last day; only `evaluate` reads the test block."""
 
     train: Dates
     validation: Dates
@@ -105,8 +127,8 @@ class SplitConfig:
 class OptimiserConfig:
     """AdamW with linear warm-up, cosine decay and gradient clipping.
 
-    `learning_rate` is the experiment's; each budget multiplies it (`ModelConfig`).
-    `batch_size` is samples per optimiser step on every machine; the micro-batch is hardware.
+    `learning_rate` is the experiment's, and each budget multiplies it (`ModelConfig`).
+    `batch_size` is the number of samples in an optimiser step, the same on every machine.
     """
 
     batch_size: Positive
@@ -120,7 +142,7 @@ class OptimiserConfig:
 
 @dataclass(frozen=True, config=CLOSED)
 class ThermalConfig:
-    """Levels in degrees Celsius: below `acceptable` is normal, at `critical` training stops."""
+    """Levels in degrees Celsius. Below `acceptable` is normal; at `critical` training stops."""
 
     acceptable: Real = 70.0
     warning: Real = 85.0
@@ -142,7 +164,7 @@ class ThermalConfig:
 
 @dataclass(frozen=True, config=CLOSED)
 class TrackingConfig:
-    """Which trackers mirror the local record. `mlflow_uri` null: sqlite under results/."""
+    """Which trackers mirror the local record. Without `mlflow_uri` MLflow writes to results/."""
 
     mlflow: Flag = True
     mlflow_uri: str | None = None
@@ -152,7 +174,7 @@ class TrackingConfig:
 
 @dataclass(frozen=True, config=CLOSED)
 class LawConfig:
-    """Pre-registered before any test row is read: what counts as an effect.
+    """What counts as an effect, written down before any test row is read.
 
     `delta` is a fraction of the base-rate entropy per decade of parameters.
     """
@@ -163,7 +185,11 @@ class LawConfig:
 
 @dataclass(frozen=True, config=CLOSED)
 class TrainingConfig:
-    """One experiment: everything asked for, nothing found out."""
+    """One experiment: everything that is asked for, and nothing that is found out.
+
+    `train_days` is how many days of the training block are trained on, None for all. They are the
+    most `recent` ones, or random calendar quarters (`blocks`), which the seed draws.
+    """
 
     task: TaskConfig
     window: WindowConfig
@@ -171,6 +197,8 @@ class TrainingConfig:
     optimiser: OptimiserConfig
     param_budget: str = "2m"
     seed: Annotated[Integer, Field(ge=0, lt=2**32)] = 42
+    train_days: Positive | None = None
+    days: Literal["recent", "blocks"] = "recent"
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     checkpoint_minutes: Annotated[Real, Field(gt=0)] = 10.0
@@ -182,7 +210,7 @@ class TrainingConfig:
 
 @dataclass(frozen=True, config=CLOSED)
 class ModelConfig:
-    """One parameter budget's shape, and what that shape does to the learning rate."""
+    """The shape of one parameter budget, and the factor that it puts on the learning rate."""
 
     d_model: Positive
     layers: Positive
@@ -200,9 +228,9 @@ class ModelConfig:
 
 @dataclass(frozen=True, config=CLOSED)
 class GridConfig:
-    """Which experiments x budgets x seeds the bare `snakemake` builds."""
+    """The experiments, budgets and seeds that `snakemake` without a target builds."""
 
-    experiments: Annotated[list[str], Field(min_length=1)]
+    experiments: Annotated[list[SafeName], Field(min_length=1)]
     budgets: Annotated[list[str], Field(min_length=1)]
     seeds: Annotated[list[Annotated[Integer, Field(ge=0, lt=2**32)]], Field(min_length=1)]
 
@@ -215,101 +243,12 @@ class GridConfig:
         return self
 
 
-# What cannot change a trained weight: left out of the fingerprint, so changing it retrains nothing.
+# These keys cannot change a trained weight, so they are no part of what identifies a training.
 NOT_TRAINING = ("thermal", "tracking", "law", "checkpoint_minutes")
 
 
-class _UniqueKeyLoader(yaml.SafeLoader):
-    """SafeLoader keeps the last of two equal keys without a word; this one refuses."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: Flag = False) -> dict[Any, Any]:
-        seen = set()
-        for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)
-            if key in seen:
-                raise UserError(
-                    f"{self.name}:{key_node.start_mark.line + 1}: key `{key}` stands twice; "
-                    "keep one of them"
-                )
-            seen.add(key)
-        return super().construct_mapping(node, deep=deep)
-
-
-def read_yaml(path: str | Path) -> dict[str, Any]:
-    """Parse one YAML mapping; duplicate keys and syntax errors are a `UserError`."""
-    path = Path(path)
-    if not path.is_file():
-        raise UserError(f"{path}: no such file{_nearby(path)}")
-    with path.open() as stream:
-        loader = _UniqueKeyLoader(stream)
-        loader.name = str(path)
-        try:
-            content = loader.get_single_data()
-        except yaml.YAMLError as error:
-            raise UserError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
-        finally:
-            loader.dispose()
-    if not isinstance(content, dict):
-        raise UserError(f"{path}: holds {type(content).__name__}, must hold `key: value` lines")
-    return content
-
-
-def _nearby(path: Path) -> str:
-    """The configs that do exist, for a path that does not."""
-    found = sorted(str(p) for p in path.parent.glob("*.yaml")) if path.parent.is_dir() else []
-    return f"; found there: {', '.join(found)}" if found else ""
-
-
-def _field_names(schema: Any, location: tuple[Any, ...]) -> list[str]:
-    """The keys allowed where an unknown one was found."""
-    for part in location:
-        field = next((f for f in dataclasses.fields(schema) if f.name == part), None)
-        if field is None or not dataclasses.is_dataclass(field.type):
-            return []
-        schema = field.type
-    return [f.name for f in dataclasses.fields(schema)]
-
-
-def _explain(error: ValidationError, path: Path, schema: Any) -> str:
-    """Every complaint as `file: key: what was found, what is allowed`, on one line."""
-    lines = []
-    for item in error.errors():
-        location = tuple(part for part in item["loc"] if not str(part).startswith("function-"))
-        key = ".".join(str(part) for part in location) or "(top level)"
-        given = item["input"]
-        if item["type"] == "unexpected_keyword_argument":
-            allowed = _field_names(schema, location[:-1])
-            close = difflib.get_close_matches(str(location[-1]), allowed, n=1)
-            hint = f"did you mean `{close[0]}`? " if close else ""
-            lines.append(f"{key}: unknown key; {hint}allowed: {', '.join(allowed)}")
-        elif item["type"] in ("missing", "missing_argument"):
-            lines.append(f"{key}: required, and not given")
-        elif item["type"] == "value_error":
-            lines.append(f"{key}: {item['ctx']['error']}")
-        else:
-            hint = ""
-            if isinstance(given, str) and re.fullmatch(r"[+-]?[\d.]+[eE][+-]?\d+", given):
-                hint = f"; YAML reads {given} as text, write {float(given)!r}"
-            elif key == "task.threshold" and isinstance(given, (int, float)) and given >= 0.5:
-                hint = f"; a threshold is a fraction: {given} % is {given / 100:g}"
-            elif isinstance(given, bool):
-                hint = "; YAML reads yes, no, on and off as true or false: quote it if it is text"
-            lines.append(f"{key}: got {given!r}; {item['msg']}{hint}")
-    return f"{path}: " + " | ".join(lines)
-
-
-T = TypeVar("T")
-
-
-def _build(schema: type[T], content: dict[str, Any], path: Path) -> T:
-    try:
-        return TypeAdapter(schema).validate_python(content)
-    except ValidationError as error:
-        raise UserError(_explain(error, path, schema)) from None
-
-
 def known_budgets(root: Path = MODEL_ROOT) -> list[str]:
-    """Budgets that have a YAML file, smallest first: adding a budget means adding a file."""
+    """The budgets that have a YAML file, smallest first. To add a budget, add a file."""
     found = [match[1] for p in root.glob("*.yaml") if (match := MODEL_FILE.fullmatch(p.name))]
     return sorted(found, key=budget_parameters)
 
@@ -324,7 +263,7 @@ def budget_parameters(budget: str) -> int:
 
 
 def model_config_path(budget: str) -> Path:
-    """Where a budget's shape is described; an unknown budget is a `UserError`."""
+    """The file that describes a budget's shape; an unknown budget is a `UserError`."""
     if budget not in known_budgets():
         raise UserError(
             f"param_budget: got {budget!r}; allowed: {', '.join(known_budgets())} "
@@ -336,15 +275,15 @@ def model_config_path(budget: str) -> Path:
 def load_model_config(budget: str) -> ModelConfig:
     """The shape of one parameter budget."""
     path = model_config_path(budget)
-    return _build(ModelConfig, read_yaml(path), path)
+    return build(ModelConfig, read_yaml(path), path)
 
 
 def load_config(
     path: str | Path, param_budget: str | None = None, seed: int | None = None
 ) -> TrainingConfig:
-    """Read and check one experiment; `param_budget` and `seed` override the file's own.
+    """Read and check one experiment; `param_budget` and `seed` replace the file's own.
 
-    Raises `UserError` (a `ValueError`) naming the file, the key, what was given, what is allowed.
+    Raises `UserError` (a `ValueError`) with the file, the key, what was given and what is allowed.
     """
     path = Path(path)
     content = read_yaml(path)
@@ -352,24 +291,24 @@ def load_config(
         content["param_budget"] = param_budget
     if seed is not None:
         content["seed"] = seed
-    config = _build(TrainingConfig, content, path)
+    config = build(TrainingConfig, content, path)
     try:
         model_config_path(config.param_budget)
     except UserError as error:
         raise UserError(f"{path}: {error}") from None
-    for key in ("prices", "manifest"):  # features are built from these by the workflow
+    for key in ("prices", "manifest"):  # the workflow builds the features from these
         file = getattr(config.data, key)
         if not file.is_file():
             raise UserError(
-                f"{path}: data.{key}: {file} does not exist (paths start at the repository root, "
-                f"now {Path.cwd()}); register prices with: python -m scaling.fetch SPY --help"
+                f"{path}: data.{key}: {file} does not exist in {Path.cwd()}; paths start at the "
+                "repository root; to bring prices in, type: python -m scaling.fetch --help"
             )
     return config
 
 
 def load_grid(content: dict[str, Any], path: str | Path = "configs/grid.yaml") -> GridConfig:
-    """Check a grid (already parsed by Snakemake) and every experiment and budget it names."""
-    grid = _build(GridConfig, content, Path(path))
+    """Check a grid that Snakemake has parsed, and every experiment and budget that it names."""
+    grid = build(GridConfig, content, Path(path))
     for experiment in grid.experiments:
         load_config(experiment_path(experiment))
     for budget in grid.budgets:
@@ -378,9 +317,12 @@ def load_grid(content: dict[str, Any], path: str | Path = "configs/grid.yaml") -
 
 
 def known_experiments(root: Path = CONFIG_ROOT) -> list[str]:
-    """Every shipped experiment: the YAML files in folders of `configs/`, the models' apart."""
+    """Every experiment: the YAML files in the folders of `configs/`, except the models'.
+
+    A file whose name is not safe in a command line is a `UserError`.
+    """
     found = [p for p in root.glob("*/**/*.yaml") if MODEL_ROOT not in p.parents]
-    return sorted(experiment_name(p) for p in found)
+    return sorted(safe_name(experiment_name(p), str(root)) for p in found)
 
 
 def experiment_path(experiment: str) -> Path:
@@ -410,7 +352,7 @@ def split_run_name(run: str, own_seed: int) -> tuple[str, int]:
 
 
 def features_record(features: Path) -> Path:
-    """Where the record of a features file stands: beside it, `.json`."""
+    """The record of a features file: the JSON file beside it."""
     return features.with_suffix(".json")
 
 
@@ -420,17 +362,31 @@ def artefact(experiment: str, run: str, suffix: str) -> Path:
 
 
 def resume_directory(experiment: str, run: str) -> Path:
-    """Where a run keeps what it needs to go on after a kill; unknown to Snakemake on purpose."""
+    """Where a run keeps the states that it resumes from.
+
+    Snakemake deletes the outputs of a job that fails, so it is told nothing of this folder.
+    """
     return RESULTS_ROOT / ".resume" / experiment / run
 
 
 def as_dict(config: Any) -> dict[str, Any]:
-    """A config as JSON-ready values: dates and paths as text."""
+    """A config as values for JSON, with dates and paths as text."""
     plain: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(config), default=str))
     return plain
 
 
+def what_trains(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The part of a config, given as `as_dict` gives it, that a trained weight depends on.
+
+    A training on all days has neither `train_days` nor `days`, so that its fingerprint is the one
+    that it had before there were other trainings.
+    """
+    asked = {key: value for key, value in config.items() if key not in NOT_TRAINING}
+    if asked.get("train_days") is None:
+        asked = {key: value for key, value in asked.items() if key not in ("train_days", "days")}
+    return asked
+
+
 def training_identity(config: TrainingConfig, model: ModelConfig) -> dict[str, Any]:
-    """All of the two configs that a trained weight depends on."""
-    asked = {k: v for k, v in as_dict(config).items() if k not in NOT_TRAINING}
-    return {"training": asked, "model": as_dict(model)}
+    """Everything in the two configs that a trained weight depends on."""
+    return {"training": what_trains(as_dict(config)), "model": as_dict(model)}

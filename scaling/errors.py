@@ -1,18 +1,18 @@
-"""Bad input ends in one clear line and exit code 2, never in a traceback."""
+"""Bad input ends in one line and exit code 2, and never in a traceback."""
 
 import sys
 from collections.abc import Callable
 
 EXIT_BAD_INPUT = 2
-EXIT_STOPPED = 75  # sysexits.h EX_TEMPFAIL: stopped on purpose, the same command resumes
+EXIT_STOPPED = 75  # EX_TEMPFAIL of sysexits.h: it stopped on purpose, and the same command resumes
 
 
 class UserError(ValueError):
-    """Something the user can mend: what was found, what is allowed, what to type next."""
+    """Something that the user can mend: what was found, what is allowed, what to type next."""
 
 
 def run_command(main: Callable[[], int | None]) -> None:
-    """Run a command's `main` and exit: a `UserError` or an unusable file is one line, code 2."""
+    """Run a command's `main` and exit. A `UserError` or an unusable file is one line and code 2."""
     try:
         sys.exit(main() or 0)
     except UserError as error:

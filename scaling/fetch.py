@@ -6,16 +6,13 @@ python -m scaling.fetch SPY --source file PATH
 
 import argparse
 import datetime
-import tempfile
+import hashlib
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
-from scaling.data.manifest import register, registered_md5, resource_path
+from scaling.data.manifest import register, registered_entry, resource_path
 from scaling.errors import UserError, run_command
 from scaling.record import file_md5, write_parquet
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 SPY_INCEPTION = "1993-01-29"
 DEFAULT_PRICES = Path("data/raw/SPY.parquet")
@@ -23,14 +20,27 @@ DEFAULT_PRICES = Path("data/raw/SPY.parquet")
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m scaling.fetch", description=__doc__)
-    parser.add_argument("symbol", help="ticker, for example SPY")
-    parser.add_argument("--source", nargs="+", required=True, metavar="yahoo | file PATH")
-    parser.add_argument("--start", default=SPY_INCEPTION, help="first day to ask Yahoo for")
-    parser.add_argument("--output", type=Path, help="default: data/raw/SYMBOL.parquet")
-    parser.add_argument("--manifest", type=Path, default=Path("data/manifest.json"))
-    parser.add_argument("--origin", help="where the numbers come from, for the manifest")
-    parser.add_argument("--licence", help="SPDX identifier, for the manifest, for example MIT")
-    parser.add_argument("--replace", action="store_true", help="replace a file that differs")
+    add = parser.add_argument
+    add("symbol", help="ticker, for example SPY")
+    add("--source", nargs="+", required=True, metavar="yahoo | file PATH")
+    add("--start", help=f"leave out the days before; default for Yahoo: {SPY_INCEPTION}")
+    add("--output", type=Path, help="default: data/raw/SYMBOL.parquet")
+    add("--manifest", type=Path, default=Path("data/manifest.json"))
+    add("--origin", help="where the numbers come from, for the manifest")
+    add("--licence", help="SPDX identifier, for the manifest, for example MIT")
+    add("--replace", action="store_true", help="replace a file that differs")
+    add("--delimiter", default=",", help="between the columns of a CSV file, for example ';'")
+    add("--decimal", default=".", help="the decimal point of a CSV file, for example ,")
+    add("--date-format", help="the days of a CSV file, for example %%d/%%m/%%Y; default: ISO")
+    add("--adjusted", action="store_true", help="the prices are adjusted for dividends")
+    add(
+        "--allow",
+        nargs=3,
+        action="append",
+        default=[],
+        metavar=("KIND", "DATES", "REASON"),
+        help="a finding that is true, for example: gap 2001-09-11/2001-09-14 'exchange closed'",
+    )
     return parser
 
 
@@ -39,78 +49,66 @@ def main(argv: list[str] | None = None) -> None:
     args = _parser().parse_args(argv)
     output = args.output or Path("data/raw") / f"{args.symbol}.parquet"
     resource_path(output, args.manifest)  # raises before anything is read or written
-    prices, origin = _read(args)
-    registered = registered_md5(output, args.manifest) if args.manifest.exists() else None
-    on_disk = file_md5(output) if output.is_file() else None
-    new = _digest(prices)
-    first, last = (str(day.date()) for day in (prices.index[0], prices.index[-1]))
+    from scaling.data.plausibility import join_allowed, refuse_implausible
+    from scaling.data.prices import compare
 
+    prices, origin = _read(args)
+    first, last = (str(day.date()) for day in (prices.index[0], prices.index[-1]))
+    entry = (registered_entry(output, args.manifest) if args.manifest.exists() else None) or {}
+    registered = entry["hash"].removeprefix("md5:") if entry else None
+    on_disk = file_md5(output) if output.is_file() else None
+    new = hashlib.md5(prices.to_parquet(), usedforsecurity=False).hexdigest()
     print(f"{args.symbol}: {len(prices):,} rows, {first} to {last}, MD5 {new}")
     print(f"{output}: registered MD5 {registered or 'none'}, on disk {on_disk or 'none'}")
-    # The numbers are compared and not the MD5s, because another pyarrow may write the same numbers
-    # as other bytes.
-    if _same_on_disk(prices, output) and registered == on_disk:
+
+    # Numbers are compared and not MD5s: another pyarrow may write the same numbers as other bytes.
+    equal, change = compare(output, prices)
+    print(change)
+    allowed = join_allowed(entry.get("allowed", []), args.allow)
+    known = {"adjusted": args.adjusted, "allowed": allowed}
+    refuse_implausible(prices, known, args.source[-1])
+    unchanged = equal and registered == on_disk
+    if unchanged and known == {key: entry.get(key) for key in known}:
         print(f"nothing changes; {_next(output)}")
         return
-    if not args.replace and ({registered, on_disk} - {None, new}):
+    if not args.replace and not unchanged and ({registered, on_disk} - {None, new}):
         raise UserError(
             f"{output}: other prices are on disk or registered (see above), and results were made "
             "from them; to replace them, give the same command with --replace"
         )
-    write_parquet(output, prices)
+    if not unchanged:
+        write_parquet(output, prices)
     register(
         output,
         args.manifest,
         rows=len(prices),
         first_date=first,
         last_date=last,
-        origin=args.origin or origin,
+        origin=args.origin or (None if unchanged or registered == new else origin),
         licence=args.licence,
+        **known,
     )
-    print(f"wrote {output}, registered in {args.manifest}; {_next(output)}")
+    print(f"registered {output} in {args.manifest}; {_next(output)}")
 
 
-def _read(args: argparse.Namespace) -> "tuple[pd.DataFrame, str]":
-    """The prices, and what the manifest says of their origin unless the user says it."""
-    from scaling.data.sources import read_file, read_yahoo
+def _read(args: argparse.Namespace) -> tuple[Any, str]:
+    """The prices (a data frame), and their origin, which `--origin` can replace."""
+    from scaling.data.sources import Layout, read_file, read_yahoo
 
+    try:
+        start = args.start and datetime.date.fromisoformat(args.start).isoformat()
+    except ValueError:
+        raise UserError(
+            f"--start {args.start}: not a date; allowed: a day such as {SPY_INCEPTION}"
+        ) from None
     match args.source:
         case ["yahoo"]:
             origin = f"Yahoo Finance through yfinance, {args.symbol}, unadjusted"
-            return read_yahoo(args.symbol, _day(args.start)), origin
+            return read_yahoo(args.symbol, start or SPY_INCEPTION), origin
         case ["file", path]:
-            return read_file(Path(path)), Path(path).name
+            layout = Layout(args.delimiter, args.decimal, args.date_format)
+            return read_file(Path(path), layout, start), Path(path).name
     raise UserError(f"--source {' '.join(args.source)}: allowed: yahoo, or file PATH")
-
-
-def _day(text: str) -> str:
-    try:
-        return datetime.date.fromisoformat(text).isoformat()
-    except ValueError:
-        raise UserError(f"--start {text}: not a date; allowed: a day such as 1993-01-29") from None
-
-
-def _digest(prices: "pd.DataFrame") -> str:
-    """The MD5 that the prices have once they are written."""
-    with tempfile.TemporaryDirectory() as directory:
-        write_parquet(Path(directory) / "prices.parquet", prices)
-        return file_md5(Path(directory) / "prices.parquet")
-
-
-def _same_on_disk(prices: "pd.DataFrame", output: Path) -> bool:
-    """Print what `prices` change in the file on disk; true if they change nothing."""
-    from scaling.data.prices import describe_change, load_prices
-
-    if not output.exists():
-        print(f"{output}: there is no such file yet")
-        return False
-    try:
-        current = load_prices(output)
-    except UserError as error:
-        print(f"the file on disk cannot be compared: {error}")
-        return False
-    print(describe_change(current, prices))
-    return current.equals(prices)
 
 
 def _next(output: Path) -> str:

@@ -8,8 +8,9 @@ import argparse
 from pathlib import Path
 
 from scaling.config import as_dict, experiment_name, load_config
+from scaling.digest import code_digest
 from scaling.errors import run_command
-from scaling.record import code_digest, provenance, write_json, write_parquet
+from scaling.record import provenance, write_json, write_parquet
 
 
 def _parser() -> argparse.ArgumentParser:

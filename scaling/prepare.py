@@ -9,8 +9,9 @@ from pathlib import Path
 
 from scaling.config import features_record
 from scaling.data.manifest import verify
+from scaling.digest import code_digest
 from scaling.errors import UserError, run_command
-from scaling.record import code_digest, file_md5, provenance, write_json, write_parquet
+from scaling.record import file_md5, provenance, write_json, write_parquet
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -49,7 +50,7 @@ def main(argv: list[str] | None = None) -> None:
         "first_date": first,
         "last_date": last,
         "names": list(features.FEATURE_NAMES),
-        "code_digest": code_digest("data.features"),
+        "code_digest": code_digest("data.features:build_features"),
         **provenance(),
     }
     write_json(features_record(args.output), record)

@@ -1,6 +1,5 @@
-"""Artefacts that say what made them: atomic writes, digests of code and data, one JSON schema."""
+"""Artefacts that say what made them: atomic writes, digests of data, versions and the commit."""
 
-import ast
 import functools
 import hashlib
 import importlib.metadata
@@ -16,16 +15,18 @@ from typing import IO, Any
 
 from scaling.errors import UserError
 
-PACKAGE = Path(__file__).parent
 RECORD_VERSION = 1
-# They hold the layers, their initialisation and the random streams: another version, other weights.
+# Another version of these may give other weights: layers, initialisation and random streams.
 COMPUTING_PACKAGES = ("torch", "transformers", "numpy")
 REPORTED_PACKAGES = ("torch", "transformers", "numpy", "pandas", "TA-Lib", "scikit-learn", "arch")
 
 
 @contextmanager
 def atomic_file(path: str | Path) -> Iterator[IO[bytes]]:
-    """A binary file that appears under `path` whole, or not at all: temporary, fsync, rename."""
+    """A binary file that appears under `path` whole or not at all.
+
+    It is written under a temporary name, synced to the disk and then renamed.
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
@@ -54,14 +55,14 @@ def _umask() -> int:
 
 
 def write_json(path: str | Path, content: Any) -> None:
-    """Write JSON atomically; NaN is refused, for other readers would choke on it."""
+    """Write JSON atomically. NaN raises a `ValueError`, because it is not JSON."""
     text = json.dumps(content, indent=2, default=str, allow_nan=False) + "\n"
     with atomic_file(path) as stream:
         stream.write(text.encode())
 
 
 def read_json(path: str | Path) -> Any:
-    """Read one JSON file; a damaged one is a `UserError`."""
+    """Read one JSON file; a damaged file is a `UserError`."""
     try:
         return json.loads(Path(path).read_text())
     except ValueError as error:
@@ -71,12 +72,12 @@ def read_json(path: str | Path) -> Any:
 
 
 def micro_batch_of(search: str | Path, batch_size: int) -> int:
-    """What a batch-size search found for this device, never more than one optimiser batch."""
+    """The micro-batch that a batch-size search found, at most one optimiser batch."""
     return min(int(read_json(search)["micro_batch"]), batch_size)
 
 
 def write_parquet(path: str | Path, frame: Any) -> None:
-    """Write a pandas frame atomically; equal frames give equal bytes, so the MD5 is stable."""
+    """Write a pandas frame atomically. Equal frames give equal bytes, and so the same MD5."""
     with atomic_file(path) as stream:
         frame.to_parquet(stream)
 
@@ -88,75 +89,13 @@ def file_md5(path: str | Path) -> str:
 
 
 def fingerprint(content: Any) -> str:
-    """16 hex digits that change when any value in a JSON-ready structure does."""
+    """16 hex digits that change when any value in a structure of JSON values changes."""
     text = json.dumps(content, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def _without_docstrings(tree: ast.Module) -> ast.Module:
-    documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
-    for node in ast.walk(tree):
-        if isinstance(node, documented) and ast.get_docstring(node) is not None:
-            node.body = node.body[1:]
-    return tree
-
-
-def _imports_of_ours(tree: ast.Module) -> set[str]:
-    found = set()
-    for node in ast.walk(tree):
-        if isinstance(node, ast.ImportFrom) and node.module:
-            if node.module == "scaling":
-                found |= {alias.name for alias in node.names}
-            elif node.module.startswith("scaling."):
-                room = node.module.removeprefix("scaling.")
-                found |= {room, *(f"{room}.{alias.name}" for alias in node.names)}
-        elif isinstance(node, ast.Import):
-            found |= {a.name.removeprefix("scaling.") for a in node.names if "scaling." in a.name}
-    return found
-
-
-# They watch, report and draw; no number that a model computes passes through them.
-NOT_COMPUTING = frozenset(
-    {
-        "tracking.run",
-        "tracking.local",
-        "tracking.mirror",
-        "tracking.mlflow",
-        "tracking.wandb",
-        "tracking.trackers",
-        "machine.guard",
-        "machine.heat",
-        "machine.sensors",
-        "figures.plots",
-        "errors",
-        "record",
-        "config",
-    }
-)
-
-
-@functools.cache
-def code_digest(module: str, package: Path = PACKAGE) -> str:
-    """Digest of `scaling/<module>.py` and all it imports of ours, comments and docstrings dropped.
-
-    Snakemake does not see edits in a library; a rule that carries this in its `params` does.
-    `config` is left out because the values that count stand in the params themselves.
-    """
-    seen: dict[str, str] = {}
-    waiting = [module]
-    while waiting:
-        name = waiting.pop()
-        path = package / f"{name.replace('.', '/')}.py"
-        if name in seen or (name in NOT_COMPUTING and name != module) or not path.is_file():
-            continue
-        tree = ast.parse(path.read_text())
-        waiting += _imports_of_ours(tree)
-        seen[name] = ast.dump(_without_docstrings(tree))
-    return fingerprint(seen)
-
-
 def versions_of(packages: Sequence[str]) -> dict[str, str]:
-    """Installed versions, read without importing anything."""
+    """The installed versions, read without an import."""
     found = {}
     for package in packages:
         try:
@@ -167,7 +106,7 @@ def versions_of(packages: Sequence[str]) -> dict[str, str]:
 
 
 def provenance() -> dict[str, Any]:
-    """What code and machine an artefact comes from: git commit, versions, platform."""
+    """The code and the machine that an artefact comes from: commit, versions, platform."""
     return {
         "record_version": RECORD_VERSION,
         "git_commit": _git("rev-parse", "HEAD"),
@@ -178,7 +117,7 @@ def provenance() -> dict[str, Any]:
 
 
 def _git(*arguments: str) -> str | None:
-    command = ["git", "-C", str(PACKAGE), *arguments]
+    command = ["git", "-C", str(Path(__file__).parent), *arguments]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
     except (OSError, subprocess.SubprocessError):

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from scaling import config as configs
+from scaling.digest import code_digest
 from scaling.errors import UserError, run_command
-from scaling.record import code_digest, micro_batch_of, provenance, write_json
+from scaling.record import micro_batch_of, provenance, write_json
 
 if TYPE_CHECKING:
     from scaling.data.dataset import Study

@@ -10,8 +10,9 @@ import dataclasses
 from pathlib import Path
 
 from scaling import config as configs
+from scaling.digest import code_digest
 from scaling.errors import EXIT_STOPPED, UserError, run_command
-from scaling.record import code_digest, micro_batch_of, provenance, write_json
+from scaling.record import micro_batch_of, provenance, write_json
 
 SWEEP_SEED = 1000  # studies count up from 42
 

@@ -3,12 +3,15 @@
 import numpy as np
 import pandas as pd
 import pytest
+from pandas.tseries.holiday import GoodFriday
 
 
 def random_prices(rows: int = 700, seed: int = 0) -> pd.DataFrame:
-    """A random walk as daily OHLCV, as `load_prices` gives it; some Fridays are holidays."""
+    """A plausible random walk as daily OHLCV in cents; some Fridays are holidays."""
     random = np.random.default_rng(seed)
-    days = pd.bdate_range("2000-01-03", periods=rows + rows // 20, name="date", unit="us")
+    days = pd.bdate_range("2000-01-03", periods=rows + rows // 10, name="date", unit="us")
+    closed = days.isin(GoodFriday.dates(days[0], days[-1]))
+    days = days[~closed & ~((days.month == 12) & (days.day == 25))][: rows + rows // 20]
     days = days.delete(random.choice(len(days), rows // 20, replace=False))
     close = 100 * np.exp(np.cumsum(random.normal(0, 0.012, rows)))
     open_ = close * np.exp(random.normal(0, 0.004, rows))
@@ -22,7 +25,7 @@ def random_prices(rows: int = 700, seed: int = 0) -> pd.DataFrame:
             "volume": random.integers(10**6, 10**8, rows),
         },
         index=days,
-    )
+    ).round(2)
 
 
 @pytest.fixture

@@ -2,6 +2,8 @@
 
 import ast
 import dataclasses
+import json
+import string
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +16,7 @@ from scaling.errors import UserError
 
 SHIPPED = Path("configs/daily/threshold_1pct.yaml")
 TEXT = SHIPPED.read_text()
+GRID = {"experiments": ["daily/threshold_1pct"], "budgets": ["2m"], "seeds": [42]}
 
 
 def altered(tmp_path: Path, old: str, new: str) -> Path:
@@ -120,6 +123,77 @@ def test_a_warmup_shorter_than_the_context_is_refused(tmp_path: Path) -> None:
     assert "warmup is 62" in refusal(altered(tmp_path, "warmup: 63", "warmup: 62"))
 
 
+UNREADABLE = {
+    "binary": b"\x80\x81\x00\xff",
+    "a null byte": b"seed: 1\x00",
+    "another encoding": TEXT.encode() + b"# \xe9",
+    "a day that is none": TEXT.replace("2014-01-01", "2014-02-30").encode(),
+    "a time that is none": b"seed: 2001-12-14t21:59:43.10+99:99",
+    "a list for a key": b"? [seed]\n: 1\n",
+    "a mapping for a key": b"{seed: 1}: 2\n",
+    "endless nesting": b"[" * 5000,
+    "a number without end": b"seed: " + b"9" * 5000,
+    "a word for a number": b"seed: !!int many",
+    "a command": b"seed: !!python/object/apply:os.system [touch pwned]",
+    "nothing": b"",
+}
+
+
+@pytest.mark.parametrize("content", UNREADABLE.values(), ids=UNREADABLE)
+def test_a_file_that_is_no_config_is_refused_in_one_line(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "experiment.yaml"
+    path.write_bytes(content)
+    assert len(refusal(path)) < 400
+
+
+def test_another_encoding_with_its_mark_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "experiment.yaml"
+    path.write_bytes(TEXT.encode("utf-16"))
+    assert load_config(path).seed == 42
+
+
+# Everything that a shell, a file system or an option parser reads as more than a name.
+UNSAFE = {
+    *(f"a{sign}b" for sign in string.printable if not (sign.isalnum() or sign in "_.-/")),
+    *("a\x00b", "a\x1bb", "ä", "\u202e", "\uff04(x)"),
+    *("$(touch pwned)", "`touch pwned`", "a;touch pwned", "a|b", "a&&b", "a>b", "a<b"),
+    *("", "..", "../a", "a/../b", "a/..", "-a", "a/-b", "--output=x", "a//b", "//a", "a/"),
+}
+
+
+@pytest.mark.parametrize("name", sorted(UNSAFE), ids=repr)
+def test_a_name_that_is_more_than_a_name_is_refused(name: str) -> None:
+    with pytest.raises(UserError, match="allowed: letters") as caught:
+        configs.safe_name(name, "key")
+    assert "\n" not in str(caught.value)
+    with pytest.raises(UserError, match="experiments"):
+        configs.load_grid({**GRID, "experiments": [name]})
+
+
+@pytest.mark.parametrize("key", ["prices", "features", "manifest"])
+@pytest.mark.parametrize("name", sorted(UNSAFE - {"", "..", "a/..", "a//b", "//a", "a/"}), ids=repr)
+def test_a_path_that_is_more_than_a_path_is_refused(tmp_path: Path, key: str, name: str) -> None:
+    path = tmp_path / "experiment.yaml"
+    path.write_text(f"{TEXT}data: {json.dumps({key: f'{name}.parquet'})}\n")
+    assert f"data.{key}: got" in refusal(path)
+
+
+@pytest.mark.parametrize("name", ["a", "SPY", "BRK-B", "daily/threshold_1pct", "/tmp/a.b", "./a"])
+def test_a_plain_name_is_safe(name: str) -> None:
+    assert configs.safe_name(name) == name
+
+
+@pytest.mark.parametrize("name", ["$(touch pwned)", "a b", "a;b", "-a", "a'b"])
+def test_a_config_file_with_an_unsafe_name_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    (tmp_path / "configs/daily").mkdir(parents=True)
+    (tmp_path / "configs/daily" / f"{name}.yaml").write_text(TEXT)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match="configs: got"):
+        configs.known_experiments()
+
+
 def test_broken_yaml_is_one_line_with_the_place(tmp_path: Path) -> None:
     assert "line" in refusal(altered(tmp_path, "task:", "task: ["))
 
@@ -135,9 +209,6 @@ def test_every_shipped_experiment_loads_with_every_budget(experiment: str, budge
 @pytest.mark.parametrize("path", sorted(Path("configs").glob("*.yaml")), ids=str)
 def test_every_shipped_grid_loads(path: Path) -> None:
     assert configs.load_grid(configs.read_yaml(path), path).seeds
-
-
-GRID = {"experiments": ["daily/threshold_1pct"], "budgets": ["2m"], "seeds": [42]}
 
 
 @pytest.mark.parametrize(
@@ -176,7 +247,7 @@ def fields_of(schema: type, prefix: str = "") -> list[str]:
     return found
 
 
-LIBRARY = [path.read_text() for path in Path("scaling").glob("*.py") if path.name != "config.py"]
+LIBRARY = [path.read_text() for path in Path("scaling").rglob("*.py") if path.name != "config.py"]
 
 
 def attributes_read(sources: list[str]) -> set[tuple[str, str]]:

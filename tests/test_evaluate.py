@@ -17,9 +17,10 @@ from scaling.config import as_dict, load_config, load_model_config
 from scaling.data import features
 from scaling.data.dataset import load_study
 from scaling.data.manifest import register
+from scaling.digest import code_digest
 from scaling.errors import UserError
 from scaling.judging import baselines
-from scaling.record import code_digest, file_md5, read_json, write_parquet
+from scaling.record import file_md5, read_json, write_parquet
 from scaling.training import checkpoint
 from scaling.training.model import build_model, count_parameters
 from tests.conftest import random_prices

@@ -3,6 +3,7 @@
 Sample `t` sees rows `t - context_length + 1 .. t` and is asked about `t + 1 .. t + horizon`.
 """
 
+import datetime
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -114,9 +115,12 @@ class WindowDataset(Dataset[tuple[torch.Tensor, torch.Tensor]]):
 
     def batch(self, days: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Windows `(n, context_length, n_features)` and targets `(n, 1)` for `n` row indices."""
+        return self.windows(days), self.labels.index_select(0, days).unsqueeze(1)
+
+    def windows(self, days: torch.Tensor) -> torch.Tensor:
+        """Windows `(n, context_length, n_features)` of any rows; the last ones have no label."""
         windows = self.features.unfold(0, self.context_length, 1)
-        chosen = windows.index_select(0, days - self.context_length + 1)
-        return chosen.transpose(1, 2), self.labels.index_select(0, days).unsqueeze(1)
+        return windows.index_select(0, days - self.context_length + 1).transpose(1, 2)
 
     def to(self, device: torch.device) -> "WindowDataset":
         """A copy of the dataset whose tensors are on `device`."""
@@ -143,9 +147,36 @@ def split_samples(
     return samples
 
 
+def training_days(block: Indices, dates: Dates, config: TrainingConfig) -> Indices:
+    """The sample days of the training block that are trained on, in order.
+
+    All of them, or `config.train_days`: the most recent ones, or calendar quarters that the seed
+    draws from the whole block, the last one cut short to give the exact number.
+    """
+    wanted = config.train_days
+    if wanted is None:
+        return block
+    if wanted > len(block):
+        raise UserError(
+            f"train_days: got {wanted}; allowed: up to {len(block)}, the days of the training "
+            "block, or `all`"
+        )
+    if config.days == "recent":
+        return block[-wanted:]
+    months = dates[block].astype("datetime64[M]").astype(int)
+    quarters = np.split(block, np.flatnonzero(np.diff(months // 3)) + 1)
+    drawn = np.random.default_rng(config.seed).permutation(len(quarters))
+    return np.sort(np.concatenate([quarters[quarter] for quarter in drawn])[:wanted])
+
+
 @dataclass(frozen=True)
 class Study:
-    """What a model of one experiment may see: normalised windows, and the days of each block."""
+    """What a model of one experiment may see: normalised windows, and the days of each block.
+
+    `train_base_rate` is the share of positives in the whole training block, the reference of all
+    skill. `epoch_windows` is the number of its days: an epoch has as many windows however few days
+    are trained on, so that only the days differ between trainings, and not the steps.
+    """
 
     dataset: WindowDataset
     dates: Dates
@@ -155,15 +186,12 @@ class Study:
     samples: dict[str, Indices]
     normaliser: Normaliser
     label_hash: str
+    train_base_rate: float
+    epoch_windows: int
 
     def labels(self, block: str) -> Labels:
         """0 or 1 for each sample day of a block."""
         return self.dataset.labels.cpu().numpy()[self.samples[block]].astype(np.int8)
-
-    @property
-    def train_base_rate(self) -> float:
-        """Share of positives in the training block, the forecast that every model must beat."""
-        return float(self.labels("train").mean())
 
 
 def load_study(config: TrainingConfig, blocks: Sequence[str] = BEFORE_TEST) -> Study:
@@ -177,22 +205,36 @@ def load_study(config: TrainingConfig, blocks: Sequence[str] = BEFORE_TEST) -> S
     rows = _rows_until(last, config)
     samples = split_samples(rows.dates, config.splits, config.window.warmup, config.task.horizon)
     samples = {block: samples[block] for block in blocks}
-    normaliser = _fit_normaliser(rows, config.splits)
-    dataset = WindowDataset(
-        normaliser(torch.from_numpy(rows.features)),
-        rows.close,
-        context_length=config.window.context_length,
-        warmup=config.window.warmup,
-        threshold=config.task.threshold,
-        horizon=config.task.horizon,
-    )
+    block = samples["train"]
+    samples["train"] = training_days(block, rows.dates, config)
+    chosen = samples["train"] if config.train_days else _rows_between(rows, config.splits.train)
+    normaliser = Normaliser.fit(torch.from_numpy(rows.features[chosen]), rows.names)
+    dataset = _windows(rows, normaliser, config)
     labels = dataset.labels.numpy().astype(np.int8)
     _refuse_thin_blocks(samples, labels, config.splits)
-    seen = np.concatenate([samples[block] for block in BEFORE_TEST])
-    hashed = label_hash(rows.dates[seen], labels[seen])
+    # However many days are trained on, the question is that of the whole block.
+    seen = np.concatenate([block, samples["validation"]])
     return Study(
-        dataset, rows.dates, rows.close, rows.features, rows.names, samples, normaliser, hashed
+        dataset=dataset,
+        dates=rows.dates,
+        close=rows.close,
+        raw_features=rows.features,
+        feature_names=rows.names,
+        samples=samples,
+        normaliser=normaliser,
+        label_hash=label_hash(rows.dates[seen], labels[seen]),
+        train_base_rate=float(labels[block].mean()),
+        epoch_windows=len(block),
     )
+
+
+def load_every_day(config: TrainingConfig, normaliser: Normaliser) -> tuple[WindowDataset, Dates]:
+    """Windows of all registered days, also of the last `horizon`, and the date of each row.
+
+    A forecast needs them: nobody knows yet what follows the latest day.
+    """
+    rows = _rows_until(np.datetime64("9999-12-31"), config)
+    return _windows(rows, normaliser, config), rows.dates
 
 
 class _Rows(NamedTuple):
@@ -221,14 +263,26 @@ def _rows_until(last: np.datetime64, config: TrainingConfig) -> _Rows:
     )
 
 
-def _fit_normaliser(rows: _Rows, splits: SplitConfig) -> Normaliser:
-    first, last = (np.datetime64(day, "D") for day in splits.train)
-    chosen = (rows.dates >= first) & (rows.dates <= last)
-    if chosen.sum() < 2:
+def _windows(rows: _Rows, normaliser: Normaliser, config: TrainingConfig) -> WindowDataset:
+    return WindowDataset(
+        normaliser(torch.from_numpy(rows.features)),
+        rows.close,
+        context_length=config.window.context_length,
+        warmup=config.window.warmup,
+        threshold=config.task.threshold,
+        horizon=config.task.horizon,
+    )
+
+
+def _rows_between(rows: _Rows, block: tuple[datetime.date, datetime.date]) -> Indices:
+    """The rows of a block, sample days or not; fewer than two are a `UserError`."""
+    first, last = (np.datetime64(day, "D") for day in block)
+    chosen = np.flatnonzero((rows.dates >= first) & (rows.dates <= last))
+    if len(chosen) < 2:
         raise UserError(
             f"splits.train: no rows between {first} and {last}; the data begin on {rows.dates[0]}"
         )
-    return Normaliser.fit(torch.from_numpy(rows.features[chosen]), rows.names)
+    return chosen
 
 
 def _refuse_thin_blocks(samples: dict[str, Indices], labels: Labels, splits: SplitConfig) -> None:

@@ -16,8 +16,9 @@ import talib
 from scaling.config import TrainingConfig, features_record
 from scaling.data.manifest import verify
 from scaling.data.prices import read_parquet, rows_named
+from scaling.digest import code_digest
 from scaling.errors import UserError
-from scaling.record import code_digest, file_md5, read_json
+from scaling.record import file_md5, read_json
 
 Frame = pd.DataFrame
 Array = npt.NDArray[np.float64]
@@ -179,7 +180,7 @@ def verify_features(path: str | Path, prices_md5: str) -> str:
     found = {
         "features_md5": file_md5(path),
         "prices_md5": prices_md5,
-        "code_digest": code_digest("data.features"),
+        "code_digest": code_digest("data.features:build_features"),
     }
     reasons = {
         "features_md5": "altered since it was built: MD5 is",

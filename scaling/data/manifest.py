@@ -1,13 +1,15 @@
 """The registered data files and their MD5s: nothing trains on numbers that nobody registered.
 
 The manifest is a Frictionless Data Package (https://datapackage.org), which other tools can read.
-The standard allows further keys, and ours are `rows`, `first_date` and `last_date`. This module
-imports no pandas, because the Snakefile may import it.
+The standard allows further keys. Ours are `rows`, `first_date`, `last_date`, `adjusted` (are the
+prices adjusted for dividends?) and `allowed` (implausible findings that are known to be true, see
+`scaling.data.plausibility`). This module imports no pandas, because the Snakefile may import it.
 """
 
 import hashlib
 import json
 import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -47,19 +49,27 @@ def read_manifest(manifest: str | Path) -> dict[str, Any]:
     return dict(content)
 
 
-def registered_md5(path: str | Path, manifest: str | Path) -> str | None:
-    """The MD5 that the manifest holds for `path`, or None if the file is not registered."""
+def registered_entry(path: str | Path, manifest: str | Path) -> dict[str, Any] | None:
+    """What the manifest says of `path`, or None if the file is not registered."""
     path, manifest = Path(path), Path(manifest)
     for resource in read_manifest(manifest)["resources"]:
         if (manifest.parent / resource["path"]).resolve() == path.resolve():
-            match = re.fullmatch(r"md5:([0-9a-f]{32})", resource["hash"])
-            if match is None:
-                raise UserError(
-                    f"{manifest}: hash of {resource['path']} is {resource['hash']!r}; allowed: "
-                    f"md5: and 32 hex digits; restore it with: git checkout -- {manifest}"
-                )
-            return match[1]
+            return dict(resource)
     return None
+
+
+def registered_md5(path: str | Path, manifest: str | Path) -> str | None:
+    """The MD5 that the manifest holds for `path`, or None if the file is not registered."""
+    entry = registered_entry(path, manifest)
+    if entry is None:
+        return None
+    match = re.fullmatch(r"md5:([0-9a-f]{32})", entry["hash"])
+    if match is None:
+        raise UserError(
+            f"{manifest}: hash of {entry['path']} is {entry['hash']!r}; allowed: md5: and 32 hex "
+            f"digits; restore it with: git checkout -- {manifest}"
+        )
+    return match[1]
 
 
 def verify(path: str | Path, manifest: str | Path) -> str:
@@ -95,16 +105,23 @@ def resource_path(path: str | Path, manifest: str | Path) -> str:
     """Return `path` as the manifest writes it: relative to the manifest's directory.
 
     Raises `UserError` for a path outside that directory, because the Data Package standard allows
-    neither absolute paths nor `..`.
+    neither absolute paths nor `..`. Raises it too for a path with characters that a shell might
+    interpret.
     """
     path, directory = Path(path), Path(manifest).parent
     try:
-        return path.resolve().relative_to(directory.resolve()).as_posix()
+        relative = path.resolve().relative_to(directory.resolve()).as_posix()
     except ValueError:
         raise UserError(
             f"{path}: lies outside {directory}; a manifest holds only files beside or below "
             f"itself: give --output below {directory}, or another --manifest"
         ) from None
+    if not re.fullmatch(r"[A-Za-z0-9_./-]+", relative):
+        raise UserError(
+            f"{relative!r}: allowed in the path of a data file: letters, digits, _ . - and /; "
+            "give a name such as --output data/raw/SP500.parquet"
+        )
+    return relative
 
 
 def register(
@@ -114,13 +131,18 @@ def register(
     rows: int,
     first_date: str,
     last_date: str,
-    origin: str,
+    origin: str | None,
     licence: str | None = None,
+    adjusted: bool = False,
+    allowed: Sequence[Mapping[str, str]] = (),
 ) -> str:
     """Register a price file as it is on disk now, replacing its former entry; return its MD5.
 
-    `origin` says where the numbers come from, `licence` is an SPDX identifier. Raises `UserError`
-    for a file outside the manifest's directory.
+    `origin` says where the numbers come from and `licence` is an SPDX identifier; without `origin`
+    the former entry's origin and licence stand. `adjusted` says whether the prices are adjusted for
+    dividends, and `allowed` lists the findings that are known to be true (see
+    `scaling.data.plausibility.unexplained`). Raises `UserError` for a file outside the manifest's
+    directory.
     """
     path, manifest = Path(path), Path(manifest)
     relative = resource_path(path, manifest)
@@ -139,9 +161,16 @@ def register(
         "rows": rows,
         "first_date": first_date,
         "last_date": last_date,
+        "adjusted": adjusted,
+        "allowed": [dict(item) for item in allowed],
         "schema": SCHEMA,
-        "sources": [{"title": origin}],
     }
+    former: dict[str, Any] = {}
+    former |= next((r for r in content["resources"] if r["path"] == relative), {})
+    if origin is None:
+        entry |= {key: former[key] for key in ("sources", "licenses") if key in former}
+    else:
+        entry["sources"] = [{"title": origin}]
     if licence is not None:
         entry["licenses"] = [{"name": licence}]
     others = [r for r in content["resources"] if r["path"] != relative]

@@ -82,6 +82,17 @@ def load_prices(path: str | Path) -> Frame:
     return check_prices(read_parquet(Path(path)), path)
 
 
+def compare(path: Path, new: Frame) -> tuple[bool, str]:
+    """Whether a price file holds the same numbers as `new`, and what `new` would change in it."""
+    if not path.exists():
+        return False, f"{path}: there is no such file yet"
+    try:
+        current = load_prices(path)
+    except UserError as error:
+        return False, f"the file on disk cannot be compared: {error}"
+    return current.equals(new), describe_change(current, new)
+
+
 def describe_change(old: Frame, new: Frame) -> str:
     """Count the days that are added, removed and changed, and name the first few."""
     both = old.index.intersection(new.index)

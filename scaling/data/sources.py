@@ -1,6 +1,7 @@
 """Where prices come from: a user's own file, or Yahoo; either way they leave here sound."""
 
 import datetime
+from dataclasses import dataclass
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
@@ -12,20 +13,44 @@ from scaling.errors import UserError
 
 Frame = pd.DataFrame
 EXCHANGE_ZONE = ZoneInfo("America/New_York")
+VOLUME_DAYS = 20  # the features divide by the volume of so many days
 
 
-def read_file(path: Path) -> Frame:
-    """A user's own CSV or parquet file, in the form that `normalise` gives it."""
+@dataclass(frozen=True)
+class Layout:
+    """How a CSV file writes numbers and days; `date_format` is for `strptime`, None means ISO."""
+
+    delimiter: str = ","
+    decimal: str = "."
+    date_format: str | None = None
+
+
+def read_file(path: Path, layout: Layout, start: str | None = None) -> Frame:
+    """A user's own CSV or parquet file from the day `start` on, in the form of `normalise`."""
     if not path.is_file():
         raise UserError(f"{path}: no such file; give --source file PATH, a CSV or parquet file")
     try:
-        raw = pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path)
+        raw = pd.read_parquet(path) if path.suffix == ".parquet" else _read_csv(path, layout)
     except (ValueError, OSError) as error:  # the parse errors of pandas and pyarrow
         raise UserError(
             f"{path}: not readable as {'parquet' if path.suffix == '.parquet' else 'CSV'}: "
             f"{str(error).splitlines()[0]}"
         ) from None
-    return normalise(raw, str(path))
+    return normalise(raw, str(path), layout.date_format, start)
+
+
+def _read_csv(path: Path, layout: Layout) -> Frame:
+    """Read a CSV file, and also the one that yfinance writes, which has three rows of header.
+
+    They are `Price,Close,High,...`, then `Ticker,SPY,SPY,...`, then `Date,,,...`.
+    """
+    raw = pd.read_csv(path, sep=layout.delimiter, decimal=layout.decimal)
+    corner = [raw.columns[0], *raw.iloc[:2, 0]]
+    if corner != ["Price", "Ticker", "Date"]:
+        return raw
+    if len(tickers := raw.iloc[0, 1:].unique()) > 1:
+        raise ValueError(f"holds {', '.join(tickers)}; allowed: one symbol a file")
+    return raw.iloc[2:].rename(columns={"Price": "date"})
 
 
 def read_yahoo(symbol: str, start: str) -> Frame:
@@ -64,12 +89,15 @@ def read_yahoo(symbol: str, start: str) -> Frame:
     return normalise(raw, where)
 
 
-def normalise(raw: Frame, where: str) -> Frame:
+def normalise(
+    raw: Frame, where: str, date_format: str | None = None, start: str | None = None
+) -> Frame:
     """Any daily table as sound OHLCV: lower-case columns, plain dates, one row a day, sorted.
 
-    Adjusted closes are left out, because each dividend rewrites their whole history. A time of day
-    is cut off. A time zone is dropped without conversion, because the day that counts is the
-    exchange's own. Raises `UserError` for missing columns, for unreadable dates, and for everything
+    Rows before the day `start` are left out before anything is checked. Adjusted closes are left
+    out, because each dividend rewrites their whole history. A time of day is cut off. A time zone
+    is dropped without conversion, because the day that counts is the exchange's own. Raises
+    `UserError` for missing columns, unreadable dates, a volume that is only zeros, and everything
     that `check_prices` refuses.
     """
     table = raw.rename(columns=lambda name: str(name).strip().lower())
@@ -80,28 +108,62 @@ def normalise(raw: Frame, where: str) -> Frame:
     if missing or table.columns.has_duplicates:
         raise UserError(
             f"{where}: columns are {', '.join(map(str, raw.columns))}; needed once each, in any "
-            f"case and order: date, {', '.join(PRICE_COLUMNS)}"
+            f"case and order: date, {', '.join(PRICE_COLUMNS)}; other separators than commas are "
+            "named with --delimiter"
         )
-    numbers = table[list(PRICE_COLUMNS)].apply(pd.to_numeric, errors="coerce").astype("float64")
-    dates = _days(table["date"], where)
-    prices = numbers.set_axis(dates).rename_axis(columns=None).sort_index()
+    days = _days(table["date"], where, date_format)
+    prices = _numbers(table, where).set_axis(days).rename_axis(columns=None).sort_index()
+    prices = prices.loc[start:]
     volume = prices["volume"]
     if np.isfinite(volume).all() and (volume == volume.round()).all():
         prices["volume"] = volume.astype("int64")
-    return check_prices(prices, where)
+    check_prices(prices, where)
+    _refuse_without_volume(prices, where)
+    return prices
 
 
-def _days(column: pd.Series, where: str) -> pd.DatetimeIndex:
+def _numbers(table: Frame, where: str) -> Frame:
+    """The price columns as float64. Text that is no number becomes NaN, for `check_prices`."""
+    numbers: Frame = (
+        table[list(PRICE_COLUMNS)].apply(pd.to_numeric, errors="coerce").astype("float64")
+    )
+    for name in PRICE_COLUMNS:
+        unread = table.loc[numbers[name].isna().to_numpy(), name].astype("str")
+        if (commas := unread[unread.str.contains(",")]).any():
+            raise UserError(
+                f"{where}: {name} holds {commas.iloc[0]!r}; allowed: no thousands separators; "
+                "decimal commas are read with: --decimal ,"
+            )
+    return numbers
+
+
+def _days(column: pd.Series, where: str, date_format: str | None) -> pd.DatetimeIndex:
     if not pd.api.types.is_datetime64_any_dtype(column):
-        # Only the day is read: offsets that change with summer time do not parse as one type.
+        # In ISO form only the day is read: offsets that change with summer time are no one type.
+        text = column.astype("str").str.strip()
+        text = text.str[:10] if date_format is None else text
         try:
-            column = pd.to_datetime(column.astype("str").str[:10], format="%Y-%m-%d")
+            column = pd.to_datetime(text, format=date_format or "%Y-%m-%d")
         except ValueError as error:
-            first = str(error).splitlines()[0]
-            raise UserError(f"{where}: date: {first}; allowed: days such as 1993-01-29") from None
+            raise UserError(
+                f"{where}: date: {str(error).split('. You')[0]}; allowed: days such as 1993-01-29, "
+                "or of the form that --date-format names, for example %d/%m/%Y"
+            ) from None
     days = pd.DatetimeIndex(column, name="date").tz_localize(None).normalize().as_unit("us")
     if days.hasnans:
         empty = [str(row) for row, day in enumerate(days, start=1) if pd.isna(day)]
         shown = ", ".join(empty[:SHOWN])
         raise UserError(f"{where}: date missing in {len(empty)} row(s), number {shown}")
     return days
+
+
+def _refuse_without_volume(prices: Frame, where: str) -> None:
+    idle = np.flatnonzero(prices["volume"].eq(0).rolling(VOLUME_DAYS).sum().eq(VOLUME_DAYS))
+    if len(idle):
+        first, last = (str(prices.index[row])[:10] for row in (idle[0] - VOLUME_DAYS + 1, idle[-1]))
+        raise UserError(
+            f"{where}: volume is zero on {VOLUME_DAYS} or more days in a row between {first} and "
+            f"{last}: the source gives none there, and the features obv_change_20, adosc_3_10 and "
+            "vwap_20 divide by it; take a source with volume (for an index, a fund that follows "
+            "it), or leave those days out with --start DAY"
+        )

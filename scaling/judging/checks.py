@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+import torch
 
 from scaling.config import (
     BUDGET_TOLERANCE,
@@ -20,6 +21,8 @@ from scaling.config import (
 )
 from scaling.data.dataset import Labels, Study
 from scaling.data.features import ROWS_DROPPED, build_features
+from scaling.data.manifest import registered_entry
+from scaling.data.plausibility import summarise, unexplained
 from scaling.errors import UserError
 from scaling.metrics import log_loss
 
@@ -160,6 +163,81 @@ def features_ignore_the_future(prices: pd.DataFrame, features: pd.DataFrame) -> 
     )
 
 
+def windows_ignore_the_future(study: Study, prices: pd.DataFrame) -> Check:
+    """What a model is given for a day equals what prices cut off at that day give, bit for bit.
+
+    The whole window is compared, after loading, joining and normalising, for a sample of days of
+    every block. A shift of the loaded features, or a window that ends a day late, shows here and
+    not in the feature file.
+    """
+    every = np.concatenate(list(study.samples.values()))
+    days = every[np.linspace(0, len(every) - 1, TRUNCATIONS).astype(int)]
+    length = study.dataset.context_length
+    wrong: dict[str, list[str]] = {}
+    for day in days:
+        today = pd.Timestamp(study.dates[day])
+        known = build_features(prices.loc[:today]).iloc[-length:].to_numpy(np.float32, copy=True)
+        expected = study.normaliser(torch.from_numpy(known))
+        given = study.dataset.batch(torch.tensor([day]))[0][0].cpu()
+        differs = (given != expected).any(dim=0).numpy()
+        if differs.any():
+            wrong[str(today.date())] = list(np.array(study.feature_names)[differs])
+    first = next(iter(wrong), "")
+    return check(
+        "models do not see the future",
+        not wrong,
+        f"{len(wrong)} of {len(days)} windows differ, first on {first} in {', '.join(wrong[first])}"
+        if wrong
+        else f"{len(days)} windows equal those built from prices that end on their day",
+        "the same window, bit for bit",
+        "models read days that have not happened yet, or other days than they are asked about",
+    )
+
+
+def chosen_on_validation(record: dict[str, Any]) -> Check:
+    """The kept epoch is the one with the lowest recorded validation log-loss."""
+    losses = [epoch["val_log_loss"] for epoch in record["epochs"]]
+    lowest = int(np.argmin(losses)) + 1
+    kept = record["best_epoch"]
+    return check(
+        "the kept epoch is validation's best",
+        kept == lowest and record["validation"]["log_loss"] == losses[lowest - 1],
+        f"epoch {kept} kept, epoch {lowest} has the lowest validation log-loss",
+        "one and the same",
+        "weights were chosen by something else than validation, perhaps by the test block",
+    )
+
+
+def trained_at_the_recipes_rate(record: dict[str, Any]) -> Check:
+    """The highest learning rate that the optimiser used is the one that config and budget ask."""
+    asked = record["config"]["optimiser"]["learning_rate"]
+    asked *= record["model"]["learning_rate_multiplier"]
+    used = record["peak_learning_rate"]
+    return check(
+        "the learning rate is the recipe's",
+        bool(np.isclose(used, asked, rtol=1e-9)),
+        f"peak learning rate {used:g}, the recipe asks for {asked:g}",
+        "the same",
+        "the budget's multiplier or the schedule was ignored, so sizes had other recipes",
+    )
+
+
+def prices_are_plausible(prices: pd.DataFrame, entry: Mapping[str, Any]) -> Check:
+    """The search for implausible prices that `fetch` makes finds nothing on the study's prices.
+
+    `entry` is the prices' entry in the manifest, which allows true findings with a reason.
+    """
+    found = unexplained(prices, entry)
+    known = len(entry.get("allowed", []))
+    return check(
+        "prices are plausible",
+        not found,
+        summarise(found) or f"nothing beyond the {known} cases that the manifest explains",
+        "nothing that the manifest does not explain",
+        "some prices are not the market's, so whatever was learned from them is in doubt",
+    )
+
+
 def labels_from_raw_closes(close: npt.ArrayLike, labels: npt.ArrayLike, task: TaskConfig) -> Check:
     """The labels that models train on equal those computed here, day by day, from raw closes.
 
@@ -251,10 +329,13 @@ def study_checks(
     raw = {block: study.raw_features[days] for block, days in study.samples.items()}
     close = prices.loc[features.index[0] :, "close"]
     until = pd.Timestamp(study.dates[-1])
+    entry = registered_entry(config.data.prices, config.data.manifest) or {}
     return [
+        prices_are_plausible(prices, entry),
         enough_samples({block: study.labels(block) for block in study.samples}, config.splits),
         no_gross_drift(drift_table(raw, study.feature_names)),
         features_ignore_the_future(prices, features),
+        windows_ignore_the_future(study, prices),
         labels_from_raw_closes(
             close.loc[:until].to_numpy(), study.dataset.labels.cpu().numpy(), config.task
         ),
@@ -273,6 +354,8 @@ def model_checks(
     """
     return [
         counted_parameters(record["budget"], record["parameters"]),
+        chosen_on_validation(record),
+        trained_at_the_recipes_rate(record),
         train_evaluate_parity(record["validation"]["log_loss"], *validation, precision),
         predictions_vary(test_probabilities),
     ]

@@ -11,7 +11,7 @@ SECTIONS = ("window", "optimiser")
 
 
 def recipe_differences(records: Sequence[Mapping[str, Any]]) -> list[str]:
-    """One line for each setting in which the runs differ, such as `epochs: 5 for 200k, 9 for 2m`.
+    """One line for each setting in which the runs differ, such as `epochs: 5 for 200k; 9 for 2m`.
 
     Empty for a study of one recipe. `records` are run records, the smallest size first.
     """

@@ -5,7 +5,7 @@ file that was renamed may be another run's. Names, fingerprints and digests tell
 """
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -70,3 +70,26 @@ def require_one_training(
             f"{run}: its predictions are not those that the evaluation wrote (no file has the MD5 "
             f"{evaluation.get('predictions_md5')}); evaluate it: {again}"
         )
+
+
+def require_replicates(records: Sequence[Mapping[str, Any]]) -> None:
+    """The seeds of a budget are trainings of their own: other initial weights, another order.
+
+    Copies of one training look like replicates without any spread, and an inconclusive study then
+    says "improves". Raises `UserError` for two runs of a budget that share either digest.
+    """
+    words = {
+        "initial_weights": "started from the same weights",
+        "sample_order": "saw the same order",
+    }
+    for key, what in words.items():
+        seen: dict[tuple[str, str | None], str] = {}
+        for record in records:
+            digest = (record["budget"], record.get(key))
+            if digest in seen:
+                raise UserError(
+                    f"{seen[digest]} and {record['run']} {what} ({key} {digest[1]}), so "
+                    "they are no replicates; train one of them again: snakemake --force "
+                    f"{artefact(record['experiment'], record['run'], 'ckpt')}"
+                )
+            seen[digest] = record["run"]

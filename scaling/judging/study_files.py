@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from scaling.errors import UserError
-from scaling.judging.run_files import refuse_other_name, require_one_training
+from scaling.judging.run_files import refuse_other_name, require_one_training, require_replicates
 from scaling.record import file_md5, read_json
 
 
@@ -54,6 +54,7 @@ def read_study(
         _require_the_laws_runs(found, flag, [content for _, content in files])
         order = [size["budget"] for size in found["sizes"]]
         files.sort(key=lambda file: (order.index(file[1]["budget"]), file[1]["seed"]))
+    require_replicates([record for _, record in made])
     digests = {file_md5(path): path for path in (*predictions, baseline_predictions)}
     for (path, record), (_, evaluation) in zip(made, judged, strict=True):
         require_one_training(record, evaluation, path.with_suffix(".ckpt"), digests)

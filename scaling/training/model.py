@@ -304,6 +304,11 @@ def count_parameters(module: nn.Module) -> int:
     return sum(p.numel() for p in module.parameters() if p.requires_grad)
 
 
+def count_without_embeddings(model: PatchTST) -> int:
+    """The trained numbers without the patch embedding, as Kaplan et al. (2020) count them."""
+    return count_parameters(model) - count_parameters(model.model.encoder.embedder)
+
+
 def check_budget(budget: str, parameters: int) -> None:
     """Raise `UserError` where the count is more than 5 % off the label."""
     label = budget_parameters(budget)

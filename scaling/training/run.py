@@ -11,13 +11,13 @@ import torch
 
 from scaling import config as configs
 from scaling.data.dataset import Study, load_study
+from scaling.digest import code_digest
 from scaling.errors import EXIT_STOPPED, UserError
 from scaling.machine.device import choose_device, choose_precision, device_name, tune
 from scaling.machine.guard import ThermalGuard
 from scaling.machine.processes import claimed_device, joined, shared_if_large
 from scaling.record import (
     COMPUTING_PACKAGES,
-    code_digest,
     fingerprint,
     provenance,
     read_json,
@@ -28,9 +28,16 @@ from scaling.tracking.run import RunInfo, Status
 from scaling.tracking.trackers import NoTracker, Trackers, open_trackers
 from scaling.training import checkpoint, trainer
 from scaling.training.lock import sole_trainer
-from scaling.training.model import PatchTST, build_model, check_budget, count_parameters
+from scaling.training.model import (
+    PatchTST,
+    build_model,
+    check_budget,
+    count_parameters,
+    count_without_embeddings,
+)
 from scaling.training.model import training_flops as window_flops
 from scaling.training.request import Request
+from scaling.training.step import sample_order
 from scaling.training.trainer import Hardware, Outcome, Recipe, Say
 
 TAGS = ("budget", "seed", "parameters", "data_md5", "git_commit", "device")
@@ -50,7 +57,7 @@ def train_one(request: Request, say: Say, stop_requested: Callable[[], str | Non
         hardware = replace(hardware, group=shared)
         identity = identity_of(request, study, hardware)
         hardware.group.refuse_other_than_first(identity)
-        record = planned_record(request, study, hardware, parameters, identity)
+        record = planned_record(request, study, model, hardware, identity)
         lock = sole_trainer(request.resume, request.output, say)
         with lock if hardware.group.first else nullcontext():
             # Looked at under the lock: who waited for another trainer may find its work done.
@@ -112,18 +119,24 @@ def identity_of(request: Request, study: Study, hardware: Hardware) -> dict[str,
 def planned_record(
     request: Request,
     study: Study,
+    model: PatchTST,
     hardware: Hardware,
-    parameters: int,
     identity: dict[str, Any],
 ) -> dict[str, Any]:
     """The run record as far as it is known before the first step."""
+    epochs, seed = request.config.optimiser.epochs, request.config.seed
+    order = sample_order(study.samples["train"], epochs, seed, study.epoch_windows)
     return {
         "kind": "train",
         "experiment": request.experiment,
         "run": request.run,
         "budget": request.config.param_budget,
-        "parameters": parameters,
-        "seed": request.config.seed,
+        "parameters": count_parameters(model),
+        "parameters_without_embeddings": count_without_embeddings(model),
+        "seed": seed,
+        # Replicates of a budget must differ in both.
+        "initial_weights": checkpoint.checksum(model.state_dict()),
+        "sample_order": checkpoint.checksum({"days": order}),
         "config": configs.as_dict(request.config),
         "model": configs.as_dict(request.model),
         "data_md5": request.prices_md5,
@@ -270,6 +283,7 @@ def finished_record(outcome: Outcome, flops: float) -> dict[str, Any]:
         "flops": progress.windows * flops,
         "seconds": progress.seconds,
         "windows_per_second": progress.windows / progress.seconds,
+        "peak_learning_rate": progress.peak_learning_rate,
         "best_epoch": progress.best_epoch,
         "epochs": progress.epochs,
         "validation": {"log_loss": best["val_log_loss"], "skill": best["val_skill"]},

@@ -28,11 +28,19 @@ def learning_rate(step: int, total: int, peak: float, warmup_fraction: float) ->
     return peak * 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, total - warmup)))
 
 
-def sample_order(samples: Indices, epochs: int, seed: int) -> list[torch.Tensor]:
-    """The shuffled sample days of each epoch. The seed fixes them before the first step."""
+def sample_order(samples: Indices, epochs: int, seed: int, windows: int) -> list[torch.Tensor]:
+    """The shuffled sample days of each epoch. The seed fixes them before the first step.
+
+    An epoch has `windows` windows: where there are fewer days, they are shuffled and seen again.
+    """
     generator = torch.Generator().manual_seed(seed)
     days = torch.from_numpy(samples)
-    return [days[torch.randperm(len(days), generator=generator)] for _ in range(epochs)]
+    rounds = math.ceil(windows / len(days))
+
+    def shuffled() -> torch.Tensor:
+        return days[torch.randperm(len(days), generator=generator)]
+
+    return [torch.cat([shuffled() for _ in range(rounds)])[:windows] for _ in range(epochs)]
 
 
 def make_optimiser(model: torch.nn.Module, config: OptimiserConfig) -> torch.optim.AdamW:
@@ -109,13 +117,13 @@ def predict(
     precision: Precision,
     batch: int = EVALUATION_BATCH,
 ) -> npt.NDArray[np.float64]:
-    """Probability of a positive for each sample day. Training and evaluation both call this."""
+    """Probability of a positive for each day. Training, evaluation and forecast all call this."""
     was_training = model.training
     model.eval()
     days = torch.from_numpy(samples).to(device)
     parts = []
     with torch.inference_mode(), autocast(device, precision):
         for chunk in torch.split(days, batch):
-            parts.append(probabilities(model(dataset.batch(chunk)[0]).float()).cpu())
+            parts.append(probabilities(model(dataset.windows(chunk)).float()).cpu())
     model.train(was_training)
     return torch.cat(parts).numpy().astype(np.float64).reshape(-1)

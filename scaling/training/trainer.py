@@ -12,7 +12,7 @@ import torch
 from tqdm import tqdm
 
 from scaling.config import OptimiserConfig
-from scaling.data.dataset import Study
+from scaling.data.dataset import BEFORE_TEST, Study
 from scaling.errors import UserError
 from scaling.machine.device import Precision
 from scaling.machine.processes import ALONE, Group
@@ -85,6 +85,7 @@ class Progress:
 
     step: int = 0
     windows: int = 0
+    peak_learning_rate: float = 0.0
     best_log_loss: float = math.inf
     best_epoch: int = 0
     epochs: list[dict[str, float]] = field(default_factory=list)
@@ -102,12 +103,28 @@ class Outcome:
     stop_reason: str
 
 
+def refuse_test_rows(study: Study) -> None:
+    """A study that holds a test day is a `UserError`: what training could see, it could choose on.
+
+    Lesson 12 of the study that this project corrects: the best of 75 trials was called "test".
+    """
+    held = sorted(set(study.samples) - set(BEFORE_TEST))
+    last = max(int(study.samples[block][-1]) for block in BEFORE_TEST)
+    later = len(study.dataset.labels) - 1 - last
+    if held or later > 0:
+        raise UserError(
+            f"training was given {', '.join(held) or f'{later} days after validation'}; allowed: "
+            "train and validation alone, as load_study(config) gives them"
+        )
+
+
 class Training:
     """A training in progress: the model, its optimiser, the order of the days, where it stands."""
 
     def __init__(
         self, model: torch.nn.Module, study: Study, recipe: Recipe, hardware: Hardware, say: Say
     ) -> None:
+        refuse_test_rows(study)
         config, device, group = recipe.optimiser, hardware.device, hardware.group
         self.model, self.study, self.recipe, self.hardware = model, study, recipe, hardware
         self.dataset = study.dataset.to(device)
@@ -115,8 +132,9 @@ class Training:
         first = torch.from_numpy(days[: hardware.micro_batch]).to(device)
         self.stepped = prepared(model.train(), self.dataset, first, hardware.precision, say, group)
         self.optimiser = make_optimiser(model, config)
-        self.order = [d.to(device) for d in sample_order(days, config.epochs, recipe.seed)]
-        self.epoch_steps = math.ceil(len(days) / config.batch_size)
+        order = sample_order(days, config.epochs, recipe.seed, study.epoch_windows)
+        self.order = [epoch.to(device) for epoch in order]
+        self.epoch_steps = math.ceil(study.epoch_windows / config.batch_size)
         self.total_steps = self.epoch_steps * config.epochs
         # Losses stay on the device and are fetched once an epoch: reading one would wait for it.
         self.losses = torch.full((self.total_steps,), torch.nan, device=device)
@@ -179,6 +197,7 @@ class Training:
         )
         progress.step += 1
         progress.windows += len(days)
+        progress.peak_learning_rate = max(progress.peak_learning_rate, rate)
         if progress.step % STEPS_BETWEEN_CHECKS == 0:
             self.require_finite_losses()
         progress.seconds += time.monotonic() - began

@@ -41,9 +41,17 @@ def spy_features(spy: pd.DataFrame) -> pd.DataFrame:
 # Prices
 
 
-def test_the_committed_prices_are_sound(spy):
-    assert len(spy) == 6825
-    assert [str(spy.index[i].date()) for i in (0, -1)] == ["1993-01-29", "2020-03-06"]
+@pytest.mark.parametrize("name", ["SPY", "SP500", "NASDAQ"])
+def test_the_committed_prices_are_sound_and_give_features(name):
+    prices = load_prices(ROOT / f"data/raw/{name}.parquet")
+    assert len(build_features(prices)) == len(prices) - ROWS_DROPPED
+
+
+def test_the_sp500_has_every_day_of_spy_and_moves_with_it(spy):
+    index = load_prices(ROOT / "data/raw/SP500.parquet").loc["1993-01-29":"2020-03-06"]
+    assert index.index.equals(spy.index)
+    moves = np.log(index["close"]).diff().corr(np.log(spy["close"]).diff())
+    assert moves > 0.97
 
 
 def test_the_committed_close_is_not_adjusted_for_dividends(spy):

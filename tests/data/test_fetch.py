@@ -11,11 +11,18 @@ import pandas as pd
 import pytest
 
 from scaling import fetch
+from scaling.data.features import build_features
 from scaling.data.manifest import read_manifest, verify
 from scaling.data.prices import load_prices
 from scaling.data.sources import normalise
 from scaling.errors import UserError
 from scaling.record import write_parquet
+from tests.conftest import random_prices
+
+
+@pytest.fixture
+def prices() -> pd.DataFrame:
+    return random_prices()
 
 
 @pytest.fixture
@@ -142,6 +149,130 @@ def test_an_unusable_csv_is_one_clear_line_and_writes_nothing(files, text, fault
     assert snapshot(files) == [None, None]
 
 
+# CSV files of other forms
+
+
+def write_yfinance_csv(prices: pd.DataFrame, path: Path, *tickers: str) -> None:
+    """Write what `yfinance.download(...).to_csv(path)` writes: columns of two levels."""
+    one = prices.rename(columns=str.capitalize)[["Close", "High", "Low", "Open", "Volume"]]
+    table = pd.concat({ticker: one for ticker in tickers}, axis=1).swaplevel(axis=1)
+    table.rename_axis(index="Date", columns=["Price", "Ticker"]).to_csv(path)
+
+
+def test_the_csv_that_yfinance_writes_is_read_without_any_option(files, prices):
+    write_yfinance_csv(prices, files["csv"], "XYZ")
+    header = files["csv"].read_text().splitlines()[:3]
+    assert header == ["Price,Close,High,Low,Open,Volume", "Ticker" + ",XYZ" * 5, "Date" + "," * 5]
+    run(files)
+    pd.testing.assert_frame_equal(load_prices(files["output"]), prices, check_freq=False)
+
+
+def test_a_csv_of_yfinance_with_two_symbols_is_refused_and_both_are_named(files, prices):
+    write_yfinance_csv(prices, files["csv"], "XYZ", "ABC")
+    with pytest.raises(UserError, match="holds XYZ, ABC; allowed: one symbol a file"):
+        run(files)
+
+
+EUROPEAN = ("--delimiter", ";", "--decimal", ",", "--date-format", "%d/%m/%Y")
+
+
+def test_semicolons_decimal_commas_and_days_before_months_are_read_when_named(files, prices):
+    prices.to_csv(files["csv"], sep=";", decimal=",", date_format="%d/%m/%Y")
+    run(files, *EUROPEAN)
+    pd.testing.assert_frame_equal(load_prices(files["output"]), prices, check_freq=False)
+
+
+@pytest.mark.parametrize(
+    ("left_out", "named"), [(0, "--delimiter"), (2, "--decimal ,"), (4, "--date-format")]
+)
+def test_each_option_that_is_missing_is_named_by_the_refusal(files, prices, left_out, named):
+    prices.to_csv(files["csv"], sep=";", decimal=",", date_format="%d/%m/%Y")
+    with pytest.raises(UserError, match=named):
+        run(files, *EUROPEAN[:left_out], *EUROPEAN[left_out + 2 :])
+    assert snapshot(files) == [None, None]
+
+
+def test_rows_before_start_are_left_out_unchecked(files, prices):
+    prices.loc[:"2000-12-31"] = 0
+    write_csv(prices, files["csv"])
+    with pytest.raises(UserError, match="close not above zero"):
+        run(files)
+    run(files, "--start", "2001-01-01")
+    kept = load_prices(files["output"])
+    pd.testing.assert_frame_equal(kept, prices.loc["2001-01-01":], check_freq=False)
+
+
+@pytest.mark.parametrize("days", [slice(None), slice(300, 320)], ids=["all", "20 days"])
+def test_days_without_volume_that_no_feature_can_use_are_refused_on_entry(files, prices, days):
+    prices.iloc[days, 4] = 0
+    first, last = (str(prices.index[days][row].date()) for row in (0, -1))
+    write_csv(prices, files["csv"])
+    with pytest.raises(UserError, match=f"between {first} and {last}.*obv_change_20.*--start"):
+        run(files)
+    with pytest.raises(UserError, match="obv_change_20"):
+        build_features(prices)
+    assert snapshot(files) == [None, None]
+
+
+# Implausible prices
+
+
+def test_implausible_prices_are_refused_by_kind_and_day_and_nothing_is_written(files, prices):
+    prices.iloc[300, :4] *= 10
+    write_csv(prices, files["csv"])
+    day = prices.index[300].date()
+    with pytest.raises(UserError, match=f"outlier {day}: .*--allow KIND DATES REASON"):
+        run(files)
+    assert snapshot(files) == [None, None]
+
+
+def test_what_is_allowed_stands_in_the_manifest_and_holds_for_later_fetches(files, prices, capsys):
+    prices = prices.drop(prices.index[300:306])
+    write_csv(prices, files["csv"])
+    with pytest.raises(UserError, match="gap .*weekdays in a row are missing") as refusal:
+        run(files)
+    dates = str(refusal.value).split("gap ")[1].split(":")[0]
+    run(files, "--allow", "gap", dates, "the exchange was closed", "--origin", "first")
+    (entry,) = read_manifest(files["manifest"])["resources"]
+    assert entry["allowed"] == [
+        {"kind": "gap", "dates": dates, "reason": "the exchange was closed"}
+    ]
+    run(files)
+    assert "nothing changes" in capsys.readouterr().out
+    write_csv(prices.iloc[:-1], files["csv"])
+    run(files, "--replace")
+    assert read_manifest(files["manifest"])["resources"][0]["allowed"] == entry["allowed"]
+
+
+def test_an_allowance_can_be_added_and_the_file_its_origin_and_licence_stay(files, prices):
+    write_csv(prices, files["csv"])
+    run(files, "--origin", "first", "--licence", "MIT")
+    written = files["output"].read_bytes()
+    run(files, "--allow", "gap", "2001-09-11/2001-09-14", "closed")
+    (entry,) = read_manifest(files["manifest"])["resources"]
+    assert files["output"].read_bytes() == written
+    assert entry["sources"] == [{"title": "first"}]
+    assert entry["licenses"] == [{"name": "MIT"}]
+    assert len(entry["allowed"]) == 1
+
+
+def test_adjusted_prices_are_refused_unless_the_user_says_that_they_are(files, prices):
+    prices[["open", "high", "low", "close"]] *= 0.98765
+    write_csv(prices, files["csv"])
+    with pytest.raises(UserError, match="adjusted for dividends"):
+        run(files)
+    run(files, "--adjusted")
+    assert read_manifest(files["manifest"])["resources"][0]["adjusted"] is True
+
+
+@pytest.mark.parametrize("character", list(" $`'\"\\|&;<>()*?[]{}!#~%^=,:@\n"))
+def test_a_name_that_a_shell_might_interpret_is_refused(files, prices, character):
+    write_csv(prices, files["csv"])
+    with pytest.raises(UserError, match="allowed in the path of a data file"):
+        run({**files, "output": files["output"].with_name(f"X{character}Z.parquet")})
+    assert snapshot(files) == [None, None]
+
+
 # What changes, and --replace
 
 
@@ -151,7 +282,7 @@ def test_a_registered_file_is_not_replaced_unasked_and_the_changes_are_shown(fil
     before = snapshot(files)
     other = prices.drop(prices.index[[3, 4]])
     other.iloc[10, 4] += 1
-    added = prices.iloc[[-1]].set_axis(prices.index[[-1]] + pd.Timedelta(days=7))
+    added = prices.iloc[[-2]].set_axis(prices.index[[-1]] + pd.Timedelta(days=3))
     write_csv(pd.concat([other, added]).rename_axis(index="date"), files["csv"])
     capsys.readouterr()
     with pytest.raises(UserError, match="--replace"):
@@ -193,14 +324,15 @@ def test_a_file_that_nobody_registered_is_not_overwritten_unasked(files, prices)
 
 def test_a_lost_file_is_fetched_again_unasked_only_with_the_registered_numbers(files, prices):
     write_csv(prices, files["csv"])
-    run(files)
+    run(files, "--origin", "first", "--licence", "MIT")
+    before = snapshot(files)
     files["output"].unlink()
     write_csv(prices.iloc[:-1], files["csv"])
     with pytest.raises(UserError, match="--replace"):
         run(files)
     write_csv(prices, files["csv"])
     run(files)
-    verify(files["output"], files["manifest"])
+    assert snapshot(files) == before
 
 
 def test_the_command_that_the_manifest_check_names_registers_an_edited_file(files, prices):

@@ -8,7 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from scaling.data.manifest import read_manifest, register, registered_md5, verify
+from scaling.data.manifest import (
+    read_manifest,
+    register,
+    registered_entry,
+    registered_md5,
+    verify,
+)
+from scaling.data.prices import load_prices
 from scaling.errors import UserError
 
 ROOT = Path(__file__).parents[2]
@@ -138,13 +145,34 @@ def test_an_entry_says_bytes_rows_dates_columns_origin_and_licence(registered):
     assert entry["licenses"] == [{"name": "MIT"}]
 
 
-def test_the_committed_prices_are_the_registered_ones():
-    path, manifest = ROOT / "data/raw/SPY.parquet", ROOT / "data/manifest.json"
-    assert verify(path, manifest) == registered_md5(path, manifest)
-    (entry,) = read_manifest(manifest)["resources"]
-    assert entry["bytes"] == path.stat().st_size
-    assert entry["rows"] == 6825
-    assert (entry["first_date"], entry["last_date"]) == ("1993-01-29", "2020-03-06")
+MANIFEST = ROOT / "data/manifest.json"
+
+
+def test_every_committed_price_file_is_registered_and_every_entry_has_its_file():
+    committed = {path.name for path in (ROOT / "data/raw").glob("*.parquet")}
+    entries = read_manifest(MANIFEST)["resources"]
+    assert {Path(entry["path"]).name for entry in entries} == committed
+    for entry in entries:
+        path = MANIFEST.parent / entry["path"]
+        assert verify(path, MANIFEST) == registered_md5(path, MANIFEST)
+        assert entry["bytes"] == path.stat().st_size
+
+
+@pytest.mark.parametrize(
+    ("name", "rows", "first", "last"),
+    [
+        ("SPY", 6825, "1993-01-29", "2020-03-06"),
+        ("SP500", 10635, "1982-04-20", "2024-06-26"),
+        ("NASDAQ", 5031, "1999-01-04", "2018-12-31"),
+    ],
+)
+def test_an_entry_says_the_rows_and_dates_that_the_committed_file_holds(name, rows, first, last):
+    path = ROOT / f"data/raw/{name}.parquet"
+    prices, entry = load_prices(path), registered_entry(path, MANIFEST)
+    assert entry["rows"] == len(prices) == rows
+    assert entry["first_date"] == str(prices.index[0].date()) == first
+    assert entry["last_date"] == str(prices.index[-1].date()) == last
+    assert entry["licenses"] and entry["sources"]
 
 
 def test_importing_the_manifest_imports_no_pandas():

@@ -129,6 +129,8 @@ def write_run(
         **training,
         "config": CONFIG,
         "model": MODEL,
+        "initial_weights": f"weights of {run}",
+        "sample_order": f"order of {seed}",
         "parameters_without_embeddings": parameters - 1_000,
         "train_base_rate": BASE_RATE,
         "flops": 6e10 * parameters * (1 + 0.1 * (seed - 42)),

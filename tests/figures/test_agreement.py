@@ -52,6 +52,15 @@ def test_a_checkpoint_that_changed_after_its_evaluation_is_refused(study: Path) 
     refused(study, "2m.ckpt is not the file that was evaluated", "2m.eval.json")
 
 
+@pytest.mark.parametrize("digest", ["initial_weights", "sample_order"])
+def test_two_seeds_of_a_budget_that_share_a_digest_are_no_replicates(
+    study: Path, digest: str
+) -> None:
+    shared = read_json(study / "2m.json")[digest]
+    change(study / "2m.seed43.json", **{digest: shared})
+    refused(study, f"2m and 2m.seed43 .*{digest}.*no replicates", "2m.seed43.ckpt")
+
+
 def test_two_swapped_checkpoints_are_refused(study: Path) -> None:
     swap(study / "2m.ckpt", study / "2m.seed43.ckpt")
     refused(study, "2m.ckpt is not the file that was evaluated", "2m.eval.json")

@@ -208,3 +208,31 @@ def test_skill_from_shuffled_labels_fails_unless_it_is_luck(
 def test_one_permutation_is_no_control() -> None:
     with pytest.raises(UserError, match="at least 3"):
         checks.shuffled_labels_teach_nothing([-0.1])
+
+
+def trained_record(**changes: object) -> dict[str, object]:
+    losses = [0.40, 0.36, 0.38]
+    return {
+        "epochs": [{"val_log_loss": loss} for loss in losses],
+        "best_epoch": 2,
+        "validation": {"log_loss": 0.36},
+        "config": {"optimiser": {"learning_rate": 0.001}},
+        "model": {"learning_rate_multiplier": 0.375},
+        "peak_learning_rate": 0.000375,
+        **changes,
+    }
+
+
+def test_the_epoch_that_validation_prefers_passes() -> None:
+    assert checks.chosen_on_validation(trained_record())["passed"]
+
+
+@pytest.mark.parametrize("planted", [{"best_epoch": 3}, {"validation": {"log_loss": 0.35}}])
+def test_weights_chosen_by_something_else_than_validation_fail(planted: dict[str, object]) -> None:
+    assert not checks.chosen_on_validation(trained_record(**planted))["passed"]
+
+
+def test_a_multiplier_that_training_ignored_fails() -> None:
+    assert checks.trained_at_the_recipes_rate(trained_record())["passed"]
+    ignored = trained_record(peak_learning_rate=0.001)
+    assert not checks.trained_at_the_recipes_rate(ignored)["passed"]

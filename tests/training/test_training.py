@@ -158,7 +158,7 @@ def test_another_seed_ends_with_other_weights(study: Study, tmp_path: Path) -> N
 
 def test_reproducible_batch_with_fixed_seed(study: Study) -> None:
     first, again, other = (
-        study.dataset.batch(step.sample_order(study.samples["train"], 1, seed)[0][:32])[0]
+        study.dataset.batch(step.sample_order(study.samples["train"], 1, seed, 777)[0][:32])[0]
         for seed in (42, 42, 43)
     )
     assert torch.equal(first, again)
@@ -166,7 +166,8 @@ def test_reproducible_batch_with_fixed_seed(study: Study) -> None:
 
 
 def test_every_epoch_sees_every_training_day_once(study: Study) -> None:
-    for order in step.sample_order(study.samples["train"], 3, 7):
+    days = study.samples["train"]
+    for order in step.sample_order(days, 3, 7, len(days)):
         assert sorted(order.tolist()) == study.samples["train"].tolist()
 
 
@@ -221,6 +222,19 @@ def test_a_loss_that_is_not_a_number_stops_with_what_to_change(
     with pytest.raises(UserError, match="lower optimiser.learning_rate"):
         fit(study, tmp_path, peak_learning_rate=float("nan"))
     assert list(tmp_path.glob("*.state")) == []
+
+
+def test_a_study_that_holds_test_days_is_not_trained_on(inside: Path, tmp_path: Path) -> None:
+    config = load_config("configs/daily/tiny.yaml")
+    with pytest.raises(UserError, match="training was given test; allowed: train and validation"):
+        fit(load_study(config, ("train", "validation", "test")), tmp_path)
+
+
+def test_test_days_under_another_blocks_name_are_noticed(inside: Path, tmp_path: Path) -> None:
+    study = load_study(load_config("configs/daily/tiny.yaml"), ("train", "validation", "test"))
+    kept = {block: study.samples[block] for block in ("train", "validation")}
+    with pytest.raises(UserError, match="days after validation"):
+        fit(dataclasses.replace(study, samples=kept), tmp_path)
 
 
 def test_early_stopping_keeps_the_best_weights(study: Study, tmp_path: Path) -> None:
@@ -325,6 +339,27 @@ def test_training_the_same_again_says_so_and_touches_nothing(trained: tuple[Path
     before = (directory / f"{RUN}.ckpt").stat().st_mtime_ns
     assert "is up to date" in train(directory).stderr
     assert (directory / f"{RUN}.ckpt").stat().st_mtime_ns == before
+
+
+@pytest.mark.slow
+def test_the_commands_seed_changes_initial_weights_order_and_result(
+    trained: tuple[Path, str],
+) -> None:
+    """One seed's training passed for another's, and an inconclusive study became "improves"."""
+    directory, _ = trained
+    train(directory, "--seed", "43")
+    one, two = (checkpoint.load(directory / f"{RUN}{n}.ckpt") for n in ("", ".seed43"))
+    records = [checkpoint.record_of(content) for content in (one, two)]
+    for key in ("initial_weights", "sample_order"):
+        assert records[0][key] != records[1][key]
+    assert not same(one["weights"], two["weights"])
+
+
+def test_the_record_tells_the_peak_rate_that_was_used(trained: tuple[Path, str]) -> None:
+    record = json.loads((trained[0] / f"{RUN}.json").read_text())
+    multiplier = record["model"]["learning_rate_multiplier"]
+    asked = record["config"]["optimiser"]["learning_rate"] * multiplier
+    assert record["peak_learning_rate"] == pytest.approx(asked)
 
 
 def refused(done: subprocess.CompletedProcess[str]) -> str:

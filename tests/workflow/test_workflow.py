@@ -15,6 +15,7 @@ from tests.miniature import make_miniature, register, run
 
 TINY, OTHER = "results/daily/tiny/20k.ckpt", "results/daily/other/6k.ckpt"
 TRAIN_TINY, TRAIN_OTHER = "train daily/tiny 20k", "train daily/other 6k"
+REPORT = "results/daily/tiny/report.html"
 PRICES = Path("data/raw/SPY.parquet")
 TINY_CONFIG = Path("configs/daily/tiny.yaml")
 
@@ -44,6 +45,16 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return directory
 
 
+@pytest.fixture(scope="module")
+def reported(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of it with a report of one experiment, of its two budgets and one seed."""
+    directory = tmp_path_factory.mktemp("reported") / "study"
+    shutil.copytree(trained, directory)
+    replace(directory / "configs/grid.yaml", "seeds: [42, 43]", "seeds: [42]")
+    run(directory, "snakemake", REPORT)
+    return directory
+
+
 @pytest.fixture
 def study(trained: Path, tmp_path: Path) -> Path:
     """A copy of the trained miniature, to be changed at will; file times stay."""
@@ -61,9 +72,9 @@ def jobs(output: str) -> set[str]:
     return listed
 
 
-def planned(study: Path, *options: str) -> set[str]:
+def planned(study: Path, *targets: str) -> set[str]:
     """What the next `snakemake` would do."""
-    done = run(study, "snakemake", "--dry-run", *options, TINY, OTHER)
+    done = run(study, "snakemake", "--dry-run", *(targets or (TINY, OTHER)))
     listed = jobs(done.stdout)
     assert listed or "Nothing to be done" in done.stdout + done.stderr
     return listed
@@ -106,10 +117,10 @@ def test_the_chain_from_prices_to_checkpoint_completes(trained: Path) -> None:
     assert (trained / "logs/daily/tiny/20k.train.log").read_text().count("made ") == 1
 
 
-def test_the_chain_goes_on_to_the_law(study: Path) -> None:
-    replace(study / "configs/grid.yaml", "seeds: [42, 43]", "seeds: [42]")
-    made(study, "results/daily/tiny/scaling_law.json")
-    assert read_json(study / "results/daily/tiny/scaling_law.json")["kind"]
+def test_the_chain_goes_on_to_the_report(reported: Path) -> None:
+    assert read_json(reported / "results/daily/tiny/scaling_law.json")["kind"]
+    assert (reported / REPORT).stat().st_size > 1000
+    assert planned(reported, REPORT) == set()
 
 
 def test_another_run_does_nothing(study: Path) -> None:
@@ -186,23 +197,74 @@ def test_a_changed_model_shape_retrains_that_budget(study: Path) -> None:
     assert planned(study) == {TRAIN_OTHER, "find_batch_size daily/other 6k"}
 
 
-def test_a_changed_line_of_the_model_retrains(study: Path) -> None:
-    replace(study / "scaling/training/trainer.py", "betas=(0.9, 0.95)", "betas=(0.9, 0.96)")
-    assert trainings(planned(study)) == {TRAIN_TINY, TRAIN_OTHER}
-    replace(study / "scaling/training/trainer.py", "betas=(0.9, 0.96)", "betas=(0.9, 0.95)")
-    assert planned(study) == set()
-    model = study / "scaling/training/model.py"
-    model.write_text(model.read_text() + "\nEXTRA = 1\n")
-    assert trainings(planned(study)) == {TRAIN_TINY, TRAIN_OTHER}
+# A line of the library, another in its place, and the jobs that this plans for the report.
+CHANGES = {
+    ("betas=(0.9, 0.95)", "betas=(0.9, 0.96)"): {"train", "evaluate", "fit_law", "report"},
+    ("SMALLEST_LOGIT_SPREAD = 0.05", "SMALLEST_LOGIT_SPREAD = 0.06"): {
+        "evaluate",
+        "fit_law",
+        "report",
+    },
+    ("LogisticRegression(C=1.0", "LogisticRegression(C=2.0"): {"baselines", "fit_law", "report"},
+    ('"svg.hashsalt"', '"svg.salt"'): {"report"},
+}
+
+
+@pytest.mark.parametrize("change", CHANGES, ids=[old for old, _ in CHANGES])
+def test_a_changed_definition_plans_what_depends_on_it_and_nothing_else(
+    reported: Path, tmp_path: Path, change: tuple[str, str]
+) -> None:
+    study = Path(shutil.copytree(reported, tmp_path / "study"))
+    sources = list((study / "scaling").rglob("*.py"))
+    (module,) = [path for path in sources if change[0] in path.read_text()]
+    module.write_text(module.read_text().replace(*change))
+    expected = {
+        f"{job} daily/tiny{run}"
+        for job in CHANGES[change]
+        for run in ((" 6k", " 20k") if job in ("train", "evaluate") else ("",))
+    }
+    assert planned(study, REPORT) == expected
+    module.write_text(module.read_text().replace(*reversed(change)))
+    assert planned(study, REPORT) == set()
+
+
+def test_without_snakemakes_memory_an_old_model_is_refused_until_it_is_trained_again(
+    reported: Path, tmp_path: Path
+) -> None:
+    study = Path(shutil.copytree(reported, tmp_path / "study"))
+    shutil.rmtree(study / ".snakemake")
+    replace(study / TINY_CONFIG, "learning_rate: 0.001", "learning_rate: 0.002")
+    assert planned(study, REPORT) == set()  # Snakemake does not know why it made the files
+    for target in ("results/daily/tiny/scaling_law.json", REPORT):
+        failed = run(study, "snakemake", "--force", target, check=False)
+        shown = failed.stdout + failed.stderr
+        assert failed.returncode != 0
+        assert "optimiser.learning_rate was 0.001, and is 0.002 now" in shown
+        assert "Traceback" not in shown
+    (again,) = {line for line in shown.splitlines() if line.startswith("error: ")}
+    run(study, *again.partition("train again: ")[2].split())
+    run(study, "snakemake", REPORT)
+    for name in ("6k", "20k"):
+        record = read_json(study / f"results/daily/tiny/{name}.json")
+        assert record["config"]["optimiser"]["learning_rate"] == 0.002
+
+
+def test_comments_and_unused_functions_in_every_module_plan_nothing(
+    reported: Path, tmp_path: Path
+) -> None:
+    study = Path(shutil.copytree(reported, tmp_path / "study"))
+    for module in (study / "scaling").rglob("*.py"):
+        with module.open("a") as stream:
+            stream.write("\n\n# A comment.\ndef unused_until_now() -> None:\n    print('run')\n")
+    assert planned(study, REPORT) == set()
 
 
 @pytest.mark.parametrize(
     ("path", "added"),
     [
-        ("scaling/training/model.py", "# a comment\n"),
-        ("scaling/figures/plots.py", "\nEXTRA = 1\n"),
-        ("scaling/machine/guard.py", "\nEXTRA = 1\n"),
-        ("scaling/tracking/local.py", "\nEXTRA = 1\n"),
+        ("scaling/figures/plots.py", "\nprint()\n"),
+        ("scaling/machine/guard.py", "\nprint()\n"),
+        ("scaling/tracking/local.py", "\nprint()\n"),
         (str(TINY_CONFIG), "thermal: {critical: 93.0}\ncheckpoint_minutes: 3.0\n"),
     ],
 )

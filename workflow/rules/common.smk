@@ -1,34 +1,43 @@
-"""What several rules ask: identities for `params`, the runs of a grid, the machine's share."""
+"""What several rules need: identities for `params`, the runs of a grid, the use of the machine."""
 
 import shutil
 
 from snakemake.exceptions import WorkflowError
 
-# Read once: a thousand trainings would read a thousand times what pip wrote down.
+# Read once here, because a thousand trainings would read them a thousand times.
 VERSIONS = versions_of(COMPUTING_PACKAGES)
 
 
 def configured(path_of):
-    """The experiment's own path, read from its config: `configured(lambda data: data.prices)`."""
+    """A path from the experiment's config, for `input`: `configured(lambda data: data.prices)`."""
     return lambda wildcards: str(path_of(EXPERIMENTS[wildcards.experiment].data))
 
 
-def features_record_of(wildcards):
-    """What the features were made from, which each command checks.
+def checked_data(wildcards):
+    """What every rule after the check of the data has for input, with `unpack`.
 
-    `ancient` where the stamp is an input too: features that are made again and come out the same
-    have another record, and retrain nothing.
+    The record of the features is `ancient`: features that are built again with the same result
+    have a new record but the same stamp, and retrain nothing.
     """
-    return str(configs.features_record(EXPERIMENTS[wildcards.experiment].data.features))
+    data = EXPERIMENTS[wildcards.experiment].data
+    return {
+        "prices": str(data.prices),
+        "features": str(data.features),
+        "features_record": ancient(str(configs.features_record(data.features))),
+        "stamp": f"results/{wildcards.experiment}/data.md5",
+    }
 
 
-def identity(module, **parts):
-    """One JSON string for `params`: Snakemake takes two params that swap values for equal."""
-    return json.dumps({"code": code_digest(module), **parts}, sort_keys=True)
+def identity(entry, **parts):
+    """The code and the settings that a rule's results depend on, as one JSON string for `params`.
+
+    One string, because Snakemake sees no change when two params swap their values.
+    """
+    return json.dumps({"code": code_digest(entry), **parts}, sort_keys=True)
 
 
 def run_identity(wildcards):
-    """All that a trained weight depends on, besides its input files."""
+    """Everything that a trained weight depends on, except its input files."""
     own = EXPERIMENTS[wildcards.experiment]
     budget, seed = configs.split_run_name(wildcards.run, own.seed)
     asked = configs.training_identity(own, MODELS[budget])
@@ -45,13 +54,13 @@ def seed_of(wildcards):
 
 
 def runs_of(experiment):
-    """The grid's budgets and seeds as run names: 2m, 2m.seed43, ..."""
+    """The names of the grid's runs: 2m, 2m.seed43, ..."""
     own = EXPERIMENTS[experiment].seed
     return [configs.run_name(b, s, own) for b in GRID.budgets for s in GRID.seeds]
 
 
 def of_all_runs(suffix):
-    """That file of every run of the grid, for one experiment."""
+    """One file of every run of the grid, for `input`: `of_all_runs("eval.json")`."""
     return lambda wildcards: [
         str(configs.artefact(wildcards.experiment, run, suffix))
         for run in runs_of(wildcards.experiment)
@@ -59,7 +68,7 @@ def of_all_runs(suffix):
 
 
 def existing(wildcards, suffix):
-    """That file of the grid's budgets, where there is one. For `params`: an input would be built."""
+    """The files that exist, one for each budget. They are `params`: inputs would be built."""
     named = [configs.artefact(wildcards.experiment, budget, suffix) for budget in GRID.budgets]
     return [str(path) for path in named if path.is_file()]
 
@@ -73,16 +82,17 @@ def shuffled_of(wildcards):
 
 
 def has_gpu():
-    """CUDA or Apple; asked without torch, whose import costs seconds."""
+    """Whether there is a CUDA or Apple GPU. It is found without torch, which takes seconds."""
     return shutil.which("nvidia-smi") is not None or (
         sys.platform == "darwin" and os.uname().machine == "arm64"
     )
 
 
 def training_threads(wildcards):
-    """All cores when the only target is this checkpoint, else one: the grid's fill the cores.
+    """All cores if one checkpoint is the only target, and one core if there are more trainings.
 
-    Two one-thread trainings beat one two-thread training by 1.17 to 1.22 on two cores.
+    On two cores, two trainings at a time with one thread each are 1.17 to 1.22 times as fast as
+    one after the other with two threads.
     """
     targets = workflow.dag_settings.targets
     alone = len(targets) == 1 and str(next(iter(targets))).endswith(".ckpt")
@@ -90,18 +100,19 @@ def training_threads(wildcards):
 
 
 def launcher(wildcards, resources):
-    """One process, or one per GPU where a profile gives a training more than one.
+    """How a training is started: as one process, or as one process per GPU.
 
-    On several nodes `gpu` counts those of all, and `mpi` makes this line run in Slurm's batch script
-    on the first of them: there it starts one torchrun a node. A port by the job's number, so that
-    two jobs on one node share none. `--`: torchrun would take our --log for its own --log-dir.
+    With several nodes, `gpu` is the number of GPUs on all of them, and `mpi` makes Slurm run this
+    line on the first node only. From there srun starts one torchrun on each node. The port comes
+    from the job's number, so that two jobs on one node never share it. The `--` keeps torchrun from
+    reading our --log as its own --log-dir.
     """
     gpus, nodes = resources.get("gpu", 0), resources.get("nodes", 1)
     if nodes > 1:
         if gpus % nodes or gpus < nodes or not resources.get("mpi"):
             raise WorkflowError(
-                f"train: got nodes: {nodes}, gpu: {gpus}, mpi: {resources.get('mpi')}; allowed: as"
-                " many gpu (of all nodes together) on each node, and mpi: srun; see"
+                f"train: got nodes: {nodes}, gpu: {gpus}, mpi: {resources.get('mpi')}; allowed: gpu"
+                " a multiple of nodes (it counts the GPUs of all nodes), and mpi: srun; see"
                 " workflow/profiles/slurm/config.yaml"
             )
         return (

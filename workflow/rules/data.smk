@@ -1,4 +1,4 @@
-"""Features from the registered prices, and the stamp that everything costly depends on."""
+"""The features, and the stamp that every costly rule depends on."""
 
 
 rule features:
@@ -17,18 +17,18 @@ rule features:
     params:
         identity=identity("prepare"),
     shell:
-        "exec python -m scaling.prepare --prices {input.prices} --manifest {input.manifest}"
-        " --output {output.features} > {log} 2>&1"
+        "exec python -m scaling.prepare --prices {input.prices:q} --manifest {input.manifest:q}"
+        " --output {output.features:q} > {log:q} 2>&1"
 
 
-# A `checkpoint`, so that the graph is looked at again once the stamp is written: a touched file
-# re-runs this check, and nothing that depends on a stamp that came out the same.
+# After a `checkpoint` Snakemake plans again. A touched price file therefore runs this check, and if
+# the stamp comes out the same, nothing that depends on it.
 checkpoint check_manifest:
     input:
         prices=configured(lambda data: data.prices),
         manifest=configured(lambda data: data.manifest),
         features=configured(lambda data: data.features),
-        features_record=features_record_of,
+        features_record=configured(lambda data: configs.features_record(data.features)),
     output:
         "results/{experiment}/data.md5",
     log:
@@ -42,5 +42,5 @@ checkpoint check_manifest:
             "check_data", data=configs.as_dict(EXPERIMENTS[wildcards.experiment].data)
         ),
     shell:
-        "exec python -m scaling.check_data --config configs/{wildcards.experiment}.yaml"
-        " --output {output} > {log} 2>&1"
+        "exec python -m scaling.check_data --config configs/{wildcards.experiment:q}.yaml"
+        " --output {output:q} > {log:q} 2>&1"

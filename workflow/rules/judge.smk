@@ -1,12 +1,9 @@
-"""Evaluation on the test block, baselines on the same days, the law, the report."""
+"""Evaluation on the test block, baselines on the same days, the law and the report."""
 
 
 rule evaluate:
     input:
-        prices=configured(lambda data: data.prices),
-        features=configured(lambda data: data.features),
-        features_record=ancient(features_record_of),
-        stamp="results/{experiment}/data.md5",
+        unpack(checked_data),
         checkpoint="results/{experiment}/{run}.ckpt",
     output:
         predictions="results/{experiment}/{run}.predictions.parquet",
@@ -22,17 +19,14 @@ rule evaluate:
     params:
         identity=identity("evaluate"),
     shell:
-        "exec python -m scaling.evaluate --config configs/{wildcards.experiment}.yaml"
-        " --checkpoint {input.checkpoint} --data-md5 {input.stamp}"
-        " --predictions {output.predictions} --output {output.evaluation} > {log} 2>&1"
+        "exec python -m scaling.evaluate --config configs/{wildcards.experiment:q}.yaml"
+        " --checkpoint {input.checkpoint:q} --data-md5 {input.stamp:q}"
+        " --predictions {output.predictions:q} --output {output.evaluation:q} > {log:q} 2>&1"
 
 
 rule baselines:
     input:
-        prices=configured(lambda data: data.prices),
-        features=configured(lambda data: data.features),
-        features_record=ancient(features_record_of),
-        stamp="results/{experiment}/data.md5",
+        unpack(checked_data),
     output:
         predictions="results/{experiment}/baselines.predictions.parquet",
         record="results/{experiment}/baselines.json",
@@ -50,19 +44,16 @@ rule baselines:
             splits=configs.as_dict(EXPERIMENTS[wildcards.experiment].splits),
         ),
     shell:
-        "exec python -m scaling.judge_baselines --config configs/{wildcards.experiment}.yaml"
-        " --data-md5 {input.stamp} --predictions {output.predictions} --output {output.record}"
-        " > {log} 2>&1"
+        "exec python -m scaling.judge_baselines --config configs/{wildcards.experiment:q}.yaml"
+        " --data-md5 {input.stamp:q} --predictions {output.predictions:q} --output {output.record:q}"
+        " > {log:q} 2>&1"
 
 
-# Optional: trains on shuffled labels, for whoever suspects the pipeline. Asked for by name; the
-# next report reads it.
+# Optional: trains on shuffled labels, which must teach nothing. No target needs it, so it runs when
+# it is asked for by name. The next report shows what it found.
 rule shuffled_control:
     input:
-        prices=configured(lambda data: data.prices),
-        features=configured(lambda data: data.features),
-        features_record=ancient(features_record_of),
-        stamp="results/{experiment}/data.md5",
+        unpack(checked_data),
         batch_size="results/{experiment}/{budget}.batch_size.json",
     output:
         "results/{experiment}/{budget}.shuffled.json",
@@ -83,13 +74,15 @@ rule shuffled_control:
             ),
         ),
     shell:
-        "exec python -m scaling.shuffled_control --config configs/{wildcards.experiment}.yaml"
-        " --param-budget {wildcards.budget} --data-md5 {input.stamp}"
-        " --batch-size {input.batch_size} --output {output} > {log} 2>&1"
+        "exec python -m scaling.shuffled_control --config configs/{wildcards.experiment:q}.yaml"
+        " --param-budget {wildcards.budget:q} --data-md5 {input.stamp:q}"
+        " --batch-size {input.batch_size:q} --output {output:q} > {log:q} 2>&1"
 
 
 rule fit_law:
     input:
+        unpack(checked_data),
+        records=of_all_runs("json"),
         predictions=of_all_runs("predictions.parquet"),
         baselines="results/{experiment}/baselines.predictions.parquet",
     output:
@@ -106,22 +99,16 @@ rule fit_law:
         ),
         experiments=lambda wildcards: len({*GRID.experiments, wildcards.experiment}),
     shell:
-        "exec python -m scaling.fit --config configs/{wildcards.experiment}.yaml"
-        " --predictions {input.predictions} --baselines {input.baselines}"
-        " --experiments {params.experiments} --output {output} > {log} 2>&1"
+        "exec python -m scaling.fit --config configs/{wildcards.experiment:q}.yaml"
+        " --predictions {input.predictions:q} --baselines {input.baselines:q}"
+        " --records {input.records:q} --data-md5 {input.stamp:q}"
+        " --experiments {params.experiments:q} --output {output:q} > {log:q} 2>&1"
 
 
-# What the page is made of and no digest of code sees: its template, style sheet and captions.
-PAGE = [
-    path
-    for path in sorted((Path(workflow.basedir).parent / "scaling/figures").rglob("*"))
-    if path.suffix in (".html", ".css", ".rst")
-]
-
-
-# The figures' names are those of scaling.figures.page.FIGURES.
+# The figures have the names of scaling.figures.page.FIGURES.
 rule report:
     input:
+        unpack(checked_data),
         law="results/{experiment}/scaling_law.json",
         records=of_all_runs("json"),
         evaluations=of_all_runs("eval.json"),
@@ -187,8 +174,6 @@ rule report:
     params:
         identity=lambda wildcards: identity(
             "report",
-            drawing=code_digest("figures.plots"),
-            page=[file_md5(path) for path in PAGE],
             sweeps=[file_md5(path) for path in sweeps_of(wildcards)],
             controls=[file_md5(path) for path in shuffled_of(wildcards)],
         ),
@@ -196,8 +181,9 @@ rule report:
         controls=shuffled_of,
         figures=lambda wildcards, output: os.path.dirname(output.ladder),
     shell:
-        "exec python -m scaling.report --law {input.law} --records {input.records}"
-        " --evaluations {input.evaluations} --predictions {input.predictions}"
-        " --baselines {input.baselines} --baselines-record {input.baselines_record}"
-        " --sweeps {params.sweeps} --controls {params.controls} --figures {params.figures}"
-        " --output {output.page} > {log} 2>&1"
+        "exec python -m scaling.report --config configs/{wildcards.experiment:q}.yaml"
+        " --data-md5 {input.stamp:q} --law {input.law:q} --records {input.records:q}"
+        " --evaluations {input.evaluations:q} --predictions {input.predictions:q}"
+        " --baselines {input.baselines:q} --baselines-record {input.baselines_record:q}"
+        " --sweeps {params.sweeps:q} --controls {params.controls:q} --figures {params.figures:q}"
+        " --output {output.page:q} > {log:q} 2>&1"

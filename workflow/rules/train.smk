@@ -1,4 +1,4 @@
-"""The micro-batch that the device holds, then the training itself."""
+"""The search for the largest micro-batch that the device holds, the trainings and the sweeps."""
 
 
 rule find_batch_size:
@@ -16,9 +16,9 @@ rule find_batch_size:
     resources:
         gpu=int(has_gpu()),
     params:
-        # Not the search's own code: what was found stays until what it depends on changes.
+        # A change of the search's own code does not make what it found wrong.
         identity=lambda wildcards: identity(
-            "training.model",
+            "training.model:build_model",
             versions=VERSIONS,
             model=configs.as_dict(MODELS[wildcards.budget]),
             window=configs.as_dict(EXPERIMENTS[wildcards.experiment].window),
@@ -28,19 +28,16 @@ rule find_batch_size:
         ),
         processes=lambda wildcards, resources: max(1, resources.get("gpu", 0)),
     shell:
-        "exec python -m scaling.find_batch_size --config configs/{wildcards.experiment}.yaml"
-        " --param-budget {wildcards.budget} --processes {params.processes} --output {output}"
-        " > {log} 2>&1"
+        "exec python -m scaling.find_batch_size --config configs/{wildcards.experiment:q}.yaml"
+        " --param-budget {wildcards.budget:q} --processes {params.processes:q} --output {output:q}"
+        " > {log:q} 2>&1"
 
 
-# The progress bar goes to the terminal, every message also to the log, and to a history beside it
-# that Snakemake does not know: a training that was stopped and retried keeps the story of all tries.
+# The progress bar goes to the terminal. Every message goes to the log as well, and to a history
+# beside it. Snakemake empties the log before a retry; the history keeps the messages of all tries.
 rule train:
     input:
-        prices=configured(lambda data: data.prices),
-        features=configured(lambda data: data.features),
-        features_record=ancient(features_record_of),
-        stamp="results/{experiment}/data.md5",
+        unpack(checked_data),
         batch_size=lambda wildcards: f"results/{wildcards.experiment}/{budget_of(wildcards)}"
         ".batch_size.json",
     output:
@@ -50,7 +47,7 @@ rule train:
         "logs/{experiment}/{run}.train.log",
     benchmark:
         "logs/benchmarks/{experiment}/{run}.train.tsv"
-    retries: 2 if workflow.is_main_process else 0  # a job on a node is retried as a job
+    retries: 2 if workflow.is_main_process else 0  # on a cluster the whole job is submitted again
     conda:
         "../../environment.yml"
     threads: training_threads
@@ -63,19 +60,16 @@ rule train:
         seed=seed_of,
         launch=launcher,
     shell:
-        "sleep {resources.cool_down} && exec {params.launch} scaling.train --config configs/{wildcards.experiment}.yaml"
-        " --param-budget {params.budget} --seed {params.seed} --data-md5 {input.stamp}"
-        " --batch-size {input.batch_size} --output {output.checkpoint} --record {output.record}"
-        " --threads {threads} --log {log} --stop-with-parent"
+        "sleep {resources.cool_down} && exec {params.launch} scaling.train --config configs/{wildcards.experiment:q}.yaml"
+        " --param-budget {params.budget:q} --seed {params.seed:q} --data-md5 {input.stamp:q}"
+        " --batch-size {input.batch_size:q} --output {output.checkpoint:q} --record {output.record:q}"
+        " --threads {threads} --log {log:q} --stop-with-parent"
 
 
-# Not part of the grid: asked for by name when a budget or a recipe is new.
+# No target needs a sweep. It is asked for by name when a budget or a recipe is new.
 rule sweep:
     input:
-        prices=configured(lambda data: data.prices),
-        features=configured(lambda data: data.features),
-        features_record=ancient(features_record_of),
-        stamp="results/{experiment}/data.md5",
+        unpack(checked_data),
         batch_size="results/{experiment}/{budget}.batch_size.json",
     output:
         "results/{experiment}/{budget}.sweep.json",
@@ -96,6 +90,6 @@ rule sweep:
             ),
         ),
     shell:
-        "exec python -m scaling.sweep --config configs/{wildcards.experiment}.yaml"
-        " --param-budget {wildcards.budget} --batch-size {input.batch_size} --threads {threads}"
-        " --output {output} > {log} 2>&1"
+        "exec python -m scaling.sweep --config configs/{wildcards.experiment:q}.yaml"
+        " --param-budget {wildcards.budget:q} --batch-size {input.batch_size:q} --threads {threads}"
+        " --output {output:q} > {log:q} 2>&1"
