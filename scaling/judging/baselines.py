@@ -44,7 +44,7 @@ def fit_baselines(study: Study) -> dict[str, Baseline]:
     """
     x, y = last_rows(study, "train"), study.labels("train")
     x_validation, y_validation = last_rows(study, "validation"), study.labels("validation")
-    rate = study.train_base_rate
+    rate = float(y.mean())
 
     def loss(baseline: Baseline) -> float:
         return log_loss(y_validation, baseline.predict(x_validation))
@@ -77,7 +77,8 @@ def judge(
         p = {block: baseline.predict(last_rows(study, block)) for block in JUDGED}
         for block in JUDGED:
             rows = {"model": name, "date": days[block].astype("datetime64[us]"), "split": block}
-            frames.append(pd.DataFrame(rows | {"y": y[block], "p": p[block]}))
+            rows |= {"y": y[block], "p": p[block], **study.trained_on}
+            frames.append(pd.DataFrame(rows))
         recalibration = fit_recalibration(y["validation"], p["validation"])
         models[name] = {
             "settings": baseline.settings,

@@ -61,7 +61,7 @@ class Surface(NamedTuple):
 
 
 def read_files(
-    predictions: Sequence[Path], baselines: Path, test_block: tuple[date, date]
+    predictions: Sequence[Path], baselines: Sequence[Path], test_block: tuple[date, date]
 ) -> tuple[Ladder, list[Surface]]:
     """Read the prediction files of a study, as `ladder_of` and `surfaces_of` arrange them.
 
@@ -73,7 +73,8 @@ def read_files(
     if twice:
         raise UserError(f"--predictions names {', '.join(sorted(twice))} twice; give each run once")
     networks = pd.concat([_read_parquet(path) for path in predictions], ignore_index=True)
-    runs = read_runs(networks, _read_parquet(baselines))
+    rivals = pd.concat([_read_parquet(path) for path in baselines], ignore_index=True)
+    runs = read_runs(networks, rivals)
     (first, last), begin, end = test_block, runs.dates[0].date(), runs.dates[-1].date()
     if begin < first or end > last:
         raise UserError(

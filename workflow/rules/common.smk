@@ -88,12 +88,16 @@ def run_options(experiment, name):
     return [f"--{key.replace('_', '-')}={value}" for key, value in chosen.items()]
 
 
-def of_all_runs(suffix):
-    """One file of every run of the grid, for `input`: `of_all_runs("eval.json")`."""
+def of_all_runs(suffix, days=False):
+    """One file of every run of the grid, for `input`: `of_all_runs("eval.json")`.
+
+    With `days` also of the runs that are trained on some of the days only: the law reads them all,
+    and the page shows the ladder of those that are trained on all days.
+    """
 
     def files(wildcards):
         own = EXPERIMENTS[wildcards.experiment].seed
-        names = [configs.run_name(run, own) for run in GRID.runs]
+        names = [configs.run_name(run, own) for run in GRID.runs if days or run.train_days is None]
         return [str(configs.artefact(wildcards.experiment, name, suffix)) for name in names]
 
     return files

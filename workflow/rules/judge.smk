@@ -79,8 +79,8 @@ rule shuffled_control:
 rule fit_law:
     input:
         unpack(checked_data),
-        records=of_all_runs("json"),
-        predictions=of_all_runs("predictions.parquet"),
+        records=of_all_runs("json", days=True),
+        predictions=of_all_runs("predictions.parquet", days=True),
         baselines=of_all_baselines("predictions.parquet"),
     output:
         "results/{experiment}/scaling_law.json",
@@ -110,8 +110,8 @@ rule report:
         records=of_all_runs("json"),
         evaluations=of_all_runs("eval.json"),
         predictions=of_all_runs("predictions.parquet"),
-        baselines=of_all_baselines("predictions.parquet"),
-        baselines_record=of_all_baselines("json"),
+        baselines="results/{experiment}/baselines.predictions.parquet",
+        baselines_record="results/{experiment}/baselines.json",
     output:
         page=report(
             "results/{experiment}/report.html",
