@@ -20,7 +20,9 @@ rule evaluate:
     resources:
         gpu=int(has_gpu()),
     params:
-        identity=identity("evaluate"),
+        identity=lambda wildcards: identity(
+            "evaluate", tier=features_digest(EXPERIMENTS[wildcards.experiment].data.tier)
+        ),
     shell:
         "exec python -m scaling.evaluate --config configs/{wildcards.experiment:q}.yaml"
         " --checkpoint {input.checkpoint:q} --data-md5 {input.stamp:q}"
