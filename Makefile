@@ -37,7 +37,8 @@ format: env ## rewrite the code in the house format
 	ruff format .
 	snakefmt workflow
 
+# .snakemake/ stays: it is what Snakemake knows of results/, and without it a changed setting would
+# retrain nothing.
 clean: ## remove the environment and caches; results/, data/ and .snakemake/ stay
-	# .snakemake/ is what Snakemake remembers of results/: without it a changed setting retrains nothing.
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache *.egg-info build
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

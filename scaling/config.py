@@ -8,6 +8,7 @@ The Snakefile imports this module for every plan, so it must not import torch.
 import dataclasses
 import json
 import re
+from collections.abc import Mapping
 from datetime import date
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -411,7 +412,18 @@ def as_dict(config: Any) -> dict[str, Any]:
     return plain
 
 
+def what_trains(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The part of a config, given as `as_dict` gives it, that a trained weight depends on.
+
+    A training on all days has neither `train_days` nor `days`, so that its fingerprint is the one
+    that it had before there were other trainings.
+    """
+    asked = {key: value for key, value in config.items() if key not in NOT_TRAINING}
+    if asked.get("train_days") is None:
+        asked = {key: value for key, value in asked.items() if key not in ("train_days", "days")}
+    return asked
+
+
 def training_identity(config: TrainingConfig, model: ModelConfig) -> dict[str, Any]:
     """Everything in the two configs that a trained weight depends on."""
-    asked = {k: v for k, v in as_dict(config).items() if k not in NOT_TRAINING}
-    return {"training": asked, "model": as_dict(model)}
+    return {"training": what_trains(as_dict(config)), "model": as_dict(model)}

@@ -33,12 +33,9 @@ def main(argv: list[str] | None = None) -> None:
     arguments = _parser().parse_args(argv)
 
     from scaling.judging import checks, evaluation
-    from scaling.judging.run_files import file_digests, refuse_other_name
-    from scaling.training import checkpoint
+    from scaling.judging.run_files import file_digests
 
-    content = checkpoint.load(arguments.checkpoint)
-    record = checkpoint.record_of(content)
-    refuse_other_name(arguments.checkpoint, record)
+    content, record = evaluation.load_trained(arguments.checkpoint)
     config = configs.load_config(arguments.config, record["budget"], record["seed"])
     model_config = configs.load_model_config(record["budget"])
     evaluation.refuse_other_config(record, config, model_config, arguments.checkpoint)

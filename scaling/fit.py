@@ -24,6 +24,10 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--baselines", type=Path, help="baselines.predictions.parquet")
     parser.add_argument(
+        "--records", type=Path, nargs="*", default=[], help="<run>.json: old runs are refused"
+    )
+    parser.add_argument("--data-md5", type=Path, help="the stamp of check_data, to be matched")
+    parser.add_argument(
         "--experiments",
         type=int,
         default=1,
@@ -87,7 +91,8 @@ def fit_table(path: Path, huber: float) -> dict[str, Any]:
 def main(argv: list[str] | None = None) -> None:
     """Fit, write the JSON, print the finding."""
     args = parse_args(argv)
-    from scaling.record import provenance, write_json
+    from scaling.judging.identity import refuse_outdated
+    from scaling.record import provenance, read_json, write_json
 
     if args.table:
         result = fit_table(args.table, args.huber)
@@ -97,6 +102,8 @@ def main(argv: list[str] | None = None) -> None:
         )
         then = "95 % intervals stand in it."
     else:
+        if args.records:
+            refuse_outdated(list(map(read_json, args.records)), args.config, args.data_md5)
         result = fit_study(args.config, args.predictions, args.baselines, args.experiments)
         for warning in result["warnings"]:
             print(f"warning: {warning}")

@@ -29,6 +29,10 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     add("--baselines-record", type=Path, required=True, help="baselines.json")
     add("--sweeps", type=Path, nargs="*", default=[], help="<budget>.sweep.json, where tried")
     add("--controls", type=Path, nargs="*", default=[], help="<budget>.shuffled.json, where run")
+    add(
+        "--config", type=Path, help="the experiment: runs that it would train otherwise are refused"
+    )
+    add("--data-md5", type=Path, help="the stamp of check_data, to be matched")
     add("--figures", type=Path, required=True, help="folder for the figures as SVG files")
     add("--output", type=Path, required=True, help="report.html")
     return parser.parse_args(argv)
@@ -42,6 +46,7 @@ def main(argv: list[str] | None = None) -> None:
     from scaling.figures.page import html_page
     from scaling.figures.svg import to_svg
     from scaling.judging.agreement import require_agreement
+    from scaling.judging.identity import refuse_outdated
     from scaling.judging.optional_files import read_optional
     from scaling.judging.recipes import recipe_differences
     from scaling.judging.study_files import merged_checks, read_study
@@ -54,6 +59,8 @@ def main(argv: list[str] | None = None) -> None:
         baselines=arguments.baselines_record,
         baseline_predictions=arguments.baselines,
     )
+    if arguments.config:
+        refuse_outdated(study.records, arguments.config, arguments.data_md5)
     require_agreement(study)
     sweeps, old_sweeps = read_optional(arguments.sweeps, "sweep", study)
     controls, old_controls = read_optional(arguments.controls, "shuffled control", study)

@@ -11,8 +11,10 @@ import torch
 from scaling import config as configs
 from scaling.data.dataset import Study
 from scaling.errors import UserError
+from scaling.judging.run_files import refuse_other_name
 from scaling.machine.device import Precision
 from scaling.metrics import fit_recalibration, score
+from scaling.training import checkpoint
 from scaling.training.model import PatchTST
 from scaling.training.step import predict
 
@@ -27,6 +29,24 @@ class Judged(NamedTuple):
 
     probabilities: Probabilities
     metrics: dict[str, Any]
+
+
+def load_trained(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The content of a trained network's checkpoint, and the run record in it.
+
+    Raises `UserError` for a damaged file, for one that holds no finished training, and for one that
+    bears another run's name.
+    """
+    content = checkpoint.load(path)
+    missing = {"weights", "normaliser", "record"} - set(content)
+    if missing:
+        raise UserError(
+            f"{path}: holds no {' and no '.join(sorted(missing))}, so it is no trained network; "
+            "give the .ckpt of a run, for example results/daily/threshold_1pct/2m.ckpt"
+        )
+    record = checkpoint.record_of(content)
+    refuse_other_name(path, record)
+    return content, record
 
 
 def refuse_other_config(

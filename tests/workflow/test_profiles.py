@@ -70,6 +70,13 @@ def started(study: Path, **resources: int | str) -> subprocess.CompletedProcess[
     )
 
 
+def test_make_clean_leaves_results_and_what_snakemake_knows_of_them() -> None:
+    shown = subprocess.run(["make", "-n", "clean"], capture_output=True, text=True, check=True)
+    removed = {word for line in shown.stdout.splitlines() if "rm " in line for word in line.split()}
+    assert ".venv" in removed
+    assert not {".snakemake", "results", "data", "configs", "logs"} & removed
+
+
 @pytest.fixture(scope="module")
 def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return miniature.make_miniature(tmp_path_factory.mktemp("study"))

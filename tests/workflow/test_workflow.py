@@ -228,6 +228,27 @@ def test_a_changed_definition_plans_what_depends_on_it_and_nothing_else(
     assert planned(study, REPORT) == set()
 
 
+def test_without_snakemakes_memory_an_old_model_is_refused_until_it_is_trained_again(
+    reported: Path, tmp_path: Path
+) -> None:
+    study = Path(shutil.copytree(reported, tmp_path / "study"))
+    shutil.rmtree(study / ".snakemake")
+    replace(study / TINY_CONFIG, "learning_rate: 0.001", "learning_rate: 0.002")
+    assert planned(study, REPORT) == set()  # Snakemake does not know why it made the files
+    for target in ("results/daily/tiny/scaling_law.json", REPORT):
+        failed = run(study, "snakemake", "--force", target, check=False)
+        shown = failed.stdout + failed.stderr
+        assert failed.returncode != 0
+        assert "optimiser.learning_rate was 0.001, and is 0.002 now" in shown
+        assert "Traceback" not in shown
+    (again,) = {line for line in shown.splitlines() if line.startswith("error: ")}
+    run(study, *again.partition("train again: ")[2].split())
+    run(study, "snakemake", REPORT)
+    for name in ("6k", "20k"):
+        record = read_json(study / f"results/daily/tiny/{name}.json")
+        assert record["config"]["optimiser"]["learning_rate"] == 0.002
+
+
 def test_comments_and_unused_functions_in_every_module_plan_nothing(
     reported: Path, tmp_path: Path
 ) -> None:

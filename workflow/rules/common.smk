@@ -13,13 +13,19 @@ def configured(path_of):
     return lambda wildcards: str(path_of(EXPERIMENTS[wildcards.experiment].data))
 
 
-def features_record_of(wildcards):
-    """The record of what the features were built from; each command checks it.
+def checked_data(wildcards):
+    """What every rule after the check of the data has for input, with `unpack`.
 
-    It is `ancient` in rules that have the stamp as an input. Features that are built again with
-    the same result have a new record but the same stamp, and retrain nothing.
+    The record of the features is `ancient`: features that are built again with the same result
+    have a new record but the same stamp, and retrain nothing.
     """
-    return str(configs.features_record(EXPERIMENTS[wildcards.experiment].data.features))
+    data = EXPERIMENTS[wildcards.experiment].data
+    return {
+        "prices": str(data.prices),
+        "features": str(data.features),
+        "features_record": ancient(str(configs.features_record(data.features))),
+        "stamp": f"results/{wildcards.experiment}/data.md5",
+    }
 
 
 def identity(entry, **parts):

@@ -3,10 +3,7 @@
 
 rule evaluate:
     input:
-        prices=configured(lambda data: data.prices),
-        features=configured(lambda data: data.features),
-        features_record=ancient(features_record_of),
-        stamp="results/{experiment}/data.md5",
+        unpack(checked_data),
         checkpoint="results/{experiment}/{run}.ckpt",
     output:
         predictions="results/{experiment}/{run}.predictions.parquet",
@@ -31,10 +28,7 @@ rule evaluate:
 
 rule baselines:
     input:
-        prices=configured(lambda data: data.prices),
-        features=configured(lambda data: data.features),
-        features_record=ancient(features_record_of),
-        stamp="results/{experiment}/data.md5",
+        unpack(checked_data),
     output:
         predictions="results/{experiment}/baselines.predictions.parquet",
         record="results/{experiment}/baselines.json",
@@ -61,10 +55,7 @@ rule baselines:
 # it is asked for by name. The next report shows what it found.
 rule shuffled_control:
     input:
-        prices=configured(lambda data: data.prices),
-        features=configured(lambda data: data.features),
-        features_record=ancient(features_record_of),
-        stamp="results/{experiment}/data.md5",
+        unpack(checked_data),
         batch_size="results/{experiment}/{budget}.batch_size.json",
     output:
         "results/{experiment}/{budget}.shuffled.json",
@@ -92,6 +83,8 @@ rule shuffled_control:
 
 rule fit_law:
     input:
+        unpack(checked_data),
+        records=of_all_runs("json"),
         predictions=of_all_runs("predictions.parquet"),
         baselines="results/{experiment}/baselines.predictions.parquet",
     output:
@@ -110,12 +103,14 @@ rule fit_law:
     shell:
         "exec python -m scaling.fit --config configs/{wildcards.experiment:q}.yaml"
         " --predictions {input.predictions:q} --baselines {input.baselines:q}"
+        " --records {input.records:q} --data-md5 {input.stamp:q}"
         " --experiments {params.experiments:q} --output {output:q} > {log:q} 2>&1"
 
 
 # The figures have the names of scaling.figures.page.FIGURES.
 rule report:
     input:
+        unpack(checked_data),
         law="results/{experiment}/scaling_law.json",
         records=of_all_runs("json"),
         evaluations=of_all_runs("eval.json"),
@@ -188,7 +183,8 @@ rule report:
         controls=shuffled_of,
         figures=lambda wildcards, output: os.path.dirname(output.ladder),
     shell:
-        "exec python -m scaling.report --law {input.law:q} --records {input.records:q}"
+        "exec python -m scaling.report --config configs/{wildcards.experiment:q}.yaml"
+        " --data-md5 {input.stamp:q} --law {input.law:q} --records {input.records:q}"
         " --evaluations {input.evaluations:q} --predictions {input.predictions:q}"
         " --baselines {input.baselines:q} --baselines-record {input.baselines_record:q}"
         " --sweeps {params.sweeps:q} --controls {params.controls:q} --figures {params.figures:q}"

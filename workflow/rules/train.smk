@@ -37,10 +37,7 @@ rule find_batch_size:
 # beside it. Snakemake empties the log before a retry; the history keeps the messages of all tries.
 rule train:
     input:
-        prices=configured(lambda data: data.prices),
-        features=configured(lambda data: data.features),
-        features_record=ancient(features_record_of),
-        stamp="results/{experiment}/data.md5",
+        unpack(checked_data),
         batch_size=lambda wildcards: f"results/{wildcards.experiment}/{budget_of(wildcards)}"
         ".batch_size.json",
     output:
@@ -72,10 +69,7 @@ rule train:
 # No target needs a sweep. It is asked for by name when a budget or a recipe is new.
 rule sweep:
     input:
-        prices=configured(lambda data: data.prices),
-        features=configured(lambda data: data.features),
-        features_record=ancient(features_record_of),
-        stamp="results/{experiment}/data.md5",
+        unpack(checked_data),
         batch_size="results/{experiment}/{budget}.batch_size.json",
     output:
         "results/{experiment}/{budget}.sweep.json",
