@@ -11,9 +11,9 @@ import re
 from collections.abc import Mapping
 from datetime import date
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
-from pydantic import AfterValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic.dataclasses import dataclass
 
 from scaling.errors import UserError
@@ -26,7 +26,12 @@ RESULTS_ROOT = Path("results")
 TIER_ROOT = Path(__file__).parent / "data/tiers"
 DEFAULT_TIER = "a20"
 FEATURES_FILE = re.compile(r".+_features_([a-z0-9]+)\.parquet")
-MODEL_FILE = re.compile(r"patchtst_([0-9]+[kmb])\.yaml")
+DEFAULT_FAMILY = "patchtst"
+# A number is written in one way only, so that two names never mean one run.
+RUN_NAME = re.compile(
+    r"(?P<budget>[a-z0-9]+)(\.(?P<draw>days|blocks)(?P<count>[1-9][0-9]*))?"
+    r"(\.seed(?P<seed>0|[1-9][0-9]*))?"
+)
 
 # What a shell and a file system read as nothing but a name, whatever stands around it.
 NAME_PART = re.compile(r"[A-Za-z0-9_.][A-Za-z0-9_.-]*")
@@ -70,7 +75,9 @@ Integer = Annotated[int, Field(strict=True)]
 Positive = Annotated[Integer, Field(gt=0)]
 Real = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 Flag = Annotated[bool, Field(strict=True)]
+Seed = Annotated[Integer, Field(ge=0, lt=2**32)]
 Dates = tuple[date, date]
+Draw = Literal["recent", "blocks"]
 SafePath = Annotated[Path, AfterValidator(lambda path: Path(safe_name(path)))]
 SafeName = Annotated[str, AfterValidator(safe_name)]
 
@@ -225,17 +232,19 @@ class TrainingConfig:
     """One experiment: everything that is asked for, and nothing that is found out.
 
     `train_days` is how many days of the training block are trained on, None for all. They are the
-    most `recent` ones, or random calendar quarters (`blocks`), which the seed draws.
+    most `recent` ones, or random calendar quarters (`blocks`), which the seed draws. A grid sets
+    the two, and never an experiment's file, so that the name of a run says which days it has.
     """
 
     task: TaskConfig
     window: WindowConfig
     splits: SplitConfig
     optimiser: OptimiserConfig
+    family: str = DEFAULT_FAMILY
     param_budget: str = "2m"
-    seed: Annotated[Integer, Field(ge=0, lt=2**32)] = 42
+    seed: Seed = 42
     train_days: Positive | None = None
-    days: Literal["recent", "blocks"] = "recent"
+    days: Draw = "recent"
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     checkpoint_minutes: Annotated[Real, Field(gt=0)] = 10.0
@@ -247,46 +256,111 @@ class TrainingConfig:
 
 @dataclass(frozen=True, config=CLOSED)
 class ModelConfig:
-    """The shape of one parameter budget, and the factor that it puts on the learning rate."""
+    """The shape of one parameter budget. Each family of networks adds its own fields.
 
+    A family is a class below and a module of its name in `scaling/training/families`.
+    """
+
+    family: ClassVar[str]
     d_model: Positive
     layers: Positive
-    heads: Positive
-    ffn_dim: Positive
     dropout: Annotated[Real, Field(ge=0, lt=1)]
     learning_rate_multiplier: Annotated[Real, Field(gt=0)]
 
+
+@dataclass(frozen=True, config=CLOSED)
+class PatchTSTShape(ModelConfig):
+    """PatchTST: `ffn_dim` is the width of the feed-forward part of each layer."""
+
+    family: ClassVar[str] = "patchtst"
+    heads: Positive
+    ffn_dim: Positive
+
     @model_validator(mode="after")
-    def _heads_divide(self) -> "ModelConfig":
+    def _heads_divide(self) -> "PatchTSTShape":
         if self.d_model % self.heads:
             raise ValueError(f"heads {self.heads} does not divide d_model {self.d_model}")
         return self
 
 
+class Run(NamedTuple):
+    """One training of an experiment: a size, a seed, and the days that it is trained on."""
+
+    budget: str
+    seed: int
+    train_days: int | None = None
+    days: Draw = "recent"
+
+
+def _number_of_days(given: Any) -> Any:
+    if given != "all" and (type(given) is not int or given < 1):
+        raise ValueError(f"got {given!r}; allowed: a number of days above 0, or `all`")
+    return given
+
+
+@dataclass(frozen=True, config=CLOSED)
+class PatchTSMixerShape(ModelConfig):
+    """PatchTSMixer: the hidden layer of each MLP has `expansion_factor` times its inputs."""
+
+    family: ClassVar[str] = "patchtsmixer"
+    expansion_factor: Positive
+
+
+FAMILIES = {shape.family: shape for shape in (PatchTSTShape, PatchTSMixerShape)}
+
+
 @dataclass(frozen=True, config=CLOSED)
 class GridConfig:
-    """The experiments, budgets and seeds that `snakemake` without a target builds."""
+    """What `snakemake` without a target builds: all combinations of these, for each experiment.
+
+    `days` are the draws of each number in `train_days`. There is only one way to draw `all`.
+    """
 
     experiments: Annotated[list[SafeName], Field(min_length=1)]
     budgets: Annotated[list[str], Field(min_length=1)]
-    seeds: Annotated[list[Annotated[Integer, Field(ge=0, lt=2**32)]], Field(min_length=1)]
+    seeds: Annotated[list[Seed], Field(min_length=1)]
+    train_days: Annotated[
+        list[Annotated[int | Literal["all"], BeforeValidator(_number_of_days)]], Field(min_length=1)
+    ] = dataclasses.field(default_factory=lambda: ["all"])
+    days: Annotated[list[Draw], Field(min_length=1)] = dataclasses.field(
+        default_factory=lambda: ["recent"]
+    )
 
     @model_validator(mode="after")
-    def _each_once(self) -> "GridConfig":
-        for name in ("experiments", "budgets", "seeds"):
-            values = getattr(self, name)
+    def _consistent(self) -> "GridConfig":
+        for field in dataclasses.fields(self):
+            values = getattr(self, field.name)
             if twice := [v for v in values if values.count(v) > 1]:
-                raise ValueError(f"{name}: {twice[0]} stands twice; keep one")
+                raise ValueError(f"{field.name}: {twice[0]} stands twice; keep one")
+        if self.train_days == ["all"] and self.days != ["recent"]:
+            raise ValueError(
+                f"days: got {', '.join(self.days)}, but train_days has no number of days to draw; "
+                "allowed: for example train_days: [1000, all]"
+            )
         return self
+
+    @property
+    def runs(self) -> list[Run]:
+        """The trainings of each experiment."""
+        samples: list[tuple[int | None, Draw]] = []
+        for number in self.train_days:
+            samples += [(None, "recent")] if number == "all" else [(number, d) for d in self.days]
+        return [
+            Run(budget, seed, *sample)
+            for budget in self.budgets
+            for sample in samples
+            for seed in self.seeds
+        ]
 
 
 # These keys cannot change a trained weight, so they are no part of what identifies a training.
 NOT_TRAINING = ("thermal", "tracking", "law", "checkpoint_minutes")
 
 
-def known_budgets(root: Path = MODEL_ROOT) -> list[str]:
-    """The budgets that have a YAML file, smallest first. To add a budget, add a file."""
-    found = [match[1] for p in root.glob("*.yaml") if (match := MODEL_FILE.fullmatch(p.name))]
+def known_budgets(family: str = DEFAULT_FAMILY) -> list[str]:
+    """A family's budgets, smallest first. To add a budget, add a file."""
+    pattern = re.compile(rf"{family}_([0-9]+[kmb])\.yaml")
+    found = [match[1] for p in MODEL_ROOT.glob("*.yaml") if (match := pattern.fullmatch(p.name))]
     return sorted(found, key=budget_parameters)
 
 
@@ -299,24 +373,31 @@ def budget_parameters(budget: str) -> int:
     return int(budget[:-1]) * {"k": 10**3, "m": 10**6, "b": 10**9}[budget[-1]]
 
 
-def model_config_path(budget: str) -> Path:
-    """The file that describes a budget's shape; an unknown budget is a `UserError`."""
-    if budget not in known_budgets():
+def model_config_path(budget: str, family: str = DEFAULT_FAMILY) -> Path:
+    """The file that describes a budget's shape; an unknown family or budget is a `UserError`."""
+    if family not in FAMILIES:
+        raise UserError(f"family: got {family!r}; allowed: {', '.join(FAMILIES)}")
+    path = MODEL_ROOT / f"{family}_{budget}.yaml"
+    if budget not in known_budgets(family):
         raise UserError(
-            f"param_budget: got {budget!r}; allowed: {', '.join(known_budgets())} "
-            f"(to add one, add {MODEL_ROOT}/patchtst_{budget}.yaml)"
+            f"param_budget: got {budget!r}; allowed for the family {family}: "
+            f"{', '.join(known_budgets(family))} (to add one, add {path})"
         )
-    return MODEL_ROOT / f"patchtst_{budget}.yaml"
+    return path
 
 
-def load_model_config(budget: str) -> ModelConfig:
+def load_model_config(budget: str, family: str = DEFAULT_FAMILY) -> ModelConfig:
     """The shape of one parameter budget."""
-    path = model_config_path(budget)
-    return build(ModelConfig, read_yaml(path), path)
+    path = model_config_path(budget, family)
+    return build(FAMILIES[family], read_yaml(path), path)
 
 
 def load_config(
-    path: str | Path, param_budget: str | None = None, seed: int | None = None
+    path: str | Path,
+    param_budget: str | None = None,
+    seed: int | None = None,
+    train_days: int | None = None,
+    days: str | None = None,
 ) -> TrainingConfig:
     """Read and check one experiment; `param_budget` and `seed` replace the file's own.
 
@@ -324,13 +405,16 @@ def load_config(
     """
     path = Path(path)
     content = read_yaml(path)
-    if param_budget is not None:
-        content["param_budget"] = param_budget
-    if seed is not None:
-        content["seed"] = seed
+    if chosen := {"train_days", "days"} & content.keys():
+        raise UserError(
+            f"{path}: {chosen.pop()}: not allowed in an experiment; put it into a grid, such as "
+            "configs/two_axes.yaml, or give --train-days and --days to scaling.train"
+        )
+    given = {"param_budget": param_budget, "seed": seed, "train_days": train_days, "days": days}
+    content |= {key: value for key, value in given.items() if value is not None}
     config = build(TrainingConfig, content, path)
     try:
-        model_config_path(config.param_budget)
+        model_config_path(config.param_budget, config.family)
     except UserError as error:
         raise UserError(f"{path}: {error}") from None
     for key in ("prices", "manifest"):  # the workflow builds the features from these
@@ -343,13 +427,20 @@ def load_config(
     return config
 
 
+def config_of_run(path: str | Path, record: Mapping[str, Any]) -> TrainingConfig:
+    """The config of the run that a record tells of, as the experiment's file asks for it now."""
+    trained = record.get("config", {})
+    days = (trained.get("train_days"), trained.get("days"))
+    return load_config(path, record["budget"], record["seed"], *days)
+
+
 def load_grid(content: dict[str, Any], path: str | Path = "configs/grid.yaml") -> GridConfig:
     """Check a grid that Snakemake has parsed, and every experiment and budget that it names."""
     grid = build(GridConfig, content, Path(path))
     for experiment in grid.experiments:
-        load_config(experiment_path(experiment))
-    for budget in grid.budgets:
-        load_model_config(budget)
+        for budget in grid.budgets:
+            config = load_config(experiment_path(experiment), budget)
+            load_model_config(budget, config.family)
     return grid
 
 
@@ -375,17 +466,27 @@ def experiment_name(config_path: str | Path) -> str:
     return str(inside.with_suffix(""))
 
 
-def run_name(budget: str, seed: int, own_seed: int) -> str:
-    """`'2m'` for the config's own seed, `'2m.seed43'` for a replicate."""
-    return budget if seed == own_seed else f"{budget}.seed{seed}"
+def run_name(run: Run, own_seed: int | None) -> str:
+    """The name of a run's files: `2m`, `2m.seed43`, `2m.days1000`, `2m.blocks1000.seed43`.
+
+    A run has no seed in its name if it has the config's own, and no days if it has all.
+    """
+    draw = {"recent": "days", "blocks": "blocks"}[run.days]
+    sample = f".{draw}{run.train_days}" if run.train_days is not None else ""
+    return run.budget + sample + (f".seed{run.seed}" if run.seed != own_seed else "")
 
 
-def split_run_name(run: str, own_seed: int) -> tuple[str, int]:
-    """The inverse of `run_name`."""
-    budget, _, seed = run.partition(".seed")
-    if seed and int(seed) == own_seed:
-        raise UserError(f"{run}: seed {seed} is the config's own; its run is named `{budget}`")
-    return budget, int(seed) if seed else own_seed
+def split_run_name(name: str, own_seed: int) -> Run:
+    """The inverse of `run_name`; a name that it never gives is a `UserError`."""
+    match = RUN_NAME.fullmatch(name)
+    if match is None:
+        raise UserError(f"{name}: no name of a run; allowed: 2m, 2m.days1000, 2m.blocks1000.seed43")
+    seed = own_seed if match["seed"] is None else int(match["seed"])
+    days = int(match["count"]) if match["count"] else None
+    run = Run(match["budget"], seed, days, "blocks" if match["draw"] == "blocks" else "recent")
+    if (right := run_name(run, own_seed)) != name:
+        raise UserError(f"{name}: seed {seed} is the config's own; its run is named `{right}`")
+    return run
 
 
 def features_record(features: Path) -> Path:
@@ -415,8 +516,7 @@ def as_dict(config: Any) -> dict[str, Any]:
 def what_trains(config: Mapping[str, Any]) -> dict[str, Any]:
     """The part of a config, given as `as_dict` gives it, that a trained weight depends on.
 
-    A training on all days has neither `train_days` nor `days`, so that its fingerprint is the one
-    that it had before there were other trainings.
+    How days are drawn counts only where some of them are.
     """
     asked = {key: value for key, value in config.items() if key not in NOT_TRAINING}
     if asked.get("train_days") is None:

@@ -36,8 +36,8 @@ def main(argv: list[str] | None = None) -> None:
     from scaling.judging.run_files import file_digests
 
     content, record = evaluation.load_trained(arguments.checkpoint)
-    config = configs.load_config(arguments.config, record["budget"], record["seed"])
-    model_config = configs.load_model_config(record["budget"])
+    config = configs.config_of_run(arguments.config, record)
+    model_config = configs.load_model_config(record["budget"], config.family)
     evaluation.refuse_other_config(record, config, model_config, arguments.checkpoint)
 
     from scaling.data.dataset import load_study
@@ -90,7 +90,7 @@ def main(argv: list[str] | None = None) -> None:
         "precision": precision,
         "trained_by": {key: record[key] for key in ("fingerprint", "code_digest", "git_commit")},
         **file_digests(arguments.checkpoint, arguments.predictions),
-        "code_digest": code_digest("evaluate"),
+        "code_digest": code_digest("evaluate", family=config.family),
         **provenance(),
     }
     write_json(arguments.output, content)

@@ -20,6 +20,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add("--config", type=Path, required=True, help="one experiment, configs/daily/*.yaml")
+    add("--train-days", type=int, help="days of the training block to fit to (default: all)")
+    add("--days", choices=("recent", "blocks"), help="the last ones, or quarters drawn by the seed")
+    add("--seed", type=int, help="default: the config's")
     add("--data-md5", type=Path, help="the stamp of check_data, to be matched")
     add("--predictions", type=Path, required=True, help="parquet: model, date, split, y, p")
     add("--output", type=Path, required=True, help="JSON: settings and metrics of each baseline")
@@ -29,7 +32,12 @@ def _parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> None:
     """Fit without the test block in memory, then predict validation and test."""
     arguments = _parser().parse_args(argv)
-    config = load_config(arguments.config)
+    config = load_config(
+        arguments.config,
+        seed=arguments.seed,
+        train_days=arguments.train_days,
+        days=arguments.days,
+    )
 
     from scaling.data.dataset import load_study
     from scaling.data.features import verified_data

@@ -34,10 +34,9 @@ def main(argv: list[str] | None = None) -> None:
     from scaling.training.cost import cost_of, table, totals
 
     costs = [
-        cost_of(experiment, budget, seed, arguments.results, arguments.device_flops)
+        cost_of(experiment, run, arguments.results, arguments.device_flops)
         for experiment in grid.experiments
-        for budget in grid.budgets
-        for seed in grid.seeds
+        for run in grid.runs
     ]
     print(table(costs))
     print("\n".join(totals(costs, arguments.gpus)))

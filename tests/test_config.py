@@ -3,6 +3,7 @@
 import ast
 import dataclasses
 import json
+import re
 import string
 import subprocess
 import sys
@@ -11,7 +12,13 @@ from pathlib import Path
 import pytest
 
 from scaling import config as configs
-from scaling.config import ModelConfig, TaskConfig, TrainingConfig, load_config
+from scaling.config import (
+    PatchTSMixerShape,
+    PatchTSTShape,
+    TaskConfig,
+    TrainingConfig,
+    load_config,
+)
 from scaling.errors import UserError
 
 SHIPPED = Path("configs/daily/threshold_1pct.yaml")
@@ -199,11 +206,39 @@ def test_broken_yaml_is_one_line_with_the_place(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("experiment", configs.known_experiments())
-@pytest.mark.parametrize("budget", configs.known_budgets())
-def test_every_shipped_experiment_loads_with_every_budget(experiment: str, budget: str) -> None:
-    config = load_config(configs.experiment_path(experiment), budget)
-    assert config.param_budget == budget
-    assert configs.load_model_config(budget).d_model > 0
+def test_every_shipped_experiment_loads_with_every_budget_of_its_family(experiment: str) -> None:
+    path = configs.experiment_path(experiment)
+    for budget in configs.known_budgets(load_config(path).family):
+        config = load_config(path, budget)
+        assert config.param_budget == budget
+        assert configs.load_model_config(budget, config.family).family == config.family
+
+
+def test_an_unknown_family_is_one_line_with_the_allowed_names(tmp_path: Path) -> None:
+    message = refusal(altered(tmp_path, "param_budget: 2m", "family: lstm\nparam_budget: 2m"))
+    assert message.endswith("family: got 'lstm'; allowed: patchtst, patchtsmixer")
+
+
+def test_a_budget_that_only_another_family_has_is_refused(tmp_path: Path) -> None:
+    path = altered(tmp_path, "param_budget: 2m", "family: patchtsmixer\nparam_budget: 200m")
+    assert "allowed for the family patchtsmixer: 200k, 600k, 2m" in refusal(path)
+
+
+def test_a_key_of_another_family_in_a_budgets_file_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shape = Path("configs/model/patchtsmixer_2m.yaml").read_text()
+    (tmp_path / "patchtsmixer_2m.yaml").write_text(shape + "heads: 4\n")
+    monkeypatch.setattr(configs, "MODEL_ROOT", tmp_path)
+    with pytest.raises(UserError, match="heads: unknown key; .*allowed: .*expansion_factor"):
+        configs.load_model_config("2m", "patchtsmixer")
+
+
+def test_a_grid_with_a_budget_that_an_experiments_family_lacks_is_refused() -> None:
+    grid = {"experiments": ["daily/threshold_1pct", "daily/threshold_1pct_patchtsmixer"]}
+    assert configs.load_grid({**grid, "budgets": ["2m"], "seeds": [1]})
+    with pytest.raises(UserError, match="patchtsmixer.yaml: param_budget: got '20m'"):
+        configs.load_grid({**grid, "budgets": ["2m", "20m"], "seeds": [1]})
 
 
 @pytest.mark.parametrize("path", sorted(Path("configs").glob("*.yaml")), ids=str)
@@ -236,6 +271,7 @@ def test_the_file_name_says_what_the_task_asks() -> None:
         name = name if asset == "SPY" else asset.lower()
         name += f"_{round(100 * task.threshold)}pct"
         name += f"_{task.horizon}d" if task.horizon > 1 else ""
+        name += f"_{config.family}" if config.family != configs.DEFAULT_FAMILY else ""
         assert experiment == f"daily/{name}"
         assert config.data.features.name == f"{asset}_features_{config.data.tier}.parquet"
 
@@ -309,7 +345,11 @@ BLOCKS = {"splits.train", "splits.validation", "splits.test"}
 
 
 # What a config is called where it is read; a section also goes by its own name.
-OWNERS = {TrainingConfig: {"config"}, ModelConfig: {"model", "model_config", "shape"}}
+OWNERS = {
+    TrainingConfig: {"config"},
+    PatchTSTShape: {"model", "shape"},
+    PatchTSMixerShape: {"model", "shape"},
+}
 
 
 def unread(schema: type, sources: list[str]) -> list[str]:
@@ -323,7 +363,7 @@ def unread(schema: type, sources: list[str]) -> list[str]:
     return [field for field in found if field not in BLOCKS]
 
 
-@pytest.mark.parametrize("schema", [TrainingConfig, ModelConfig])
+@pytest.mark.parametrize("schema", OWNERS)
 def test_no_field_is_read_by_nothing(schema: type) -> None:
     assert unread(schema, LIBRARY) == []
 
@@ -333,7 +373,7 @@ def test_no_field_is_read_by_nothing(schema: type) -> None:
     [
         (TrainingConfig, "optimiser.epochs", ("optimiser.epochs", "config.epochs")),
         (TrainingConfig, "seed", ("config.seed",)),
-        (ModelConfig, "dropout", ("model.dropout",)),
+        (PatchTSTShape, "dropout", ("shape.dropout",)),
     ],
 )
 def test_a_field_whose_name_is_read_from_something_else_only_is_noticed(
@@ -347,12 +387,124 @@ def test_a_field_whose_name_is_read_from_something_else_only_is_noticed(
     assert unread(schema, planted) == [field]
 
 
-def test_replicates_are_named_by_their_seed_and_the_own_seed_is_not() -> None:
-    assert configs.run_name("2m", 42, own_seed=42) == "2m"
-    assert configs.run_name("2m", 43, own_seed=42) == "2m.seed43"
-    assert configs.split_run_name("2m.seed43", own_seed=42) == ("2m", 43)
-    with pytest.raises(UserError, match="its run is named `2m`"):
-        configs.split_run_name("2m.seed42", own_seed=42)
+NAMES = {
+    "2m": configs.Run("2m", 42),
+    "2m.seed43": configs.Run("2m", 43),
+    "2m.seed0": configs.Run("2m", 0),
+    "2m.days1000": configs.Run("2m", 42, 1000),
+    "2m.days1000.seed43": configs.Run("2m", 43, 1000, "recent"),
+    "2m.blocks1000": configs.Run("2m", 42, 1000, "blocks"),
+    "200k.blocks250.seed43": configs.Run("200k", 43, 250, "blocks"),
+    "baselines.days1000": configs.Run("baselines", 42, 1000),
+}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_run_and_its_name_say_the_same(name: str) -> None:
+    assert configs.run_name(NAMES[name], own_seed=42) == name
+    assert configs.split_run_name(name, own_seed=42) == NAMES[name]
+
+
+@pytest.mark.parametrize(
+    ("name", "right"), [("2m.seed42", "2m"), ("2m.days1000.seed42", "2m.days1000")]
+)
+def test_the_own_seed_stands_in_no_name(name: str, right: str) -> None:
+    with pytest.raises(UserError, match=f"its run is named `{right}`"):
+        configs.split_run_name(name, own_seed=42)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("2m.seed043", "2m.days0", "2m.days0100", "2m.days", "2m.seed", "2m.seed43.days1000"),
+        *("2m.days1000.blocks1000", "2m.recent1000", "2m.days-1", "2m.", "", "2m/3", "2m.seed1e3"),
+    ],
+)
+def test_a_run_has_one_name_only(name: str) -> None:
+    with pytest.raises(UserError, match="no name of a run"):
+        configs.split_run_name(name, own_seed=42)
+
+
+def test_a_grid_without_days_has_all_days() -> None:
+    grid = configs.load_grid({**GRID, "seeds": [42, 43]})
+    assert grid.runs == [configs.Run("2m", 42), configs.Run("2m", 43)]
+
+
+def test_a_grid_has_each_number_of_days_in_each_draw_and_all_days_once() -> None:
+    axes = {"train_days": [500, "all"], "days": ["recent", "blocks"]}
+    grid = configs.load_grid({**GRID, "seeds": [42, 43], **axes})
+    names = [configs.run_name(run, own_seed=42) for run in grid.runs]
+    assert names == [
+        *("2m.days500", "2m.days500.seed43", "2m.blocks500", "2m.blocks500.seed43"),
+        *("2m", "2m.seed43"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("axes", "complaint"),
+    [
+        ({"train_days": [0]}, "train_days.0: got 0; allowed: a number of days above 0, or `all`"),
+        ({"train_days": [-5]}, "train_days.0: got -5"),
+        ({"train_days": [500.0]}, "train_days.0: got 500.0"),
+        ({"train_days": [True]}, "train_days.0: got True"),
+        ({"train_days": ["500"]}, "train_days.0: got '500'"),
+        ({"train_days": ["most"]}, "train_days.0: got 'most'"),
+        ({"train_days": 500}, "train_days: got 500"),
+        ({"train_days": []}, "train_days: got"),
+        ({"train_days": [500, 500]}, "train_days: 500 stands twice"),
+        ({"train_days": [500], "days": ["oldest"]}, "days.0: got 'oldest'"),
+        ({"train_days": [500], "days": []}, "days: got"),
+        ({"days": ["blocks"]}, "train_days has no number of days to draw"),
+        ({"train_days": ["all"], "days": ["recent", "blocks"]}, "no number of days to draw"),
+    ],
+    ids=str,
+)
+def test_an_axis_of_days_that_means_nothing_is_refused(
+    axes: dict[str, object], complaint: str
+) -> None:
+    with pytest.raises(UserError, match=re.escape(complaint)) as caught:
+        configs.load_grid({**GRID, **axes})
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("line", ["train_days: 500", "days: blocks"])
+def test_an_experiment_chooses_no_days_itself(tmp_path: Path, line: str) -> None:
+    path = tmp_path / "experiment.yaml"
+    path.write_text(f"{TEXT}{line}\n")
+    assert "not allowed in an experiment; put it into a grid" in refusal(path)
+
+
+def test_a_command_may_choose_days() -> None:
+    config = load_config(SHIPPED, "200k", 43, 500, "blocks")
+    assert (config.train_days, config.days) == (500, "blocks")
+    with pytest.raises(UserError, match="train_days: got 0"):
+        load_config(SHIPPED, train_days=0)
+
+
+def test_the_days_are_part_of_a_trained_weight_only_where_they_are_chosen() -> None:
+    shape = configs.load_model_config("2m")
+    identities = [
+        configs.training_identity(load_config(SHIPPED, train_days=days, days=draw), shape)
+        for days, draw in (
+            (None, None),
+            (None, "blocks"),
+            (500, None),
+            (500, "blocks"),
+            (600, None),
+        )
+    ]
+    asked = [identity["training"] for identity in identities]
+    assert asked[0] == asked[1]
+    assert not {"train_days", "days"} & asked[0].keys()
+    assert len({json.dumps(a, sort_keys=True) for a in asked}) == 4
+
+
+def test_the_config_of_a_run_is_that_of_its_record() -> None:
+    config = load_config(SHIPPED, "200k", 43, 500, "blocks")
+    record = {"budget": "200k", "seed": 43, "config": configs.as_dict(config)}
+    assert configs.config_of_run(SHIPPED, record) == config
+    old = {"budget": "2m", "seed": 42, "config": {}}  # of a time when all days were the only choice
+    assert configs.config_of_run(SHIPPED, old) == load_config(SHIPPED)
 
 
 def test_tracking_and_heat_are_not_part_of_a_trained_weight() -> None:
@@ -360,6 +512,12 @@ def test_tracking_and_heat_are_not_part_of_a_trained_weight() -> None:
     identity = configs.training_identity(config, configs.load_model_config("2m"))
     assert {"tracking", "thermal", "law"}.isdisjoint(identity["training"])
     assert {"optimiser", "task", "seed", "splits"} <= set(identity["training"])
+
+
+def test_the_family_is_part_of_what_was_trained() -> None:
+    config, shape = load_config(SHIPPED), configs.load_model_config("2m")
+    mixer = dataclasses.replace(config, family="patchtsmixer")
+    assert configs.training_identity(mixer, shape)["training"]["family"] == "patchtsmixer"
 
 
 def test_importing_the_config_imports_no_heavy_package() -> None:

@@ -29,7 +29,7 @@ def counted(budget: str) -> int:
 
 
 def test_the_2b_budget_counts_two_billion_parameters() -> None:
-    check_budget("2b", counted("2b"))
+    check_budget("2b", "patchtst", counted("2b"))
     assert counted("2b") == 2_039_475_457
 
 
@@ -39,7 +39,7 @@ def test_the_grid_leaves_2b_to_who_asks_for_it() -> None:
 
 
 def test_flops_are_windows_times_the_models_own(tmp_path: Path) -> None:
-    cost = costs.cost_of(EXPERIMENT, "2m", 42, tmp_path, device_flops=1e12)
+    cost = costs.cost_of(EXPERIMENT, configs.Run("2m", 42), tmp_path, device_flops=1e12)
     config = configs.load_config(configs.experiment_path(EXPERIMENT))
     train, validation = costs.epoch_windows(config)
     per_window = training_flops(configs.load_model_config("2m"), config.window, len(FEATURE_NAMES))
@@ -73,14 +73,14 @@ def test_a_search_gives_the_time_and_the_memory_and_a_record_the_real_time(tmp_p
     train, validation = costs.epoch_windows(
         configs.load_config(configs.experiment_path(EXPERIMENT))
     )
-    cost = costs.cost_of(EXPERIMENT, "2m", 43, tmp_path, device_flops=None)
+    cost = costs.cost_of(EXPERIMENT, configs.Run("2m", 43), tmp_path, device_flops=None)
     assert cost.expected == pytest.approx(5 * (train + validation / 3) / 100)
     assert (cost.memory, cost.real, cost.source) == (2 * 10**9, 400.0, "search")
     assert "finished: 1" in costs.totals([cost], [1])[-1]
 
 
 def test_without_a_measurement_no_time_is_invented(tmp_path: Path) -> None:
-    cost = costs.cost_of(EXPERIMENT, "200k", 42, tmp_path, device_flops=None)
+    cost = costs.cost_of(EXPERIMENT, configs.Run("200k", 42), tmp_path, device_flops=None)
     assert cost.expected is None
     assert cost.memory == 16 * cost.parameters
     lines = costs.totals([cost], [1, 8])

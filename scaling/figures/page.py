@@ -10,7 +10,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from scaling.config import TaskConfig
+from scaling.config import DEFAULT_FAMILY, TaskConfig
 from scaling.judging.study_files import StudyFiles
 
 FOLDER = Path(__file__).parent
@@ -177,6 +177,7 @@ def _provenance(study: StudyFiles) -> list[tuple[str, str]]:
     splits = config["splits"]
     return [
         ("experiment", law["experiment"]),
+        ("family of networks", config.get("family", DEFAULT_FAMILY)),
         ("question", TaskConfig(**config["task"]).question()),
         *((block, " to ".join(splits[block])) for block in ("train", "validation", "test")),
         ("prices, MD5", distinct("data_md5")),

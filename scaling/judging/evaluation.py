@@ -15,7 +15,6 @@ from scaling.judging.run_files import refuse_other_name
 from scaling.machine.device import Precision
 from scaling.metrics import fit_recalibration, score
 from scaling.training import checkpoint
-from scaling.training.model import PatchTST
 from scaling.training.step import predict
 
 BLOCKS = ("validation", "test")
@@ -57,7 +56,10 @@ def refuse_other_config(
     `record` is the run record inside the checkpoint.
     """
     asked = configs.training_identity(config, model)
-    trained = {"training": record["config"], "model": record["model"]}
+    asked["training"]["family"] = config.family
+    # Older records name no family.
+    was_asked = {"family": configs.DEFAULT_FAMILY, **record["config"]}
+    trained = {"training": was_asked, "model": record["model"]}
     differing = [
         f"{key} {was!r} at training, {value!r} now"
         for part, values in asked.items()
@@ -97,7 +99,7 @@ def refuse_other_normaliser(content: dict[str, Any], study: Study, where: Path) 
 
 
 def judge(
-    model: PatchTST,
+    model: torch.nn.Module,
     content: dict[str, Any],
     study: Study,
     device: torch.device,
@@ -119,7 +121,7 @@ def judge(
     return Judged(p, metrics)
 
 
-def load_weights(model: PatchTST, weights: dict[str, torch.Tensor], where: Path) -> None:
+def load_weights(model: torch.nn.Module, weights: dict[str, torch.Tensor], where: Path) -> None:
     """Put a checkpoint's weights into the model; weights of another shape are a `UserError`."""
     try:
         model.load_state_dict(weights)

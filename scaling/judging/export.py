@@ -14,13 +14,13 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from transformers import PatchTSTForClassification
 
-from scaling.config import ModelConfig, TaskConfig, WindowConfig, tier_named
+from scaling.config import PatchTSTShape, TaskConfig, WindowConfig, tier_named
 from scaling.data.manifest import registered_entry
 from scaling.errors import UserError
 from scaling.judging.evaluation import load_weights
 from scaling.reading import build
 from scaling.record import file_md5, provenance, read_json, write_json
-from scaling.training.model import hf_config
+from scaling.training.families.patchtst import hf_config
 
 RECORD, NORMALISER, CARD = "record.json", "normaliser.json", "README.md"
 
@@ -37,12 +37,17 @@ def export(
     Raises `UserError` if the folder exists and is no export of the same checkpoint. An export of
     the same one gets its files anew, one by one, and keeps what else lies there.
     """
+    if record["config"]["family"] != PatchTSTShape.family:
+        raise UserError(
+            f"{path}: is a {record['config']['family']}; allowed: {PatchTSTShape.family}, whose "
+            "class in transformers gives the logit that was trained"
+        )
     digest = file_md5(path)
     exists = folder.exists()
     if exists:
         _refuse_other_folder(folder, digest)
     window = build(WindowConfig, dict(record["config"]["window"]), path)
-    shape = build(ModelConfig, dict(record["model"]), path)
+    shape = build(PatchTSTShape, dict(record["model"]), path)
     model = PatchTSTForClassification(hf_config(shape, window, len(record["feature_names"])))
     load_weights(model, content["weights"], path)
     normaliser = {name: content["normaliser"][name].tolist() for name in ("mean", "std")}

@@ -211,7 +211,7 @@ def _ask(network: Network, config_path: Path, digests: tuple[str, str], last: in
     """One network's forecasts on validation and on the last days, once all its checks pass."""
     path, content, record = network
     config = configs.load_config(config_path, record["budget"], record["seed"])
-    model_config = configs.load_model_config(record["budget"])
+    model_config = configs.load_model_config(record["budget"], config.family)
     evaluation.refuse_other_config(record, config, model_config, path)
     study = load_study(config)
     _refuse_other_rows(network, study, digests)

@@ -13,7 +13,9 @@ from scaling.config import artefact
 from scaling.errors import UserError
 from scaling.record import file_md5
 
-RUN_FILE = re.compile(r"(?P<run>[0-9]+[kmb](\.seed[0-9]+)?)\.(ckpt|json|eval\.json)")
+RUN_FILE = re.compile(
+    r"(?P<run>[0-9]+[kmb](\.(days|blocks)[0-9]+)?(\.seed[0-9]+)?)\.(ckpt|json|eval\.json)"
+)
 
 
 def refuse_other_name(path: Path, made: Mapping[str, Any]) -> None:
@@ -23,7 +25,7 @@ def refuse_other_name(path: Path, made: Mapping[str, Any]) -> None:
     workflow does not give to a run's file, such as `before.ckpt`, promises nothing and passes.
     """
     run, budget, seed = made["run"], made["budget"], made["seed"]
-    if run not in (budget, f"{budget}.seed{seed}"):
+    if re.sub(r"\.(days|blocks)[0-9]+", "", run) not in (budget, f"{budget}.seed{seed}"):
         raise UserError(
             f"{path}: calls itself {run}, but is of {budget} with seed {seed}; make it again: "
             f"snakemake --force {path}"

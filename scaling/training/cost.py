@@ -50,26 +50,24 @@ def _chosen(search: dict[str, Any]) -> dict[str, Any]:
     return found[-1] if found else {}
 
 
-def cost_of(
-    experiment: str, budget: str, seed: int, results: Path, device_flops: float | None
-) -> Cost:
+def cost_of(experiment: str, run: configs.Run, results: Path, device_flops: float | None) -> Cost:
     """The cost of one training: all its epochs, validation included, early stopping not counted.
 
     FLOPs are the model's matrix products. Memory is what the batch-size search measured, or,
     where there is none, the optimiser's state alone.
     """
     path = configs.experiment_path(experiment)
-    config = configs.load_config(path, budget, seed)
-    model = configs.load_model_config(budget)
+    config = configs.load_config(path, *run)
+    model = configs.load_model_config(run.budget, config.family)
     n_channels = len(tier_of(config.data.tier).FEATURE_NAMES)
     parameters = parameters_of(model, config.window, n_channels)
-    check_budget(budget, parameters)
+    check_budget(run.budget, model.family, parameters)
     train, validation = epoch_windows(config)
     windows = config.optimiser.epochs * (train + FORWARD_SHARE * validation)
     flops = windows * training_flops(model, config.window, n_channels)
-    run = configs.run_name(budget, seed, configs.load_config(path).seed)
-    search = _read_if_there(results / experiment / f"{budget}.batch_size.json")
-    record = _read_if_there(results / experiment / f"{run}.json")
+    name = configs.run_name(run, configs.load_config(path).seed)
+    search = _read_if_there(results / experiment / f"{run.budget}.batch_size.json")
+    record = _read_if_there(results / experiment / f"{name}.json")
     measured = _chosen(search) if search else {}
     memory = measured.get("peak_bytes") or STATE_BYTES * parameters
     if device_flops:
@@ -79,7 +77,7 @@ def cost_of(
     else:
         expected, source = None, "-"
     real = record["seconds"] if record else None
-    return Cost(experiment, run, parameters, flops, int(memory), expected, source, real)
+    return Cost(experiment, name, parameters, flops, int(memory), expected, source, real)
 
 
 def makespan(seconds: Iterable[float], devices: int) -> float:

@@ -38,10 +38,17 @@ class Request:
 
 def checked_request(arguments: argparse.Namespace, say: Say) -> Request:
     """The request of a command line, its config and data checked; a `UserError` if unsound."""
-    config = configs.load_config(arguments.config, arguments.param_budget, arguments.seed)
+    config = configs.load_config(
+        arguments.config,
+        arguments.param_budget,
+        arguments.seed,
+        arguments.train_days,
+        arguments.days,
+    )
     own_seed = configs.load_config(arguments.config).seed
     experiment = configs.experiment_name(arguments.config)
-    run = configs.run_name(config.param_budget, config.seed, own_seed)
+    asked = configs.Run(config.param_budget, config.seed, config.train_days, config.days)
+    run = configs.run_name(asked, own_seed)
     output = arguments.output or configs.artefact(experiment, run, "ckpt")
     search = arguments.batch_size or configs.artefact(
         experiment, config.param_budget, "batch_size.json"
@@ -50,7 +57,7 @@ def checked_request(arguments: argparse.Namespace, say: Say) -> Request:
     return Request(
         config_path=arguments.config,
         config=config,
-        model=configs.load_model_config(config.param_budget),
+        model=configs.load_model_config(config.param_budget, config.family),
         prices_md5=prices_md5,
         features_md5=features_md5,
         experiment=experiment,

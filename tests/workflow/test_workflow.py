@@ -228,6 +228,48 @@ def test_a_changed_definition_plans_what_depends_on_it_and_nothing_else(
     assert planned(study, REPORT) == set()
 
 
+TWO_AXES = """
+experiments: [daily/tiny]
+budgets: [6k]
+seeds: [42, 43]
+train_days: [300, all]
+days: [recent, blocks]
+"""
+
+
+def test_a_grid_of_days_plans_a_training_and_baselines_for_each_and_trains_them(
+    study: Path,
+) -> None:
+    (study / "configs/grid.yaml").write_text(TWO_AXES)
+    names = ("", ".days300", ".blocks300")
+    runs = {f"6k{days}{seed}" for days in names for seed in ("", ".seed43")}
+    baselines = {f"baselines{days}" for days in (*names, ".blocks300.seed43")}
+    assert planned(study, REPORT) == {
+        *(f"{job} daily/tiny {name}" for job in ("train", "evaluate") for name in runs),
+        *(f"baselines daily/tiny {name}" for name in baselines),
+        *("find_batch_size daily/tiny 6k", "fit_law daily/tiny", "report daily/tiny"),
+    }
+    wanted = ("6k.days300", "6k.blocks300.seed43", "baselines.blocks300.seed43", "baselines")
+    suffixes = ("eval.json", "eval.json", "json", "json")
+    files = [f"results/daily/tiny/{n}.{s}" for n, s in zip(wanted, suffixes, strict=True)]
+    run(study, "snakemake", *files)
+    assert planned(study, *files) == set()
+    recent, blocks = (read_json(study / f"results/daily/tiny/{n}.json") for n in wanted[:2])
+    assert [(r["config"]["train_days"], r["config"]["days"]) for r in (recent, blocks)] == [
+        (300, "recent"),
+        (300, "blocks"),
+    ]
+    drawn, whole = (read_json(study / f"results/daily/tiny/{name}.json") for name in wanted[2:])
+    assert drawn["config"]["seed"] == 43 and drawn["models"] != whole["models"]
+    # All of them are judged by one base rate, that of the whole block.
+    assert len({made["train_base_rate"] for made in (recent, blocks, drawn, whole)}) == 1
+
+    replace(study / "configs/grid.yaml", "train_days: [300, all]", "train_days: [301, all]")
+    assert planned(study, *files) == set()
+    failed = run(study, "snakemake", "-n", "results/daily/tiny/6k.days0300.ckpt", check=False)
+    assert "6k.days0300: no name of a run" in failed.stdout + failed.stderr
+
+
 def test_without_snakemakes_memory_an_old_model_is_refused_until_it_is_trained_again(
     reported: Path, tmp_path: Path
 ) -> None:

@@ -28,43 +28,98 @@ def checked_data(wildcards):
     }
 
 
-def identity(entry, **parts):
+def identity(entry, family=None, **parts):
     """The code and the settings that a rule's results depend on, as one JSON string for `params`.
 
-    One string, because Snakemake sees no change when two params swap their values.
+    One string, because Snakemake sees no change when two params swap their values. A rule that
+    builds a network names its `family`, so that the code of another family does not count.
     """
-    return json.dumps({"code": code_digest(entry), **parts}, sort_keys=True)
+    return json.dumps({"code": code_digest(entry, family=family), **parts}, sort_keys=True)
+
+
+def family_of(wildcards):
+    return EXPERIMENTS[wildcards.experiment].family
+
+
+def shape_of(wildcards, budget):
+    """The shape of a budget in the experiment's family."""
+    family = family_of(wildcards)
+    if (budget, family) not in MODELS:
+        allowed = ", ".join(configs.known_budgets(family))
+        raise WorkflowError(
+            f"configs/{wildcards.experiment}.yaml: the family {family} has no budget {budget};"
+            f" allowed: {allowed}"
+        )
+    return MODELS[budget, family]
+
+
+def budget_identity(entry, wildcards):
+    """What a trial of a budget depends on: a sweep, or a training on shuffled labels."""
+    own = EXPERIMENTS[wildcards.experiment]
+    asked = configs.training_identity(own, shape_of(wildcards, wildcards.budget))
+    return identity(entry, family_of(wildcards), **asked)
+
+
+def run_of(experiment, name):
+    """The run of that name: its budget, its seed, and the days that it is trained on."""
+    return configs.split_run_name(name, EXPERIMENTS[experiment].seed)
 
 
 def run_identity(wildcards):
     """Everything that a trained weight depends on, except its input files."""
-    own = EXPERIMENTS[wildcards.experiment]
-    budget, seed = configs.split_run_name(wildcards.run, own.seed)
-    asked = configs.training_identity(own, MODELS[budget])
-    asked["training"] |= {"param_budget": budget, "seed": seed}
-    return identity("train", versions=VERSIONS, **asked)
+    own, run = EXPERIMENTS[wildcards.experiment], run_of(wildcards.experiment, wildcards.run)
+    asked = configs.training_identity(own, shape_of(wildcards, run.budget))
+    asked["training"] |= {"param_budget": run.budget, "seed": run.seed, **days_of(run)}
+    return identity("train", own.family, versions=VERSIONS, **asked)
 
 
-def budget_of(wildcards):
-    return configs.split_run_name(wildcards.run, EXPERIMENTS[wildcards.experiment].seed)[0]
+def days_of(run):
+    """What chooses the days that a run is trained on; nothing for a run that has all of them."""
+    if run.train_days is None:
+        return {}
+    drawn_by = {"seed": run.seed} if run.days == "blocks" else {}
+    return {"train_days": run.train_days, "days": run.days, **drawn_by}
 
 
-def seed_of(wildcards):
-    return configs.split_run_name(wildcards.run, EXPERIMENTS[wildcards.experiment].seed)[1]
-
-
-def runs_of(experiment):
-    """The names of the grid's runs: 2m, 2m.seed43, ..."""
-    own = EXPERIMENTS[experiment].seed
-    return [configs.run_name(b, s, own) for b in GRID.budgets for s in GRID.seeds]
+def run_options(experiment, name):
+    """The options of a command that tell it which run is meant."""
+    run = run_of(experiment, name)
+    chosen = {"seed": run.seed, **days_of(run)}
+    return [f"--{key.replace('_', '-')}={value}" for key, value in chosen.items()]
 
 
 def of_all_runs(suffix):
     """One file of every run of the grid, for `input`: `of_all_runs("eval.json")`."""
-    return lambda wildcards: [
-        str(configs.artefact(wildcards.experiment, run, suffix))
-        for run in runs_of(wildcards.experiment)
-    ]
+
+    def files(wildcards):
+        own = EXPERIMENTS[wildcards.experiment].seed
+        names = [configs.run_name(run, own) for run in GRID.runs]
+        return [str(configs.artefact(wildcards.experiment, name, suffix)) for name in names]
+
+    return files
+
+
+def of_all_baselines(suffix):
+    """One file of the baselines for each sample of days that the grid's runs are trained on.
+
+    Only blocks are drawn by the seed. On all other days the baselines of all seeds are the same.
+    """
+
+    def files(wildcards):
+        own = EXPERIMENTS[wildcards.experiment].seed
+        names = [
+            configs.run_name(
+                run._replace(budget="baselines", seed=run.seed if run.days == "blocks" else own),
+                own,
+            )
+            for run in GRID.runs
+        ]
+        return [
+            str(configs.artefact(wildcards.experiment, name, suffix))
+            for name in dict.fromkeys(names)
+        ]
+
+    return files
 
 
 def existing(wildcards, suffix):

@@ -18,7 +18,9 @@ rule evaluate:
         gpu=int(has_gpu()),
     params:
         identity=lambda wildcards: identity(
-            "evaluate", tier=features_digest(EXPERIMENTS[wildcards.experiment].data.tier)
+            "evaluate",
+            family_of(wildcards),
+            tier=features_digest(EXPERIMENTS[wildcards.experiment].data.tier),
         ),
     shell:
         "exec python -m scaling.evaluate --config configs/{wildcards.experiment:q}.yaml"
@@ -30,12 +32,12 @@ rule baselines:
     input:
         unpack(checked_data),
     output:
-        predictions="results/{experiment}/baselines.predictions.parquet",
-        record="results/{experiment}/baselines.json",
+        predictions="results/{experiment}/{baselines}.predictions.parquet",
+        record="results/{experiment}/{baselines}.json",
     log:
-        "logs/{experiment}/baselines.log",
+        "logs/{experiment}/{baselines}.log",
     benchmark:
-        "logs/benchmarks/{experiment}/baselines.tsv"
+        "logs/benchmarks/{experiment}/{baselines}.tsv"
     conda:
         "../../environment.yml"
     params:
@@ -44,11 +46,13 @@ rule baselines:
             task=configs.as_dict(EXPERIMENTS[wildcards.experiment].task),
             window=configs.as_dict(EXPERIMENTS[wildcards.experiment].window),
             splits=configs.as_dict(EXPERIMENTS[wildcards.experiment].splits),
+            **days_of(run_of(wildcards.experiment, wildcards.baselines)),
         ),
+        options=lambda wildcards: run_options(wildcards.experiment, wildcards.baselines),
     shell:
         "exec python -m scaling.judge_baselines --config configs/{wildcards.experiment:q}.yaml"
-        " --data-md5 {input.stamp:q} --predictions {output.predictions:q} --output {output.record:q}"
-        " > {log:q} 2>&1"
+        " {params.options:q} --data-md5 {input.stamp:q} --predictions {output.predictions:q}"
+        " --output {output.record:q} > {log:q} 2>&1"
 
 
 # Optional: trains on shuffled labels, which must teach nothing. No target needs it, so it runs when
@@ -69,12 +73,7 @@ rule shuffled_control:
     resources:
         gpu=int(has_gpu()),
     params:
-        identity=lambda wildcards: identity(
-            "shuffled_control",
-            **configs.training_identity(
-                EXPERIMENTS[wildcards.experiment], MODELS[wildcards.budget]
-            ),
-        ),
+        identity=lambda wildcards: budget_identity("shuffled_control", wildcards),
     shell:
         "exec python -m scaling.shuffled_control --config configs/{wildcards.experiment:q}.yaml"
         " --param-budget {wildcards.budget:q} --data-md5 {input.stamp:q}"
@@ -86,7 +85,7 @@ rule fit_law:
         unpack(checked_data),
         records=of_all_runs("json"),
         predictions=of_all_runs("predictions.parquet"),
-        baselines="results/{experiment}/baselines.predictions.parquet",
+        baselines=of_all_baselines("predictions.parquet"),
     output:
         "results/{experiment}/scaling_law.json",
     log:
@@ -115,8 +114,8 @@ rule report:
         records=of_all_runs("json"),
         evaluations=of_all_runs("eval.json"),
         predictions=of_all_runs("predictions.parquet"),
-        baselines="results/{experiment}/baselines.predictions.parquet",
-        baselines_record="results/{experiment}/baselines.json",
+        baselines=of_all_baselines("predictions.parquet"),
+        baselines_record=of_all_baselines("json"),
     output:
         page=report(
             "results/{experiment}/report.html",

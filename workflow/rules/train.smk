@@ -19,8 +19,9 @@ rule find_batch_size:
         # A change of the search's own code does not make what it found wrong.
         identity=lambda wildcards: identity(
             "training.model:build_model",
+            family_of(wildcards),
             versions=VERSIONS,
-            model=configs.as_dict(MODELS[wildcards.budget]),
+            model=configs.as_dict(shape_of(wildcards, wildcards.budget)),
             window=configs.as_dict(EXPERIMENTS[wildcards.experiment].window),
             batch_size=EXPERIMENTS[wildcards.experiment].optimiser.batch_size,
             device=EXPERIMENTS[wildcards.experiment].device,
@@ -38,8 +39,13 @@ rule find_batch_size:
 rule train:
     input:
         unpack(checked_data),
-        batch_size=lambda wildcards: f"results/{wildcards.experiment}/{budget_of(wildcards)}"
-        ".batch_size.json",
+        batch_size=lambda wildcards: str(
+            configs.artefact(
+                wildcards.experiment,
+                run_of(wildcards.experiment, wildcards.run).budget,
+                "batch_size.json",
+            )
+        ),
     output:
         checkpoint="results/{experiment}/{run}.ckpt",
         record="results/{experiment}/{run}.json",
@@ -56,12 +62,12 @@ rule train:
         cool_down=lambda wildcards, attempt: 30 * (attempt - 1),
     params:
         identity=run_identity,
-        budget=budget_of,
-        seed=seed_of,
+        budget=lambda wildcards: run_of(wildcards.experiment, wildcards.run).budget,
+        options=lambda wildcards: run_options(wildcards.experiment, wildcards.run),
         launch=launcher,
     shell:
         "sleep {resources.cool_down} && exec {params.launch} scaling.train --config configs/{wildcards.experiment:q}.yaml"
-        " --param-budget {params.budget:q} --seed {params.seed:q} --data-md5 {input.stamp:q}"
+        " --param-budget {params.budget:q} {params.options:q} --data-md5 {input.stamp:q}"
         " --batch-size {input.batch_size:q} --output {output.checkpoint:q} --record {output.record:q}"
         " --threads {threads} --log {log:q} --stop-with-parent"
 
@@ -83,12 +89,7 @@ rule sweep:
     resources:
         gpu=int(has_gpu()),
     params:
-        identity=lambda wildcards: identity(
-            "sweep",
-            **configs.training_identity(
-                EXPERIMENTS[wildcards.experiment], MODELS[wildcards.budget]
-            ),
-        ),
+        identity=lambda wildcards: budget_identity("sweep", wildcards),
     shell:
         "exec python -m scaling.sweep --config configs/{wildcards.experiment:q}.yaml"
         " --param-budget {wildcards.budget:q} --batch-size {input.batch_size:q} --threads {threads}"
