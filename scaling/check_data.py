@@ -28,10 +28,10 @@ def main(argv: list[str] | None = None) -> None:
     config = load_config(args.config)
     data = config.data
     from scaling.data.features import check_dates, load_features, verified_data
-    from scaling.data.prices import load_prices
+    from scaling.data.prices import prices_of
 
     prices_md5, features_md5 = verified_data(config)
-    check_dates(load_prices(data.prices), load_features(data.features), data.features)
+    check_dates(prices_of(data), load_features(data.features), data.features)
     stamp = f"{prices_md5}  {data.prices}\n{features_md5}  {data.features}\n"
     with atomic_file(args.output) as stream:
         stream.write(stamp.encode())

@@ -23,6 +23,9 @@ from scaling.reading import read_yaml as read_yaml
 CONFIG_ROOT = Path("configs")
 MODEL_ROOT = CONFIG_ROOT / "model"
 RESULTS_ROOT = Path("results")
+TIER_ROOT = Path(__file__).parent / "data/tiers"
+DEFAULT_TIER = "a20"
+FEATURES_FILE = re.compile(r".+_features_([a-z0-9]+)\.parquet")
 DEFAULT_FAMILY = "patchtst"
 # A number is written in one way only, so that two names never mean one run.
 RUN_NAME = re.compile(
@@ -49,6 +52,23 @@ def safe_name(name: str | Path, key: str = "") -> str:
     return str(name)
 
 
+def known_tiers() -> list[str]:
+    """The tiers of features. To add a tier, add a module."""
+    return sorted(path.stem for path in TIER_ROOT.glob("[!_]*.py"))
+
+
+def tier_named(features: Path) -> str:
+    """`SPY_features_a20.parquet` -> `'a20'`; a name without a known tier is a `UserError`."""
+    match = FEATURES_FILE.fullmatch(features.name)
+    if match is None or match[1] not in known_tiers():
+        raise UserError(
+            f"features: got {features}; allowed: a name such as SPY_features_{DEFAULT_TIER}.parquet"
+            f" that ends in a tier: {', '.join(known_tiers())} (to add one, add a module to "
+            "scaling/data/tiers)"
+        )
+    return match[1]
+
+
 CLOSED = ConfigDict(extra="forbid")
 # Values are checked strictly: otherwise pydantic takes the text "3e-4" for a number, and yes for 1.
 Integer = Annotated[int, Field(strict=True)]
@@ -64,19 +84,36 @@ SafeName = Annotated[str, AfterValidator(safe_name)]
 
 @dataclass(frozen=True, config=CLOSED)
 class DataConfig:
-    """The files an experiment reads."""
+    """The files an experiment reads. The name of the features file carries their tier."""
 
     prices: SafePath = Path("data/raw/SPY.parquet")
     features: SafePath = Path("data/processed/v1/SPY_features_a20.parquet")
     manifest: SafePath = Path("data/manifest.json")
 
+    @model_validator(mode="after")
+    def _known_tier(self) -> "DataConfig":
+        tier_named(self.features)
+        return self
+
+    @property
+    def tier(self) -> str:
+        """The tier of the features: a module in `scaling/data/tiers`."""
+        return tier_named(self.features)
+
 
 @dataclass(frozen=True, config=CLOSED)
 class TaskConfig:
-    """The question: does a close rise by `threshold` (a fraction) within `horizon` days?"""
+    """The question: does a close move by `threshold` (a fraction) within `horizon` days?"""
 
     threshold: Annotated[Real, Field(gt=0, lt=0.5)]
     horizon: Annotated[Integer, Field(ge=1, le=250)]
+    direction: Literal["up", "down", "either"] = "up"
+
+    def question(self) -> str:
+        """What a label of 1 says: `'the close falls by 1 % or more within 3 days'`."""
+        moves = {"up": "rises", "down": "falls", "either": "rises or falls"}[self.direction]
+        days = "one day" if self.horizon == 1 else f"{self.horizon} days"
+        return f"the close {moves} by {100 * self.threshold:g} % or more within {days}"
 
 
 @dataclass(frozen=True, config=CLOSED)

@@ -18,12 +18,14 @@ from scaling.source import Imports, Module, Statement, Target, parse
 
 PACKAGE = Path(__file__).parent
 
-# Rooms and modules that are never followed, because they compute no number of a study: they track
-# and watch a run, write files and explain errors. `config` is among them because the values that
-# count stand in the `params` of the rules themselves.
+# Rooms and modules that are followed only from an entry point inside them. Most compute no number
+# of a study: they track and watch a run, write files and explain errors. `config` is among them
+# because the values that count stand in the `params` of the rules themselves, and the tiers of
+# features because one more tier changes nothing for the others: what a tier gives is known by the
+# MD5 of its features.
 LEFT_OUT = (
     *("tracking", "machine.guard", "machine.heat", "machine.sensors", "machine.signals"),
-    *("config", "digest", "errors", "reading", "record", "source"),
+    *("config", "data.tiers", "digest", "errors", "reading", "record", "source"),
 )
 # The families of networks are looked up by name, where no import can be followed. A family is a
 # module in this room, and what others call of it are these functions.
@@ -44,6 +46,13 @@ def code_digest(entry: str, package: Path = PACKAGE, *, family: str | None = Non
     """
     text = json.dumps(reached(entry, package, family), sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def features_digest(tier: str, package: Path = PACKAGE) -> str:
+    """16 hex digits of all code that builds the features of a tier; other tiers do not count."""
+    own = (f"data.tiers.{tier}:{name}" for name in ("FEATURE_NAMES", "ROWS_DROPPED", "build"))
+    digests = [code_digest(entry, package) for entry in ("data.features:build_features", *own)]
+    return hashlib.sha256(" ".join(digests).encode()).hexdigest()[:16]
 
 
 def reached(entry: str, package: Path = PACKAGE, family: str | None = None) -> dict[str, list[str]]:
@@ -70,6 +79,7 @@ class _Walk:
 
     def __init__(self, package: Path) -> None:
         self.package = package
+        self._left_out: tuple[str, ...] = LEFT_OUT
         self.found: dict[str, list[str]] = {}
         self._modules: dict[str, Module | None] = {}
         self._waiting: list[tuple[str, Statement]] = []
@@ -78,6 +88,7 @@ class _Walk:
 
     def enter(self, module: str, name: str) -> None:
         """Follow everything that the definition `name` of `module` can reach."""
+        self._left_out = tuple(name for name in LEFT_OUT if not _lies_in(module, name))
         if not self._look_up(module, (name,)):
             raise LookupError(f"{self.package}: {module} defines no {name}")
         while self._waiting:
@@ -111,7 +122,7 @@ class _Walk:
         targets = [target for target in parsed.imports.get(name, ()) if target != own]
         for target in targets:
             meaning = ".".join((target.module, *target.attributes))
-            if not _is_left_out(self._inside(meaning) or ""):
+            if not self._is_left_out(self._inside(meaning) or ""):
                 said = self.found.setdefault(f"{module}:{name} is", [])
                 said += {meaning}.difference(said)
             self._follow(Target(target.module, (*target.attributes, *attributes)))
@@ -150,7 +161,7 @@ class _Walk:
         if module in self._modules:
             return self._modules[module]
         path = self._file(module)
-        if path is None or _is_left_out(module):
+        if path is None or self._is_left_out(module):
             self._modules[module] = None
             return None
         room = module if _is_room(path) else module.rpartition(".")[0]
@@ -186,6 +197,9 @@ class _Walk:
             elif path.is_dir() and not (path / "__init__.py").exists():
                 self._meet_files_read(path)
 
+    def _is_left_out(self, module: str) -> bool:
+        return any(_lies_in(module, name) for name in self._left_out)
+
     def _file(self, module: str) -> Path | None:
         """The source of a module; of a room its `__init__.py`, or its folder where it has none."""
         stem = self.package.joinpath(*module.split("."))
@@ -210,5 +224,5 @@ def _is_room(path: Path) -> bool:
     return path.name == "__init__.py" or path.is_dir()
 
 
-def _is_left_out(module: str) -> bool:
-    return any(f"{module}.".startswith(f"{name}.") for name in LEFT_OUT)
+def _lies_in(module: str, room: str) -> bool:
+    return f"{module}.".startswith(f"{room}.")

@@ -10,7 +10,8 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
-from scaling.data.manifest import register, registered_entry, resource_path
+from scaling.config import DEFAULT_TIER
+from scaling.data.manifest import FACTS, register, registered_entry, resource_path
 from scaling.errors import UserError, run_command
 from scaling.record import file_md5, write_parquet
 
@@ -33,6 +34,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--decimal", default=".", help="the decimal point of a CSV file, for example ,")
     add("--date-format", help="the days of a CSV file, for example %%d/%%m/%%Y; default: ISO")
     add("--adjusted", action="store_true", help="the prices are adjusted for dividends")
+    add("--no-volume", dest="volume", action="store_false", help="leave it out, for tier c14")
+    add("--calendar", choices=("weekdays", "every_day"), default="weekdays", help="days with rows")
     add(
         "--allow",
         nargs=3,
@@ -62,14 +65,15 @@ def main(argv: list[str] | None = None) -> None:
     print(f"{output}: registered MD5 {registered or 'none'}, on disk {on_disk or 'none'}")
 
     # Numbers are compared and not MD5s: another pyarrow may write the same numbers as other bytes.
-    equal, change = compare(output, prices)
+    equal, change = compare(output, prices, args.calendar)
+    former = FACTS | entry
     print(change)
-    allowed = join_allowed(entry.get("allowed", []), args.allow)
-    known = {"adjusted": args.adjusted, "allowed": allowed}
+    known = {key: getattr(args, key) for key in ("adjusted", "volume", "calendar")}
+    known["allowed"] = join_allowed(former["allowed"], args.allow)
     refuse_implausible(prices, known, args.source[-1])
     unchanged = equal and registered == on_disk
-    if unchanged and known == {key: entry.get(key) for key in known}:
-        print(f"nothing changes; {_next(output)}")
+    if unchanged and known == {key: former[key] for key in known}:
+        print(f"nothing changes; {_next(output, args.volume)}")
         return
     if not args.replace and not unchanged and ({registered, on_disk} - {None, new}):
         raise UserError(
@@ -88,7 +92,7 @@ def main(argv: list[str] | None = None) -> None:
         licence=args.licence,
         **known,
     )
-    print(f"registered {output} in {args.manifest}; {_next(output)}")
+    print(f"registered {output} in {args.manifest}; {_next(output, args.volume)}")
 
 
 def _read(args: argparse.Namespace) -> tuple[Any, str]:
@@ -101,24 +105,23 @@ def _read(args: argparse.Namespace) -> tuple[Any, str]:
         raise UserError(
             f"--start {args.start}: not a date; allowed: a day such as {SPY_INCEPTION}"
         ) from None
+    market = {"volume": args.volume, "calendar": args.calendar}
     match args.source:
         case ["yahoo"]:
             origin = f"Yahoo Finance through yfinance, {args.symbol}, unadjusted"
-            return read_yahoo(args.symbol, start or SPY_INCEPTION), origin
+            return read_yahoo(args.symbol, start or SPY_INCEPTION, **market), origin
         case ["file", path]:
             layout = Layout(args.delimiter, args.decimal, args.date_format)
-            return read_file(Path(path), layout, start), Path(path).name
+            return read_file(Path(path), layout, start, **market), Path(path).name
     raise UserError(f"--source {' '.join(args.source)}: allowed: yahoo, or file PATH")
 
 
-def _next(output: Path) -> str:
+def _next(output: Path, volume: bool) -> str:
     if output == DEFAULT_PRICES:
         return "next: snakemake results/daily/threshold_1pct/2m.ckpt"
-    features = f"data/processed/v1/{output.stem}_features_a20.parquet"
-    return (
-        f"next: name both in a config, data: {{prices: {output}, features: {features}}}, "
-        "and train that"
-    )
+    tier = DEFAULT_TIER if volume else "c14"
+    named = f"prices: {output}, features: data/processed/v1/{output.stem}_features_{tier}.parquet"
+    return f"next: name both in a config, data: {{{named}}}, and train that"
 
 
 if __name__ == "__main__":

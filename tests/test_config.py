@@ -12,7 +12,13 @@ from pathlib import Path
 import pytest
 
 from scaling import config as configs
-from scaling.config import PatchTSMixerShape, PatchTSTShape, TrainingConfig, load_config
+from scaling.config import (
+    PatchTSMixerShape,
+    PatchTSTShape,
+    TaskConfig,
+    TrainingConfig,
+    load_config,
+)
 from scaling.errors import UserError
 
 SHIPPED = Path("configs/daily/threshold_1pct.yaml")
@@ -260,11 +266,51 @@ def test_an_absolute_path_names_the_same_experiment() -> None:
 def test_the_file_name_says_what_the_task_asks() -> None:
     for experiment in configs.known_experiments():
         config = load_config(configs.experiment_path(experiment))
-        task = config.task
-        asked = f"_{round(100 * task.threshold)}pct"
-        asked += f"_{task.horizon}d" if task.horizon > 1 else ""
-        asked += f"_{config.family}" if config.family != configs.DEFAULT_FAMILY else ""
-        assert experiment.endswith(asked)
+        task, asset = config.task, config.data.prices.stem
+        name = {"up": "threshold", "down": "fall", "either": "move"}[task.direction]
+        name = name if asset == "SPY" else asset.lower()
+        name += f"_{round(100 * task.threshold)}pct"
+        name += f"_{task.horizon}d" if task.horizon > 1 else ""
+        name += f"_{config.family}" if config.family != configs.DEFAULT_FAMILY else ""
+        assert experiment == f"daily/{name}"
+        assert config.data.features.name == f"{asset}_features_{config.data.tier}.parquet"
+
+
+@pytest.mark.parametrize(
+    ("task", "question"),
+    [
+        ((0.01, 1, "up"), "the close rises by 1 % or more within one day"),
+        ((0.025, 3, "down"), "the close falls by 2.5 % or more within 3 days"),
+        ((0.07, 20, "either"), "the close rises or falls by 7 % or more within 20 days"),
+    ],
+)
+def test_a_question_is_worded_in_one_sentence(task: tuple[float, int, str], question: str) -> None:
+    assert TaskConfig(*task).question() == question  # type: ignore[arg-type]
+
+
+def test_a_question_without_a_direction_asks_for_a_rise() -> None:
+    assert TaskConfig(threshold=0.01, horizon=1) == TaskConfig(0.01, 1, "up")
+
+
+def test_an_unknown_direction_is_refused_with_those_allowed(tmp_path: Path) -> None:
+    message = refusal(altered(tmp_path, "  horizon: 1", "  horizon: 1\n  direction: sideways"))
+    assert "task.direction: got 'sideways'" in message
+    assert all(allowed in message for allowed in ("'up'", "'down'", "'either'"))
+
+
+@pytest.mark.parametrize("name", ["SPY_features_a21", "SPY_features", "SPY", "SPY_features_../x"])
+def test_a_features_file_that_names_no_tier_is_refused_with_those_there_are(
+    tmp_path: Path, name: str
+) -> None:
+    features = f"data: {{features: data/processed/v1/{name}.parquet}}"
+    message = refusal(altered(tmp_path, "param_budget: 2m", f"{features}\nparam_budget: 2m"))
+    assert ".." in name or "ends in a tier: a20, c14 (to add one, add a module to" in message
+
+
+def test_every_module_in_the_room_of_tiers_is_a_tier_and_the_path_carries_it() -> None:
+    assert configs.known_tiers() == ["a20", "c14"]
+    for tier in configs.known_tiers():
+        assert configs.tier_named(Path(f"data/XYZ_features_{tier}.parquet")) == tier
 
 
 def fields_of(schema: type, prefix: str = "") -> list[str]:

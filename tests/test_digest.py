@@ -13,7 +13,14 @@ from pathlib import Path
 
 import pytest
 
-from scaling.digest import GIVEN_BY_A_FAMILY, LEFT_OUT, PACKAGE, code_digest, reached
+from scaling.digest import (
+    GIVEN_BY_A_FAMILY,
+    LEFT_OUT,
+    PACKAGE,
+    code_digest,
+    features_digest,
+    reached,
+)
 from scaling.training.families import Family
 
 DOOR = """
@@ -443,6 +450,56 @@ def test_every_rule_with_a_command_has_an_entry_point() -> None:
     assert set(RULES) == set(rules)
 
 
+@pytest.mark.parametrize(
+    ("name", "old", "new", "changed"),
+    [
+        ("tiers/a20.py", "talib.ATR(", "talib.NATR(", {"a20"}),
+        ("tiers/a20.py", '    "adx_14",\n    "bollinger_b_20_2",\n', "", {"a20", "mine"}),
+        ("tiers/c14.py", "ROWS_DROPPED = max", "ROWS_DROPPED = 1 + max", {"c14"}),
+        ("tiers/c14.py", "NEEDS_VOLUME = False", "NEEDS_VOLUME = True  # or not", set()),
+        ("indicators.py", "close / average - 1", "average / close - 1", {"a20", "c14", "mine"}),
+        ("indicators.py", "talib.STDDEV(returns, 20)", "talib.STDDEV(returns, 21)", {"c14"}),
+        (
+            "features.py",
+            "_refuse_undefined(features)\n    return",
+            "return",
+            {"a20", "c14", "mine"},
+        ),
+    ],
+)
+def test_the_features_of_a_tier_depend_on_its_own_code_and_what_it_imports(
+    tmp_path: Path, name: str, old: str, new: str, changed: set[str]
+) -> None:
+    package = tmp_path / "scaling"
+    shutil.copytree(PACKAGE, package, ignore=shutil.ignore_patterns("__pycache__"))
+    mine = (
+        "from scaling.data.tiers.a20 import FEATURE_NAMES as OTHERS\n"
+        "from scaling.data.tiers.a20 import build as others\n"
+        "FEATURE_NAMES = OTHERS[:4]\nROWS_DROPPED = 199\nNEEDS_VOLUME = True\n"
+        "def build(prices, calendar):\n    return others(prices, calendar)\n"
+    )
+    (package / "data/tiers/mine.py").write_text(mine)
+    path = package / "data" / name
+    text = path.read_text()
+    assert text.count(old) == 1
+    tiers = ("a20", "c14", "mine")
+    before = {tier: features_digest(tier, package) for tier in tiers}
+    code_digest.cache_clear()
+    path.write_text(text.replace(old, new))
+    after = {tier: features_digest(tier, package) for tier in tiers}
+    code_digest.cache_clear()
+    follows = {"mine"} if name == "tiers/a20.py" and changed else set()
+    assert {tier for tier in tiers if before[tier] != after[tier]} == changed | follows
+
+
+def test_one_more_tier_makes_nothing_again(tmp_path: Path) -> None:
+    package = tmp_path / "scaling"
+    shutil.copytree(PACKAGE, package, ignore=shutil.ignore_patterns("__pycache__"))
+    before = {rule: reached(entry, package) for rule, entry in RULES.items()}
+    shutil.copy(package / "data/tiers/c14.py", package / "data/tiers/mine.py")
+    assert {rule: reached(entry, package) for rule, entry in RULES.items()} == before
+
+
 def test_what_counts_of_a_family_is_all_that_a_family_gives() -> None:
     functions = {name for name in vars(Family) if not name.startswith("_")}
     assert functions == set(GIVEN_BY_A_FAMILY)
@@ -467,8 +524,11 @@ TRAINED = {"train", "sweep", "shuffled_control"}
 # follows from their outputs is Snakemake's to find.
 CHANGES = {
     ("betas=(0.9, 0.95)", "betas=(0.9, 0.96)"): TRAINED,
-    ("talib.ATR(", "talib.NATR("): {"features", "evaluate"},
-    ("future >= close[", "future > close["): {*TRAINED, "evaluate", "baselines"},
+    ("future.max(axis=1) >= close[", "future.max(axis=1) > close["): {
+        *TRAINED,
+        "evaluate",
+        "baselines",
+    },
     ('head_aggregation="avg_pool"', 'head_aggregation="use_last"'): {
         *TRAINED,
         "find_batch_size",

@@ -265,8 +265,8 @@ def test_a_collapsed_network_is_marked(study: Path) -> None:
 def test_features_that_look_ahead_are_marked(study: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     honest = features.build_features
 
-    def leaking(prices: pd.DataFrame) -> pd.DataFrame:
-        built = honest(prices)
+    def leaking(prices: pd.DataFrame, tier: str, calendar: str) -> pd.DataFrame:
+        built = honest(prices, tier, calendar)
         tomorrow = np.append(built["rsi_14"].to_numpy()[1:], 50.0)
         return built.assign(rsi_14=tomorrow)
 

@@ -119,7 +119,7 @@ def test_the_card_gives_the_test_figures_of_the_evaluation_and_where_the_data_ar
     assert f"{evaluation['train_base_rate']:.4f}" in card
     assert evaluation["data_md5"] in card
     assert "a random walk" in card
-    assert "within the next 1 trading day(s) a close is 1 % or more above" in card
+    assert "the close rises by 1 % or more within one day" in card
     assert "checks of the evaluation passed" in card
     assert re.search(r"The prices: not stated in the manifest", card)
 

@@ -9,7 +9,7 @@ import torch
 
 from scaling import config as configs
 from scaling import plan
-from scaling.data.features import FEATURE_NAMES
+from scaling.data.tiers.a20 import FEATURE_NAMES
 from scaling.errors import UserError
 from scaling.training import cost as costs
 from scaling.training.model import build_model, check_budget, count_parameters, training_flops

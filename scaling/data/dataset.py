@@ -15,7 +15,7 @@ from torch.utils.data import Dataset
 
 from scaling.config import SplitConfig, TrainingConfig
 from scaling.data.features import check_dates, load_features
-from scaling.data.prices import load_prices
+from scaling.data.prices import prices_of
 from scaling.errors import UserError
 from scaling.record import fingerprint
 
@@ -25,9 +25,13 @@ Labels = npt.NDArray[np.int8]
 BEFORE_TEST = ("train", "validation")
 
 
-def threshold_labels(close: npt.ArrayLike, threshold: float, horizon: int) -> Labels:
-    """`max(close[t+1 .. t+horizon]) >= close[t] * (1 + threshold)`, `t + horizon` included.
+def threshold_labels(
+    close: npt.ArrayLike, threshold: float, horizon: int, direction: str = "up"
+) -> Labels:
+    """Whether the closes of days `t+1 .. t+horizon`, the last included, reach a threshold.
 
+    "up" asks for `max(close[t+1 .. t+horizon]) >= close[t] * (1 + threshold)`, "down" for
+    `min(close[t+1 .. t+horizon]) <= close[t] * (1 - threshold)`, "either" for one of the two.
     `close`, shape `(rows,)`, must be raw prices: normalised prices give other labels. Returns 0 or
     1 for each of the `rows - horizon` days that are followed by `horizon` rows. Raises `UserError`
     for a close that is not a positive number.
@@ -39,10 +43,11 @@ def threshold_labels(close: npt.ArrayLike, threshold: float, horizon: int) -> La
             f"close is not a positive price in rows {bad[:5].tolist()} ({len(bad)} in all); "
             "labels need raw closes without gaps"
         )
-    future: npt.NDArray[np.float64] = np.lib.stride_tricks.sliding_window_view(
-        close[1:], horizon
-    ).max(axis=1)
-    labels: Labels = (future >= close[:-horizon] * (1 + threshold)).astype(np.int8)
+    future = np.lib.stride_tricks.sliding_window_view(close[1:], horizon)
+    rises = future.max(axis=1) >= close[:-horizon] * (1 + threshold)
+    falls = future.min(axis=1) <= close[:-horizon] * (1 - threshold)
+    asked = {"up": rises, "down": falls, "either": rises | falls}[direction]
+    labels: Labels = asked.astype(np.int8)
     return labels
 
 
@@ -87,6 +92,7 @@ class WindowDataset(Dataset[tuple[torch.Tensor, torch.Tensor]]):
         warmup: int,
         threshold: float,
         horizon: int,
+        direction: str = "up",
     ) -> None:
         rows = len(features)
         if rows <= warmup + horizon:
@@ -100,7 +106,9 @@ class WindowDataset(Dataset[tuple[torch.Tensor, torch.Tensor]]):
             bad = (~torch.isfinite(features)).any(dim=1).nonzero().flatten()
             raise UserError(f"features are not finite in rows {bad[:5].tolist()}")
         self.features = features.contiguous()
-        self.labels = torch.from_numpy(threshold_labels(close, threshold, horizon)).float()
+        self.labels = torch.from_numpy(
+            threshold_labels(close, threshold, horizon, direction)
+        ).float()
         self.context_length = context_length
         self.warmup = warmup
 
@@ -254,10 +262,10 @@ class _Rows(NamedTuple):
 
 
 def _rows_until(last: np.datetime64, config: TrainingConfig) -> _Rows:
-    prices = load_prices(config.data.prices)
+    prices = prices_of(config.data)
     features = load_features(config.data.features)
     check_dates(prices, features, config.data.features)
-    prices = prices.loc[features.index[0] :]  # the first 199 price rows have no features
+    prices = prices.loc[features.index[0] :]  # the first price rows have no features
     dates = prices.index.to_numpy().astype("datetime64[D]")
     kept = dates <= last
     if kept.sum() <= config.window.warmup + config.task.horizon:
@@ -278,6 +286,7 @@ def _windows(rows: _Rows, normaliser: Normaliser, config: TrainingConfig) -> Win
         warmup=config.window.warmup,
         threshold=config.task.threshold,
         horizon=config.task.horizon,
+        direction=config.task.direction,
     )
 
 

@@ -1,8 +1,9 @@
 """The registered data files and their MD5s: nothing trains on numbers that nobody registered.
 
 The manifest is a Frictionless Data Package (https://datapackage.org), which other tools can read.
-The standard allows further keys. Ours are `rows`, `first_date`, `last_date`, `adjusted` (are the
-prices adjusted for dividends?) and `allowed` (implausible findings that are known to be true, see
+The standard allows further keys. Ours are `rows`, `first_date`, `last_date`, and what the user said
+of the prices (`FACTS`): `adjusted` (for dividends?), `volume` (is there one?), `calendar` (weekdays
+or every_day) and `allowed` (implausible findings that are known to be true, see
 `scaling.data.plausibility`). This module imports no pandas, because the Snakefile may import it.
 """
 
@@ -26,6 +27,10 @@ SCHEMA = {
     ],
     "primaryKey": ["date"],
 }
+
+
+# What holds of prices whose entry does not say otherwise.
+FACTS: dict[str, Any] = {"adjusted": False, "volume": True, "calendar": "weekdays", "allowed": []}
 
 
 def read_manifest(manifest: str | Path) -> dict[str, Any]:
@@ -56,6 +61,12 @@ def registered_entry(path: str | Path, manifest: str | Path) -> dict[str, Any] |
         if (manifest.parent / resource["path"]).resolve() == path.resolve():
             return dict(resource)
     return None
+
+
+def facts_of(path: str | Path, manifest: str | Path) -> dict[str, Any]:
+    """What the manifest says of the prices at `path`, by the keys of `FACTS`."""
+    entry = registered_entry(path, manifest) or {}
+    return {key: entry.get(key, usual) for key, usual in FACTS.items()}
 
 
 def registered_md5(path: str | Path, manifest: str | Path) -> str | None:
@@ -134,13 +145,16 @@ def register(
     origin: str | None,
     licence: str | None = None,
     adjusted: bool = False,
+    volume: bool = True,
+    calendar: str = "weekdays",
     allowed: Sequence[Mapping[str, str]] = (),
 ) -> str:
     """Register a price file as it is on disk now, replacing its former entry; return its MD5.
 
     `origin` says where the numbers come from and `licence` is an SPDX identifier; without `origin`
     the former entry's origin and licence stand. `adjusted` says whether the prices are adjusted for
-    dividends, and `allowed` lists the findings that are known to be true (see
+    dividends, `volume` whether they have one, and `calendar` on which days there are rows.
+    `allowed` lists the findings that are known to be true (see
     `scaling.data.plausibility.unexplained`). Raises `UserError` for a file outside the manifest's
     directory.
     """
@@ -162,6 +176,8 @@ def register(
         "first_date": first_date,
         "last_date": last_date,
         "adjusted": adjusted,
+        "volume": volume,
+        "calendar": calendar,
         "allowed": [dict(item) for item in allowed],
         "schema": SCHEMA,
     }

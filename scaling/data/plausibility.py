@@ -45,7 +45,7 @@ COPIED_RETURNS, COPIED_WITHIN = 10, 2e-4
 # SPY has at most 3 equal closes in a row, and among 250 closes at most 15 equal to the one before.
 STALE_CLOSES, UNCHANGED_WINDOW, UNCHANGED_SHARE = 5, 250, 0.1
 # Since 1982 New York missed four weekdays in a row only once, in September 2001.
-MISSING_WEEKDAYS = 4
+MISSING_DAYS = 4
 # Rank correlation within a year of (close - open) with (middle of high and low - open). It is 0.80
 # to 0.93. Closes of the day before give 0.21 at most, or 0.42 if high and low were stretched to
 # hold them.
@@ -69,16 +69,19 @@ class Finding:
         return f"{self.kind} {days}: {self.found}"
 
 
-def find_implausible(prices: Frame, *, adjusted: bool = False) -> list[Finding]:
+def find_implausible(
+    prices: Frame, *, adjusted: bool = False, volume: bool = True
+) -> list[Finding]:
     """Everything implausible in prices that passed `check_prices`, ordered by kind.
 
-    `adjusted` says that the prices are known to be adjusted for dividends: the ticks of the
-    exchange are then not expected.
+    The ticks of an exchange are not expected of prices that are `adjusted` for dividends, nor is
+    volume of prices that are registered without.
     """
+    left_out = [_off_tick] * adjusted + [_no_volume] * (not volume)
     return [
         Finding(kind, *found)
         for kind, check in CHECKS.items()
-        if not (adjusted and check is _off_tick)
+        if check not in left_out
         for found in check(prices)
     ]
 
@@ -93,7 +96,9 @@ def unexplained(prices: Frame, entry: Mapping[str, Any]) -> list[Finding]:
     allowed = [_read_allowed(item) for item in entry.get("allowed", [])]
     return [
         finding
-        for finding in find_implausible(prices, adjusted=entry.get("adjusted", False))
+        for finding in find_implausible(
+            prices, adjusted=entry.get("adjusted", False), volume=entry.get("volume", True)
+        )
         if not any(
             kind == finding.kind and first <= finding.first and finding.last <= last
             for kind, first, last in allowed
@@ -154,6 +159,11 @@ def _runs(flagged: Any) -> list[tuple[int, int]]:
 
 def _days(table: Frame, start: int, stop: int) -> tuple[str, str]:
     return str(table.index[start])[:10], str(table.index[stop - 1])[:10]
+
+
+def _trades_every_day(prices: Frame) -> bool:
+    """Whether there are rows on weekends, which `check_prices` allows to no other market."""
+    return bool((pd.DatetimeIndex(prices.index).day_of_week >= 5).any())
 
 
 def _outliers(prices: Frame) -> Found:
@@ -228,12 +238,14 @@ def _stale(prices: Frame) -> Found:
 
 def _gaps(prices: Frame) -> Found:
     days = prices.index.to_numpy().astype("datetime64[D]")
-    missing = np.busday_count(days[:-1], days[1:]) - 1
-    for row in np.flatnonzero(missing >= MISSING_WEEKDAYS):
+    every_day = _trades_every_day(prices)
+    week, name = ("1111111", "days") if every_day else ("1111100", "weekdays")
+    missing = np.busday_count(days[:-1], days[1:], week) - 1
+    for row in np.flatnonzero(missing >= MISSING_DAYS):
         yield (
-            str(np.busday_offset(days[row], 1)),
-            str(np.busday_offset(days[row + 1], -1)),
-            f"{missing[row]} weekdays in a row are missing (at most {MISSING_WEEKDAYS - 1})",
+            str(np.busday_offset(days[row], 1, weekmask=week)),
+            str(np.busday_offset(days[row + 1], -1, weekmask=week)),
+            f"{missing[row]} {name} in a row are missing (at most {MISSING_DAYS - 1})",
         )
 
 
@@ -241,7 +253,7 @@ def _late(prices: Frame) -> Found:
     days = pd.DatetimeIndex(prices.index)
     closed = days.isin(GoodFriday.dates(days[0], days[-1]))
     closed |= (days.month == 12) & (days.day == 25)
-    if closed.any():
+    if closed.any() and not _trades_every_day(prices):
         yield (
             *_days(prices[closed], 0, closed.sum()),
             f"{closed.sum()} row(s) on Good Friday or Christmas Day, when exchanges are closed: is "
@@ -266,6 +278,8 @@ def _late(prices: Frame) -> Found:
 
 
 def _off_tick(prices: Frame) -> Found:
+    if _trades_every_day(prices):  # no exchange that quotes in cents does
+        return
     quotes = prices[QUOTES]
     off_tick = quotes > 0
     for tick in TICKS:

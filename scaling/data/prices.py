@@ -6,10 +6,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from scaling.config import DataConfig
+from scaling.data.manifest import facts_of
 from scaling.errors import UserError
 
 Frame = pd.DataFrame
 PRICE_COLUMNS = ("open", "high", "low", "close", "volume")
+# The last day of a week, Monday being 0, by calendar.
+WEEK_ENDS = {"weekdays": 4, "every_day": 6}
 SHOWN = 5  # a message lists this many dates and counts the rest
 
 
@@ -20,13 +24,14 @@ def rows_named(dates: pd.Index, wrong: Any) -> str:
     return f"{len(found)} row(s): {shown}{', …' if len(found) > SHOWN else ''}"
 
 
-def check_prices(prices: Frame, where: str | Path) -> Frame:
+def check_prices(prices: Frame, where: str | Path, calendar: str = "weekdays") -> Frame:
     """Return `prices` unchanged if they are sound daily OHLCV.
 
     Sound prices have a sorted, unique DatetimeIndex named `date`, without time of day or time zone
-    and without weekends (days shifted by a time zone show up as Sundays). Their columns are open,
-    high, low, close (float64, positive, finite, low <= open, close <= high) and volume (int64, not
-    negative). Anything else is a `UserError` that names `where` and the rows.
+    and without weekends (days shifted by a time zone show up as Sundays) unless the `calendar` is
+    every_day. Their columns are open, high, low, close (float64, positive, finite, low <= open,
+    close <= high) and volume (int64, not negative). Anything else is a `UserError` that names
+    `where` and the rows.
     """
     if tuple(prices.columns) != PRICE_COLUMNS:
         raise UserError(
@@ -48,7 +53,7 @@ def check_prices(prices: Frame, where: str | Path) -> Frame:
         ("date with a time of day", dates.notna() & (dates != dates.normalize())),
         ("date twice", dates.duplicated()),
         ("date not after the one before", np.r_[False, np.diff(dates.asi8) < 0]),
-        ("date on a weekend", dates.day_of_week >= 5),
+        ("date on a weekend", dates.day_of_week > WEEK_ENDS[calendar]),
         *((f"{n} not a finite number", ~np.isfinite(prices[n])) for n in PRICE_COLUMNS),
         *((f"{n} not above zero", prices[n] <= 0) for n in PRICE_COLUMNS[:4]),
         ("volume not a whole number", prices["volume"] % 1 > 0),
@@ -77,17 +82,22 @@ def read_parquet(path: Path) -> Frame:
         raise UserError(f"{path}: not a readable parquet file: {first}") from None
 
 
-def load_prices(path: str | Path) -> Frame:
+def load_prices(path: str | Path, calendar: str = "weekdays") -> Frame:
     """Read a registered parquet file and check it with `check_prices`."""
-    return check_prices(read_parquet(Path(path)), path)
+    return check_prices(read_parquet(Path(path)), path, calendar)
 
 
-def compare(path: Path, new: Frame) -> tuple[bool, str]:
+def prices_of(data: DataConfig) -> Frame:
+    """The prices of an experiment, checked for the calendar that the manifest says they have."""
+    return load_prices(data.prices, facts_of(data.prices, data.manifest)["calendar"])
+
+
+def compare(path: Path, new: Frame, calendar: str) -> tuple[bool, str]:
     """Whether a price file holds the same numbers as `new`, and what `new` would change in it."""
     if not path.exists():
         return False, f"{path}: there is no such file yet"
     try:
-        current = load_prices(path)
+        current = load_prices(path, calendar)
     except UserError as error:
         return False, f"the file on disk cannot be compared: {error}"
     return current.equals(new), describe_change(current, new)

@@ -3,6 +3,7 @@
 import datetime
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import numpy as np
@@ -25,8 +26,11 @@ class Layout:
     date_format: str | None = None
 
 
-def read_file(path: Path, layout: Layout, start: str | None = None) -> Frame:
-    """A user's own CSV or parquet file from the day `start` on, in the form of `normalise`."""
+def read_file(path: Path, layout: Layout, start: str | None = None, **facts: Any) -> Frame:
+    """A user's own CSV or parquet file from the day `start` on, in the form of `normalise`.
+
+    `facts` are the volume and calendar that `normalise` is told of.
+    """
     if not path.is_file():
         raise UserError(f"{path}: no such file; give --source file PATH, a CSV or parquet file")
     try:
@@ -36,7 +40,7 @@ def read_file(path: Path, layout: Layout, start: str | None = None) -> Frame:
             f"{path}: not readable as {'parquet' if path.suffix == '.parquet' else 'CSV'}: "
             f"{str(error).splitlines()[0]}"
         ) from None
-    return normalise(raw, str(path), layout.date_format, start)
+    return normalise(raw, str(path), layout.date_format, start, **facts)
 
 
 def _read_csv(path: Path, layout: Layout) -> Frame:
@@ -53,7 +57,7 @@ def _read_csv(path: Path, layout: Layout) -> Frame:
     return raw.iloc[2:].rename(columns={"Price": "date"})
 
 
-def read_yahoo(symbol: str, start: str) -> Frame:
+def read_yahoo(symbol: str, start: str, **facts: Any) -> Frame:
     """Daily prices from `start` to yesterday, adjusted for splits but not for dividends.
 
     Today's row is left out, because it is not final before the close.
@@ -86,24 +90,33 @@ def read_yahoo(symbol: str, start: str) -> Frame:
             f"{where}: no rows from {start} on; check the symbol and the network, or give "
             "--source file PATH"
         )
-    return normalise(raw, where)
+    return normalise(raw, where, **facts)
 
 
 def normalise(
-    raw: Frame, where: str, date_format: str | None = None, start: str | None = None
+    raw: Frame,
+    where: str,
+    date_format: str | None = None,
+    start: str | None = None,
+    *,
+    volume: bool = True,
+    calendar: str = "weekdays",
 ) -> Frame:
     """Any daily table as sound OHLCV: lower-case columns, plain dates, one row a day, sorted.
 
     Rows before the day `start` are left out before anything is checked. Adjusted closes are left
     out, because each dividend rewrites their whole history. A time of day is cut off. A time zone
-    is dropped without conversion, because the day that counts is the exchange's own. Raises
-    `UserError` for missing columns, unreadable dates, a volume that is only zeros, and everything
-    that `check_prices` refuses.
+    is dropped without conversion, because the day that counts is the exchange's own. If the prices
+    are to have no `volume`, it is zero on every day, whatever the table holds. Raises `UserError`
+    for missing columns, unreadable dates, a volume that is only zeros, and everything that
+    `check_prices` refuses for the `calendar`.
     """
     table = raw.rename(columns=lambda name: str(name).strip().lower())
     dated = isinstance(raw.index, pd.DatetimeIndex) or str(raw.index.name).lower() == "date"
     if dated and "date" not in table.columns:
         table = table.rename_axis(index="date").reset_index()
+    if not volume:
+        table["volume"] = 0
     missing = [name for name in ("date", *PRICE_COLUMNS) if name not in table.columns]
     if missing or table.columns.has_duplicates:
         raise UserError(
@@ -114,11 +127,12 @@ def normalise(
     days = _days(table["date"], where, date_format)
     prices = _numbers(table, where).set_axis(days).rename_axis(columns=None).sort_index()
     prices = prices.loc[start:]
-    volume = prices["volume"]
-    if np.isfinite(volume).all() and (volume == volume.round()).all():
-        prices["volume"] = volume.astype("int64")
-    check_prices(prices, where)
-    _refuse_without_volume(prices, where)
+    traded = prices["volume"]
+    if np.isfinite(traded).all() and (traded == traded.round()).all():
+        prices["volume"] = traded.astype("int64")
+    check_prices(prices, where, calendar)
+    if volume:
+        _refuse_without_volume(prices, where)
     return prices
 
 
@@ -165,5 +179,6 @@ def _refuse_without_volume(prices: Frame, where: str) -> None:
             f"{where}: volume is zero on {VOLUME_DAYS} or more days in a row between {first} and "
             f"{last}: the source gives none there, and the features obv_change_20, adosc_3_10 and "
             "vwap_20 divide by it; take a source with volume (for an index, a fund that follows "
-            "it), or leave those days out with --start DAY"
+            "it), leave those days out with --start DAY, or register the prices with --no-volume "
+            "for features of closes alone (tier c14)"
         )

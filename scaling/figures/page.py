@@ -10,7 +10,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from scaling.config import DEFAULT_FAMILY
+from scaling.config import DEFAULT_FAMILY, TaskConfig
 from scaling.judging.study_files import StudyFiles
 
 FOLDER = Path(__file__).parent
@@ -174,11 +174,11 @@ def _provenance(study: StudyFiles) -> list[tuple[str, str]]:
     law, config = study.law, study.records[0]["config"]
     made = (law, *study.records, *study.evaluations)
     changed = " with uncommitted changes" if any(item["git_dirty"] for item in made) else ""
-    task, splits = config["task"], config["splits"]
+    splits = config["splits"]
     return [
         ("experiment", law["experiment"]),
         ("family of networks", config.get("family", DEFAULT_FAMILY)),
-        ("question", f"close up {percent(task['threshold'])} within {task['horizon']} day(s)"),
+        ("question", TaskConfig(**config["task"]).question()),
         *((block, " to ".join(splits[block])) for block in ("train", "validation", "test")),
         ("prices, MD5", distinct("data_md5")),
         ("features, MD5", distinct("features_md5")),

@@ -4,7 +4,8 @@ A check is a dict with `name`, `passed`, `found` and `allowed` as text, and `mea
 consequence of a failure. A failed check never stops a run; the report shows it first.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -20,13 +21,14 @@ from scaling.config import (
     budget_parameters,
 )
 from scaling.data.dataset import Labels, Study
-from scaling.data.features import ROWS_DROPPED, build_features
-from scaling.data.manifest import registered_entry
+from scaling.data.features import build_features
+from scaling.data.manifest import facts_of
 from scaling.data.plausibility import summarise, unexplained
 from scaling.errors import UserError
 from scaling.metrics import log_loss
 
 Check = dict[str, Any]
+Build = Callable[[pd.DataFrame], pd.DataFrame]
 Array = npt.NDArray[np.float64]
 
 # In train standard deviations. Only gross shifts are mistakes: on SPY the largest is 0.9 (log ATR,
@@ -138,18 +140,19 @@ def predictions_vary(p: npt.ArrayLike) -> Check:
     )
 
 
-def features_ignore_the_future(prices: pd.DataFrame, features: pd.DataFrame) -> Check:
+def features_ignore_the_future(prices: pd.DataFrame, features: pd.DataFrame, build: Build) -> Check:
     """Features rebuilt from prices cut off at a day are the same on that day, bit for bit.
 
-    `features` is the table that models read, `prices` the table it was built from.
+    `features` is the table that models read, and `build` made it from `prices`.
     """
-    days = np.linspace(ROWS_DROPPED, len(prices) - 1, TRUNCATIONS).astype(int)
+    dropped = len(prices) - len(features)
+    days = np.linspace(dropped, len(prices) - 1, TRUNCATIONS).astype(int)
     # The last seven days cover every weekday: a feature that sees the whole week before it has
-    # ended differs on every day but Friday.
+    # ended differs on every day but the last of a week.
     days = np.unique(np.concatenate([days, np.arange(len(prices) - 7, len(prices))]))
     changed: dict[str, str] = {}
     for day in days:
-        cut = build_features(prices.iloc[: day + 1]).iloc[-1]
+        cut = build(prices.iloc[: day + 1]).iloc[-1]
         whole = features.loc[prices.index[day]]
         for name in features.columns[(cut.to_numpy() != whole.to_numpy())]:
             changed.setdefault(str(name), str(prices.index[day].date()))
@@ -163,7 +166,7 @@ def features_ignore_the_future(prices: pd.DataFrame, features: pd.DataFrame) -> 
     )
 
 
-def windows_ignore_the_future(study: Study, prices: pd.DataFrame) -> Check:
+def windows_ignore_the_future(study: Study, prices: pd.DataFrame, build: Build) -> Check:
     """What a model is given for a day equals what prices cut off at that day give, bit for bit.
 
     The whole window is compared, after loading, joining and normalising, for a sample of days of
@@ -176,7 +179,7 @@ def windows_ignore_the_future(study: Study, prices: pd.DataFrame) -> Check:
     wrong: dict[str, list[str]] = {}
     for day in days:
         today = pd.Timestamp(study.dates[day])
-        known = build_features(prices.loc[:today]).iloc[-length:].to_numpy(np.float32, copy=True)
+        known = build(prices.loc[:today]).iloc[-length:].to_numpy(np.float32, copy=True)
         expected = study.normaliser(torch.from_numpy(known))
         given = study.dataset.batch(torch.tensor([day]))[0][0].cpu()
         differs = (given != expected).any(dim=0).numpy()
@@ -246,12 +249,7 @@ def labels_from_raw_closes(close: npt.ArrayLike, labels: npt.ArrayLike, task: Ta
     """
     prices = [float(c) for c in np.asarray(close)]
     asked = [
-        int(
-            any(
-                later >= now * (1 + task.threshold)
-                for later in prices[t + 1 : t + 1 + task.horizon]
-            )
-        )
+        int(_is_asked_for(now, prices[t + 1 : t + 1 + task.horizon], task))
         for t, now in enumerate(prices[: len(prices) - task.horizon])
     ]
     given = np.asarray(labels)
@@ -264,9 +262,16 @@ def labels_from_raw_closes(close: npt.ArrayLike, labels: npt.ArrayLike, task: Ta
         "labels come from raw closes",
         passed,
         found,
-        f"none: a close of the next {task.horizon} day(s) at least {100 * task.threshold:g} % up",
+        f"none of those to the question whether {task.question()}",
         "the models answered another question, of another horizon or of normalised closes",
     )
+
+
+def _is_asked_for(now: float, following: Sequence[float], task: TaskConfig) -> bool:
+    """Whether the closes that follow a close are what the task asks for."""
+    up = any(later >= now * (1 + task.threshold) for later in following)
+    down = any(later <= now * (1 - task.threshold) for later in following)
+    return {"up": up, "down": down, "either": up or down}[task.direction]
 
 
 def counted_parameters(budget: str, parameters: int) -> Check:
@@ -329,13 +334,14 @@ def study_checks(
     raw = {block: study.raw_features[days] for block, days in study.samples.items()}
     close = prices.loc[features.index[0] :, "close"]
     until = pd.Timestamp(study.dates[-1])
-    entry = registered_entry(config.data.prices, config.data.manifest) or {}
+    facts = facts_of(config.data.prices, config.data.manifest)
+    build = partial(build_features, tier=config.data.tier, calendar=facts["calendar"])
     return [
-        prices_are_plausible(prices, entry),
+        prices_are_plausible(prices, facts),
         enough_samples({block: study.labels(block) for block in study.samples}, config.splits),
         no_gross_drift(drift_table(raw, study.feature_names)),
-        features_ignore_the_future(prices, features),
-        windows_ignore_the_future(study, prices),
+        features_ignore_the_future(prices, features, build),
+        windows_ignore_the_future(study, prices, build),
         labels_from_raw_closes(
             close.loc[:until].to_numpy(), study.dataset.labels.cpu().numpy(), config.task
         ),

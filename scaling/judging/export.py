@@ -14,7 +14,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from transformers import PatchTSTForClassification
 
-from scaling.config import PatchTSTShape, WindowConfig
+from scaling.config import PatchTSTShape, TaskConfig, WindowConfig, tier_named
 from scaling.data.manifest import registered_entry
 from scaling.errors import UserError
 from scaling.judging.evaluation import load_weights
@@ -82,14 +82,13 @@ def model_card(record: Mapping[str, Any], evaluation: Mapping[str, Any] | None) 
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    task = record["config"]["task"]
     origin, licence = _origin_and_licence(record)
     return environment.get_template("model_card.md").render(
         record=record,
         evaluation=evaluation,
         failed=[check for check in (evaluation or {}).get("checks", ()) if not check["passed"]],
-        event=f"within the next {task['horizon']} trading day(s) a close is "
-        f"{100 * task['threshold']:g} % or more above that day's",
+        event=TaskConfig(**record["config"]["task"]).question(),
+        tier=tier_named(Path(record["config"]["data"]["features"])),
         origin=origin,
         data_licence=licence,
     )

@@ -123,8 +123,8 @@ class Forecast:
         who = f"seed {seeds}" if len(self.seeds) == 1 else f"the mean of seeds {seeds}"
         slope, intercept = self.recalibration
         lines = [
-            f"{self.budget} of {self.experiment}, {who}: the probability of a close that is "
-            f"{100 * self.config.task.threshold:g} % or more above the day's own",
+            f"{self.budget} of {self.experiment}, {who}: the probability that "
+            f"{self.config.task.question()}",
             f"on validation: log-loss skill {100 * self.validation_skill:.1f} % over the base "
             f"rate; recalibrated there with slope {slope:.2f} and intercept {intercept:+.2f}",
         ]

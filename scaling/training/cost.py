@@ -8,8 +8,8 @@ from typing import Any
 
 from scaling import config as configs
 from scaling.data.dataset import split_samples
-from scaling.data.features import FEATURE_NAMES, ROWS_DROPPED
-from scaling.data.prices import load_prices
+from scaling.data.prices import prices_of
+from scaling.data.tiers import tier_of
 from scaling.machine.processes import STATE_BYTES
 from scaling.record import read_json
 from scaling.training.batch_size import parameters_of
@@ -34,7 +34,8 @@ class Cost:
 
 def epoch_windows(config: configs.TrainingConfig) -> tuple[int, int]:
     """Training and validation windows of one epoch, counted from the prices alone."""
-    dates = load_prices(config.data.prices).index[ROWS_DROPPED:].to_numpy()
+    dropped = tier_of(config.data.tier).ROWS_DROPPED
+    dates = prices_of(config.data).index[dropped:].to_numpy()
     samples = split_samples(dates, config.splits, config.window.warmup, config.task.horizon)
     return len(samples["train"]), len(samples["validation"])
 
@@ -58,11 +59,12 @@ def cost_of(experiment: str, run: configs.Run, results: Path, device_flops: floa
     path = configs.experiment_path(experiment)
     config = configs.load_config(path, *run)
     model = configs.load_model_config(run.budget, config.family)
-    parameters = parameters_of(model, config.window, len(FEATURE_NAMES))
+    n_channels = len(tier_of(config.data.tier).FEATURE_NAMES)
+    parameters = parameters_of(model, config.window, n_channels)
     check_budget(run.budget, model.family, parameters)
     train, validation = epoch_windows(config)
     windows = config.optimiser.epochs * (train + FORWARD_SHARE * validation)
-    flops = windows * training_flops(model, config.window, len(FEATURE_NAMES))
+    flops = windows * training_flops(model, config.window, n_channels)
     name = configs.run_name(run, configs.load_config(path).seed)
     search = _read_if_there(results / experiment / f"{run.budget}.batch_size.json")
     record = _read_if_there(results / experiment / f"{name}.json")

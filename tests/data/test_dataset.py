@@ -118,15 +118,47 @@ def test_items_outside_the_dataset_are_refused() -> None:
     close=st.lists(st.floats(1, 1e4), min_size=12, max_size=60),
     threshold=st.floats(0.001, 0.2),
     horizon=st.integers(1, 10),
+    direction=st.sampled_from(["up", "down", "either"]),
 )
 def test_labels_equal_the_definition_read_aloud(
-    close: list[float], threshold: float, horizon: int
+    close: list[float], threshold: float, horizon: int, direction: str
 ) -> None:
-    expected = [
-        int(max(close[t + 1 : t + horizon + 1]) >= close[t] * (1 + threshold))
-        for t in range(len(close) - horizon)
-    ]
-    assert threshold_labels(close, threshold, horizon).tolist() == expected
+    expected = []
+    for t in range(len(close) - horizon):
+        following = close[t + 1 : t + horizon + 1]
+        up = max(following) >= close[t] * (1 + threshold)
+        down = min(following) <= close[t] * (1 - threshold)
+        asked = {"up": up, "down": down, "either": up or down}[direction]
+        expected.append(int(asked))
+    assert threshold_labels(close, threshold, horizon, direction).tolist() == expected
+
+
+def test_a_fall_counts_at_the_threshold_itself_and_on_the_last_day_of_the_horizon() -> None:
+    close = np.array([100.0, 99.0, 98.02, 97.5, 100.0, 99.5])
+    # -1 % exactly counts; 99 -> 98.02 is -0.99 %; 98.02 -> 97.5 is -0.53 %.
+    assert threshold_labels(close, 0.01, 1, "down").tolist() == [1, 0, 0, 0, 0]
+    assert threshold_labels(close, 0.01, 2, "down").tolist() == [1, 1, 0, 0]
+    assert threshold_labels(close, 0.01, 1, "either").tolist() == [1, 0, 0, 1, 0]
+
+
+@pytest.mark.parametrize("direction", ["down", "either"])
+def test_a_study_is_labelled_in_the_direction_that_its_config_asks_for(
+    study_config: TrainingConfig, direction: str
+) -> None:
+    asked = dataclasses.replace(study_config.task, direction=direction)
+    study = load_study(dataclasses.replace(study_config, task=asked))
+    close = pd.Series(study.close)
+    change = close.shift(-1) / close - 1
+    falls = change[study.samples["validation"]] <= -0.01
+    expected = falls if direction == "down" else falls | (change[falls.index] >= 0.01)
+    assert (study.labels("validation") == expected).all()
+    assert study.label_hash != load_study(study_config).label_hash
+
+
+def test_the_labels_of_the_shipped_study_are_those_of_earlier_releases(
+    study_config: TrainingConfig,
+) -> None:
+    assert load_study(study_config).label_hash == "48042840d402fa45"
 
 
 def test_labels_of_normalised_closes_differ_and_scaled_features_change_none() -> None:
@@ -186,7 +218,7 @@ def test_a_constant_feature_is_refused_by_name() -> None:
 def study_config(tmp_path: Path) -> TrainingConfig:
     """The shipped experiment, its features built from the registered prices into `tmp_path`."""
     config = load_config("configs/daily/threshold_1pct.yaml")
-    features = tmp_path / "features.parquet"
+    features = tmp_path / "SPY_features_a20.parquet"
     write_parquet(features, build_features(load_prices(config.data.prices)))
     return dataclasses.replace(config, data=dataclasses.replace(config.data, features=features))
 

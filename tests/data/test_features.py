@@ -10,10 +10,9 @@ import pytest
 import talib
 
 from scaling import check_data, prepare
+from scaling.config import known_tiers
 from scaling.data import features
 from scaling.data.features import (
-    FEATURE_NAMES,
-    ROWS_DROPPED,
     build_features,
     check_dates,
     load_features,
@@ -21,6 +20,8 @@ from scaling.data.features import (
 )
 from scaling.data.manifest import register
 from scaling.data.prices import check_prices, load_prices
+from scaling.data.tiers import a20, tier_of
+from scaling.data.tiers.a20 import FEATURE_NAMES, ROWS_DROPPED
 from scaling.errors import UserError
 from scaling.record import file_md5, write_parquet
 from tests.conftest import random_prices
@@ -36,6 +37,13 @@ def spy() -> pd.DataFrame:
 @pytest.fixture(scope="module")
 def spy_features(spy: pd.DataFrame) -> pd.DataFrame:
     return build_features(spy)
+
+
+def every_day_prices() -> pd.DataFrame:
+    """Random prices of a market that trades on weekends too, with some days missing."""
+    prices = random_prices()
+    days = pd.date_range("2000-01-03", periods=len(prices), name="date", unit="us")
+    return prices.set_axis(days).drop(days[[250, 251, 400, 419, 527]])
 
 
 # Prices
@@ -174,51 +182,72 @@ def cut_days(prices: pd.DataFrame) -> list[int]:
     return [int(row) for row in rows if row >= ROWS_DROPPED]
 
 
-def changed_by_truncation(prices: pd.DataFrame) -> list[str]:
+def changed_by_truncation(
+    prices: pd.DataFrame, tier: str = "a20", calendar: str = "weekdays"
+) -> list[str]:
     """Features of some day up to a cut that are not the same, bit for bit, without the future."""
-    full, changed = build_features(prices), set()
+    full, changed = build_features(prices, tier, calendar), set()
     for row in cut_days(prices):
-        cut = build_features(prices.iloc[: row + 1])
+        cut = build_features(prices.iloc[: row + 1], tier, calendar)
         differs = (cut != full.loc[: prices.index[row]]).any()
         changed |= set(differs.index[differs])
     return sorted(changed)
 
 
-def test_no_feature_of_a_day_changes_when_its_future_is_cut_off(spy):
-    assert changed_by_truncation(spy) == []
+@pytest.mark.parametrize("tier", known_tiers())
+def test_no_feature_of_a_day_changes_when_its_future_is_cut_off(spy, tier):
+    assert changed_by_truncation(spy, tier) == []
 
 
-def test_no_feature_of_a_day_changes_when_its_future_is_cut_off_with_many_holidays(prices):
-    assert changed_by_truncation(prices) == []
+@pytest.mark.parametrize("tier", known_tiers())
+def test_no_feature_of_a_day_changes_when_its_future_is_cut_off_with_many_holidays(prices, tier):
+    assert changed_by_truncation(prices, tier) == []
+
+
+@pytest.mark.parametrize("tier", known_tiers())
+def test_no_feature_of_a_day_changes_when_its_future_is_cut_off_in_a_market_without_weekends(tier):
+    assert changed_by_truncation(every_day_prices(), tier, "every_day") == []
 
 
 def test_the_truncation_test_catches_the_unfinished_week(monkeypatch, spy):
-    honest = features._weekly
+    honest = a20.weekly_momentum
 
-    def leaky(close: pd.Series) -> pd.DataFrame:
+    def leaky(close: pd.Series, calendar: str) -> dict[str, np.ndarray]:
         fridays = close.index + pd.to_timedelta(4 - close.index.day_of_week, unit="D")
         closes = close.groupby(fridays).last()
-        return honest(closes).reindex(fridays).set_axis(close.index)
+        weeks = pd.DataFrame(honest(closes, calendar), index=closes.index)
+        return {name: weeks[name].reindex(fridays).to_numpy() for name in weeks}
 
-    monkeypatch.setattr(features, "_weekly", leaky)
+    monkeypatch.setattr(a20, "weekly_momentum", leaky)
     assert "weekly_rsi_14" in changed_by_truncation(spy)
 
 
 def test_the_truncation_test_catches_a_week_known_on_the_thursday_before_a_free_friday(
     monkeypatch, spy
 ):
-    honest = features._weekly
+    honest = a20.weekly_momentum
 
-    def eager(close: pd.Series) -> pd.DataFrame:
+    def eager(close: pd.Series, calendar: str) -> dict[str, np.ndarray]:
         weeks = pd.Series(close.index.to_period("W-SUN"), index=close.index)
         last_day = weeks.ne(weeks.shift(-1)).to_numpy()
         closes = close[last_day]
         on_fridays = closes.index + pd.to_timedelta(4 - closes.index.day_of_week, unit="D")
-        known = honest(closes.set_axis(on_fridays)).set_axis(closes.index)
-        return known.reindex(close.index, method="ffill")
+        known = pd.DataFrame(honest(closes.set_axis(on_fridays), calendar), index=closes.index)
+        known = known.reindex(close.index, method="ffill")
+        return {name: known[name].to_numpy() for name in known}
 
-    monkeypatch.setattr(features, "_weekly", eager)
+    monkeypatch.setattr(a20, "weekly_momentum", eager)
     assert "weekly_rsi_14" in changed_by_truncation(spy)
+
+
+def test_the_truncation_test_catches_a_sunday_known_on_the_friday_before(monkeypatch):
+    """A market of every day whose weeks are taken to end on Friday."""
+    honest = a20.weekly_momentum
+    monkeypatch.setattr(a20, "weekly_momentum", lambda close, calendar: honest(close, "weekdays"))
+    assert changed_by_truncation(every_day_prices(), "a20", "every_day") == [
+        "weekly_rsi_14",
+        "weekly_stochrsi_14_5_3",
+    ]
 
 
 def test_a_weekly_value_is_that_of_the_last_completed_week_and_never_an_older_one(
@@ -233,6 +262,17 @@ def test_a_weekly_value_is_that_of_the_last_completed_week_and_never_an_older_on
         found = spy_features.loc[today]
         assert found["weekly_rsi_14"] == talib.RSI(completed, 14)[-1]
         assert found["weekly_stochrsi_14_5_3"] == talib.STOCHRSI(completed, 14, 5, 3)[1][-1]
+
+
+@pytest.mark.parametrize("tier", known_tiers())
+def test_the_week_of_a_market_that_trades_every_day_ends_on_sunday(tier):
+    weekly = build_features(every_day_prices(), tier, "every_day")["weekly_rsi_14"]
+    changed = weekly.index[weekly.diff().fillna(0) != 0]
+    assert len(changed) > 50
+    # A week without a row on its Sunday counts from the Monday on.
+    late = changed[changed.day_of_week != 6]
+    assert list(late.day_name()) == ["Monday", "Monday"]
+    assert not (late - pd.Timedelta(days=1)).isin(weekly.index).any()
 
 
 def test_on_good_friday_week_the_old_value_stands_until_monday(spy_features):
@@ -339,6 +379,55 @@ def test_no_volume_for_20_days_is_refused_with_the_features_and_the_days(prices)
         build_features(prices)
 
 
+# Every tier
+
+
+@pytest.fixture(scope="module", params=known_tiers())
+def tier(request) -> str:
+    return request.param
+
+
+def test_a_tier_gives_the_features_that_it_names_and_drops_no_more_rows_than_it_must(spy, tier):
+    made = tier_of(tier)
+    columns = pd.DataFrame(made.build(spy, "weekdays"), index=spy.index)
+    assert set(columns) == set(made.FEATURE_NAMES)
+    assert len(set(made.FEATURE_NAMES)) == len(made.FEATURE_NAMES)
+    assert columns.iloc[made.ROWS_DROPPED - 1].isna().any()
+    assert columns.iloc[made.ROWS_DROPPED :].notna().all(axis=None)
+
+
+def test_a_tier_that_says_it_needs_no_volume_reads_none(prices, tier):
+    other = prices.assign(volume=prices["volume"] * np.arange(1, len(prices) + 1))
+    same = build_features(prices, tier).equals(build_features(other, tier))
+    assert same is not tier_of(tier).NEEDS_VOLUME
+
+
+def test_c14_reads_closes_alone(prices):
+    other = prices.assign(open=1.0, high=prices["high"] * 2, low=prices["low"] / 2, volume=0)
+    pd.testing.assert_frame_equal(
+        build_features(prices, "c14"), build_features(other, "c14"), check_exact=True
+    )
+    assert len(build_features(prices, "c14").columns) == 14
+
+
+def test_the_volatility_of_c14_is_the_deviation_of_20_returns(prices):
+    returns = np.log(prices["close"]).diff()
+    expected = np.log(returns.rolling(20).std(ddof=0)).iloc[ROWS_DROPPED:]
+    found = build_features(prices, "c14")["log_volatility_20"]
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["dema_10", "sma_200", "weekly_rsi_14", "bollinger_b_20_2"])
+def test_c14_shares_its_indicators_with_a20(spy, spy_features, name):
+    assert build_features(spy, "c14")[name].equals(spy_features[name])
+
+
+def test_a_flat_price_is_refused_by_every_tier(prices, tier):
+    prices.loc[prices.index[300:330], ["open", "high", "low", "close"]] = 123.456
+    with pytest.raises(UserError, match="bollinger_b_20_2.* undefined in .*2001-04"):
+        build_features(prices, tier)
+
+
 # The record, and the commands
 
 
@@ -359,7 +448,7 @@ def data(tmp_path: Path, prices: pd.DataFrame) -> dict[str, Path]:
     return files
 
 
-def enter(prices: pd.DataFrame, files: dict[str, Path]) -> None:
+def enter(prices: pd.DataFrame, files: dict[str, Path], **facts: object) -> None:
     write_parquet(files["prices"], prices)
     register(
         files["prices"],
@@ -368,6 +457,7 @@ def enter(prices: pd.DataFrame, files: dict[str, Path]) -> None:
         first_date="2000-01-03",
         last_date="2002-09-06",
         origin="random numbers",
+        **facts,
     )
 
 
@@ -418,7 +508,7 @@ def test_features_of_other_prices_are_refused(data):
 
 
 def test_features_of_other_code_are_refused(data, monkeypatch):
-    monkeypatch.setattr(features, "code_digest", lambda module: "another")
+    monkeypatch.setattr(features, "features_digest", lambda tier: "another")
     with pytest.raises(UserError, match="built by other code.*snakemake --force"):
         verify_features(data["features"], record_of(data)["prices_md5"])
 
@@ -470,7 +560,9 @@ def test_changed_and_registered_prices_need_new_features_and_give_another_stamp(
 def test_a_build_that_loses_a_day_is_refused_before_anything_is_written(data, monkeypatch):
     data["features"].unlink()
     monkeypatch.setattr(
-        features, "build_features", lambda prices: build_features(prices).drop(prices.index[300])
+        features,
+        "build_features",
+        lambda prices, *asked: build_features(prices, *asked).drop(prices.index[300]),
     )
     with pytest.raises(UserError, match="missing 1 row"):
         run_prepare(data)
@@ -500,20 +592,42 @@ def test_feature_days_that_are_not_the_price_days_are_refused_and_named(prices):
     table = build_features(prices)
     missing = table.drop(table.index[10])
     with pytest.raises(UserError, match=f"missing 1 row.s.: {table.index[10].date()}"):
-        check_dates(prices, missing, "features")
+        check_dates(prices, missing, "XYZ_features_a20.parquet")
     with pytest.raises(UserError, match="too many 1 row"):
-        check_dates(prices.iloc[:-1], table, "features")
+        check_dates(prices.iloc[:-1], table, "XYZ_features_a20.parquet")
     shifted = table.set_axis(table.index + pd.Timedelta(hours=5))
     with pytest.raises(UserError, match="missing 501 row"):
-        check_dates(prices, shifted, "features")
+        check_dates(prices, shifted, "XYZ_features_a20.parquet")
 
 
-def test_a_table_with_other_columns_is_not_taken_for_features(data):
-    write_parquet(data["features"], load_features(data["features"]).drop(columns="rsi_14"))
-    with pytest.raises(UserError, match="columns are"):
-        load_features(data["features"])
+def test_an_output_that_names_no_tier_is_refused_with_those_there_are(data):
+    for name in ("XYZ_features_a21.parquet", "XYZ_features.parquet", "XYZ_features_a20.json"):
+        with pytest.raises(UserError, match="ends in a tier: a20, c14"):
+            run_prepare({**data, "features": data["features"].with_name(name)})
 
 
-def test_an_output_that_is_not_parquet_is_refused(data):
-    with pytest.raises(UserError, match="ends in .parquet"):
-        run_prepare({**data, "features": data["features"].with_suffix(".json")})
+def test_a_tier_that_needs_volume_is_refused_for_prices_without_and_another_is_built(data, prices):
+    enter(prices.assign(volume=0), data, volume=False)
+    with pytest.raises(UserError, match="registered without volume.*such as c14"):
+        run_prepare(data)
+    data["features"] = data["features"].with_name("XYZ_features_c14.parquet")
+    run_prepare(data)
+    record = record_of(data)
+    assert (record["tier"], record["calendar"], len(record["names"])) == ("c14", "weekdays", 14)
+    assert verify_features(data["features"], record["prices_md5"]) == record["features_md5"]
+
+
+def test_features_of_another_calendar_are_refused(data, prices, tmp_path, monkeypatch):
+    enter(prices, data, calendar="every_day")
+    with pytest.raises(UserError, match="built for another calendar"):
+        run_check(data, tmp_path / "data.md5", monkeypatch)
+
+
+def test_prices_of_every_day_are_registered_built_and_checked(data, tmp_path, monkeypatch):
+    enter(every_day_prices(), data)
+    with pytest.raises(UserError, match="date on a weekend"):
+        run_prepare(data)
+    enter(every_day_prices(), data, calendar="every_day")
+    run_prepare(data)
+    run_check(data, tmp_path / "data.md5", monkeypatch)
+    assert load_features(data["features"]).index.day_of_week.nunique() == 7

@@ -214,6 +214,44 @@ def test_days_without_volume_that_no_feature_can_use_are_refused_on_entry(files,
     assert snapshot(files) == [None, None]
 
 
+def test_an_index_without_volume_is_registered_as_such_with_features_that_need_none(
+    files, prices, capsys
+):
+    write_csv(prices.drop(columns="volume"), files["csv"])
+    with pytest.raises(UserError, match="needed once each.*volume"):
+        run(files)
+    run(files, "--no-volume")
+    assert "XYZ_features_c14.parquet" in capsys.readouterr().out
+    assert (load_prices(files["output"])["volume"] == 0).all()
+    (entry,) = read_manifest(files["manifest"])["resources"]
+    assert (entry["volume"], entry["calendar"]) == (False, "weekdays")
+    run(files, "--no-volume")
+    assert "nothing changes" in capsys.readouterr().out
+
+
+def test_a_volume_that_is_unwanted_is_left_out(files, prices):
+    write_csv(prices.assign(volume=prices["volume"] + 0.5), files["csv"])
+    with pytest.raises(UserError, match="volume not a whole number"):
+        run(files)
+    run(files, "--no-volume")
+    assert (load_prices(files["output"])["volume"] == 0).all()
+
+
+def test_prices_of_every_day_are_refused_until_the_calendar_says_so(files, prices, capsys):
+    days = pd.date_range("2000-01-03", periods=len(prices), name="date", unit="us")
+    write_csv(prices.set_axis(days), files["csv"])
+    with pytest.raises(UserError, match="date on a weekend"):
+        run(files)
+    run(files, "--calendar", "every_day")
+    assert read_manifest(files["manifest"])["resources"][0]["calendar"] == "every_day"
+    pd.testing.assert_frame_equal(
+        load_prices(files["output"], "every_day"), prices.set_axis(days), check_freq=False
+    )
+    capsys.readouterr()
+    run(files, "--calendar", "every_day")
+    assert "nothing changes" in capsys.readouterr().out
+
+
 # Implausible prices
 
 

@@ -223,6 +223,30 @@ def test_closes_of_the_day_before_are_refused_even_earlier_when_high_and_low_sta
         check_prices(spoiled, "planted")
 
 
+def every_day(prices: pd.DataFrame) -> pd.DataFrame:
+    """The same rows as those of a market that trades on weekends too."""
+    days = pd.date_range("2000-01-03", periods=len(prices), name="date", unit="us")
+    return prices.set_axis(days)
+
+
+def test_a_market_of_every_day_knows_neither_holidays_nor_ticks_but_gaps() -> None:
+    prices = every_day(random_prices())
+    assert find_implausible(prices) == []
+    prices[QUOTES] *= 0.98765
+    assert find_implausible(prices) == []
+    lost = prices.drop(prices.index[300:304])
+    assert [str(f) for f in find_implausible(lost)] == [
+        "gap 2000-10-29/2000-11-01: 4 days in a row are missing (at most 3)"
+    ]
+    assert find_implausible(prices.drop(prices.index[300:303])) == []
+
+
+def test_prices_registered_without_volume_are_not_asked_for_one() -> None:
+    prices = random_prices().assign(volume=0)
+    assert [f.kind for f in unexplained(prices, {})] == ["volume"]
+    assert unexplained(prices, {"volume": False}) == []
+
+
 def test_a_week_that_was_lost_is_found_and_a_long_weekend_is_not(spy, entry):
     lost = spy.drop(spy.loc["2008-12-08":"2008-12-12"].index)
     assert [f.kind for f in unexplained(lost, entry)] == ["gap"]

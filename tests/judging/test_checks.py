@@ -1,6 +1,9 @@
 """Each check passes on sound input, and fails on the mistake that it stands for."""
 
+import dataclasses
+
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import pytest
 
@@ -105,13 +108,13 @@ def test_a_network_settled_on_the_prior_fails(level: float) -> None:
 
 
 def test_causal_features_are_the_same_when_the_future_is_removed(prices: pd.DataFrame) -> None:
-    assert checks.features_ignore_the_future(prices, build_features(prices))["passed"]
+    assert checks.features_ignore_the_future(prices, build_features(prices), build_features)[
+        "passed"
+    ]
 
 
 @pytest.mark.parametrize("leak", ["tomorrow", "whole-sample z-score", "this week's Friday"])
-def test_a_feature_that_sees_the_future_fails_by_name(
-    prices: pd.DataFrame, leak: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_feature_that_sees_the_future_fails_by_name(prices: pd.DataFrame, leak: str) -> None:
     def leaking(prices: pd.DataFrame) -> pd.DataFrame:
         built = build_features(prices)
         close = prices["close"]
@@ -124,8 +127,7 @@ def test_a_feature_that_sees_the_future_fails_by_name(
             column = friday / close
         return built.assign(rsi_14=column)
 
-    monkeypatch.setattr(checks, "build_features", leaking)
-    found = checks.features_ignore_the_future(prices, leaking(prices))
+    found = checks.features_ignore_the_future(prices, leaking(prices), leaking)
     assert not found["passed"]
     assert found["found"].startswith("rsi_14")
     assert "dema_9" not in found["found"]
@@ -134,13 +136,55 @@ def test_a_feature_that_sees_the_future_fails_by_name(
 def test_a_stale_feature_table_fails(prices: pd.DataFrame) -> None:
     table = build_features(prices).copy()
     table.iloc[:, 4] += 1e-9
-    assert not checks.features_ignore_the_future(prices, table)["passed"]
+    assert not checks.features_ignore_the_future(prices, table, build_features)["passed"]
 
 
 def test_labels_of_raw_closes_pass(prices: pd.DataFrame) -> None:
     close = prices["close"].to_numpy()
     labels = threshold_labels(close, TASK.threshold, TASK.horizon)
     assert checks.labels_from_raw_closes(close, labels, TASK)["passed"]
+
+
+DIRECTIONS = ("up", "down", "either")
+Closes = npt.NDArray[np.float64]
+
+
+def moves(prices: pd.DataFrame, horizon: int, rise: str, fall: str) -> tuple[Closes, Closes]:
+    """Largest and smallest price of the next days, relative to each day's close, [days]."""
+    days = len(prices) - horizon
+    close = prices["close"].to_numpy()[:days]
+    ahead = [prices.iloc[k : k + days] for k in range(1, horizon + 1)]
+    highest = np.max([rows[rise].to_numpy() for rows in ahead], axis=0)
+    lowest = np.min([rows[fall].to_numpy() for rows in ahead], axis=0)
+    return highest / close, lowest / close
+
+
+@pytest.mark.parametrize("direction", DIRECTIONS)
+@pytest.mark.parametrize("mistake", ["none", "inverted", "last day left out", "highs and lows"])
+def test_labels_of_each_direction_pass_and_each_planted_mistake_fails(
+    prices: pd.DataFrame, direction: str, mistake: str
+) -> None:
+    task = dataclasses.replace(TASK, direction=direction)
+    horizon = task.horizon - 1 if mistake == "last day left out" else task.horizon
+    columns = ("high", "low") if mistake == "highs and lows" else ("close", "close")
+    highest, lowest = moves(prices, horizon, *columns)
+    up, down = highest >= 1 + task.threshold, lowest <= 1 - task.threshold
+    if mistake == "inverted":
+        up, down = highest <= 1 + task.threshold, lowest >= 1 - task.threshold
+    labels = {"up": up, "down": down, "either": up | down}[direction].astype(np.int8)
+    labels = labels[: len(prices) - task.horizon]
+    found = checks.labels_from_raw_closes(prices["close"].to_numpy(), labels, task)
+    assert found["passed"] is (mistake == "none")
+    assert found["allowed"].endswith(task.question())
+
+
+@pytest.mark.parametrize("direction", DIRECTIONS)
+@pytest.mark.parametrize("asked", DIRECTIONS)
+def test_labels_of_another_direction_fail(prices: pd.DataFrame, direction: str, asked: str) -> None:
+    close = prices["close"].to_numpy()
+    labels = threshold_labels(close, TASK.threshold, TASK.horizon, direction)
+    found = checks.labels_from_raw_closes(close, labels, dataclasses.replace(TASK, direction=asked))
+    assert found["passed"] is (direction == asked)
 
 
 def test_labels_from_scaled_closes_fail(prices: pd.DataFrame) -> None:

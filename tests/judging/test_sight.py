@@ -24,7 +24,7 @@ BLOCKS = ("train", "validation", "test")
 def written(folder: Path, prices: pd.DataFrame) -> TrainingConfig:
     """A study of these prices, its features built and written as the workflow does."""
     days = [str(day.date()) for day in random_prices(rows=1100).index]
-    paths = {name: folder / f"{name}.parquet" for name in ("prices", "features")}
+    paths = {"prices": folder / "XYZ.parquet", "features": folder / "XYZ_features_a20.parquet"}
     write_parquet(paths["prices"], prices)
     write_parquet(paths["features"], build_features(prices))
     return TrainingConfig(
@@ -55,7 +55,7 @@ def config(tmp_path: Path) -> TrainingConfig:
 
 
 def sees_no_future(study: Study, config: TrainingConfig) -> checks.Check:
-    return checks.windows_ignore_the_future(study, load_prices(config.data.prices))
+    return checks.windows_ignore_the_future(study, load_prices(config.data.prices), build_features)
 
 
 def test_the_windows_of_a_sound_study_hold_nothing_of_the_future(config: TrainingConfig) -> None:

@@ -321,7 +321,7 @@ def test_what_changes_the_memory_needed_is_searched_again(probed, tmp_path, monk
         object.__setattr__(config, "window", WindowConfig(32, 8, 63))
         monkeypatch.setattr(find_batch_size.configs, "load_config", lambda *_: config)
     elif change == "features":
-        monkeypatch.setattr("scaling.training.batch_size.FEATURE_NAMES", ("one", "two"))
+        monkeypatch.setattr("scaling.data.tiers.a20.FEATURE_NAMES", ("one", "two"))
     elif change == "device":
         monkeypatch.setattr("scaling.training.batch_size.device_name", lambda device: "another")
     else:

@@ -6,16 +6,16 @@ rule features:
         prices="data/raw/{asset}.parquet",
         manifest="data/manifest.json",
     output:
-        features="data/processed/v1/{asset}_features_a20.parquet",
-        record="data/processed/v1/{asset}_features_a20.json",
+        features="data/processed/v1/{asset}_features_{tier}.parquet",
+        record="data/processed/v1/{asset}_features_{tier}.json",
     log:
-        "logs/features/{asset}.log",
+        "logs/features/{asset}.{tier}.log",
     benchmark:
-        "logs/benchmarks/features/{asset}.tsv"
+        "logs/benchmarks/features/{asset}.{tier}.tsv"
     conda:
         "../../environment.yml"
     params:
-        identity=identity("prepare"),
+        identity=lambda wildcards: identity("prepare", tier=features_digest(wildcards.tier)),
     shell:
         "exec python -m scaling.prepare --prices {input.prices:q} --manifest {input.manifest:q}"
         " --output {output.features:q} > {log:q} 2>&1"

@@ -17,7 +17,11 @@ rule evaluate:
     resources:
         gpu=int(has_gpu()),
     params:
-        identity=lambda wildcards: identity("evaluate", family_of(wildcards)),
+        identity=lambda wildcards: identity(
+            "evaluate",
+            family_of(wildcards),
+            tier=features_digest(EXPERIMENTS[wildcards.experiment].data.tier),
+        ),
     shell:
         "exec python -m scaling.evaluate --config configs/{wildcards.experiment:q}.yaml"
         " --checkpoint {input.checkpoint:q} --data-md5 {input.stamp:q}"
