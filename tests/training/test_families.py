@@ -145,6 +145,24 @@ def test_a_killed_training_of_patchtsmixer_ends_with_the_same_bits(study: Path) 
 
 
 @pytest.mark.slow
+def test_two_processes_train_patchtsmixer_to_the_weights_of_one(study: Path) -> None:
+    shape = study / "configs/model/patchtsmixer_6k.yaml"
+    text = shape.read_text()
+    shape.write_text(text.replace("dropout: 0.1", "dropout: 0.0"))  # it differs between the two
+    pair = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2")
+    asked = ("--config", "configs/daily/tiny.yaml", "--param-budget", "6k", "--threads", "1")
+    found = {}
+    for name, launcher, more in (("one", (), ()), ("two", pair, ()), ("shard", pair, ("--shard",))):
+        output = ("--output", f"{name}.ckpt", *more)
+        run(study, sys.executable, *launcher, "-m", "scaling.train", *asked, *output)
+        found[name] = checkpoint.load(study / f"{name}.ckpt")["last_weights"]
+    shape.write_text(text)
+    for weights in (found["two"], found["shard"]):
+        for name, value in found["one"].items():
+            torch.testing.assert_close(weights[name], value, rtol=0, atol=1e-4)
+
+
+@pytest.mark.slow
 def test_weights_of_another_family_are_refused(study: Path) -> None:
     config = study / "configs/daily/tiny.yaml"
     text = config.read_text()
