@@ -304,11 +304,11 @@ def test_a_features_file_that_names_no_tier_is_refused_with_those_there_are(
 ) -> None:
     features = f"data: {{features: data/processed/v1/{name}.parquet}}"
     message = refusal(altered(tmp_path, "param_budget: 2m", f"{features}\nparam_budget: 2m"))
-    assert ".." in name or "ends in a tier: a20, c14 (to add one, add a module to" in message
+    assert ".." in name or f"ends in a tier: {', '.join(configs.known_tiers())} (to" in message
 
 
 def test_every_module_in_the_room_of_tiers_is_a_tier_and_the_path_carries_it() -> None:
-    assert configs.known_tiers() == ["a20", "c14"]
+    assert {"a20", "c14"} <= set(configs.known_tiers())
     for tier in configs.known_tiers():
         assert configs.tier_named(Path(f"data/XYZ_features_{tier}.parquet")) == tier
 

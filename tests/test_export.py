@@ -68,7 +68,7 @@ def export_it(folder: str = "exported/1k", path: str = CHECKPOINT) -> Path:
 def test_plain_transformers_gives_the_same_logits_from_raw_features(
     study: Path, tmp_path: Path
 ) -> None:
-    from scaling.config import ModelConfig
+    from scaling.config import PatchTSTShape
 
     folder = export_it().resolve()
     loaded = load_study(load_config(CONFIG))
@@ -85,7 +85,7 @@ def test_plain_transformers_gives_the_same_logits_from_raw_features(
     assert "newly initialized" not in done.stderr
     assert "not used" not in done.stderr
 
-    model = build_model(ModelConfig(**MODEL), load_config(CONFIG).window, 20)
+    model = build_model(PatchTSTShape(**MODEL), load_config(CONFIG).window, 20)
     model.load_state_dict(checkpoint.load(CHECKPOINT)["weights"])
     with torch.no_grad():
         ours = model.eval()(loaded.dataset.windows(torch.from_numpy(days)))
