@@ -36,6 +36,7 @@ NOT_COMMITTED = (
     "configs/model/patchtst_5m.yaml",
     "data/processed/",
     "data/raw/ABC.parquet",
+    "data/raw/COIN.parquet",
 )
 REGISTRIES = re.compile(r"pypi\.org|pythonhosted\.org|anaconda\.(org|com)|npmjs\.(org|com)")
 
