@@ -21,7 +21,7 @@ PERMUTATIONS = 5
 
 
 def with_shuffled_labels(study: "Study", seed: int) -> "Study":
-    """The same study with the training labels permuted among themselves; validation's stay."""
+    """The same study with permuted training labels; the validation labels stay."""
     import numpy as np
     import torch
 
@@ -73,7 +73,7 @@ def main(argv: list[str] | None = None) -> None:
                 shuffled = with_shuffled_labels(study, seed)
                 recipe = dataclasses.replace(recipe_of(config, model_config), seed=seed)
                 outcome = trial(config, model_config, shuffled, recipe, hardware, guard)
-                # The last epoch: choosing one on validation would itself be a little skill.
+                # The last epoch counts: choosing the best one on validation would add skill.
                 skills.append(outcome.progress.epochs[-1]["val_skill"])
     except Stopped as stop:
         raise UserError(f"stopped: {stop}; cool down and type it again") from None

@@ -23,17 +23,17 @@ GIB = 2**30
 
 @dataclass(frozen=True)
 class Search:
-    """What is searched for: `share` samples of an optimiser batch a process, at most `limit`."""
+    """A search in which no size exceeds `limit`; a process has `share` samples of a batch."""
 
     probe: Probe
     share: int
     limit: int
     identity: dict[str, Any]
-    """What the answer holds for: another identity needs another search."""
+    """What the answer depends on. Another identity needs another search."""
 
 
 def planned(config: configs.TrainingConfig, arguments: argparse.Namespace) -> Search:
-    """The search that the command line asks for; a `UserError` where a process lacks its GPU."""
+    """The search that the command line asks for; a `UserError` if there are too few GPUs."""
     model = configs.load_model_config(config.param_budget, config.family)
     device = choose_device(arguments.device or config.device)
     precision = choose_precision(config.precision, device)
@@ -121,7 +121,7 @@ def parameters_of(model: configs.ModelConfig, window: configs.WindowConfig, n_ch
 
 
 def refuse_nothing_fits(budget: str, probe: Probe, tried: list[Result]) -> None:
-    """A `UserError` with the memory needed at least and the memory there is, if no size fits."""
+    """If no size fits, raise a `UserError` with the memory needed and the memory there is."""
     if fitting(tried):
         return
     parameters = parameters_of(probe.model, probe.window, probe.n_channels)

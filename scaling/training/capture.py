@@ -15,7 +15,7 @@ from scaling.training.draws import Draws
 
 
 class Captured(nn.Module):
-    """`model` for windows of one shape; windows of another, and evaluation, run as they are.
+    """`model` recorded for windows of one shape. Other shapes and evaluation run without it.
 
     The weights are the model's own. Its gradients are made here and must be zeroed in place: a
     replay returns the same buffers each time, which accumulation would otherwise take for its sum
@@ -39,7 +39,7 @@ class Captured(nn.Module):
 
         The recorded dropout is torch's own, so `draws` count only in their `torch_seed`.
         """
-        # A smaller batch would be broadcast into the recorded one without a word.
+        # Torch would broadcast a smaller batch into the recorded one and give no error.
         recorded = windows.shape == self.shape
         logits: Tensor = self.replay(windows) if recorded else self.model(windows, draws)
         return logits
@@ -48,7 +48,7 @@ class Captured(nn.Module):
 def captured(
     model: nn.Module, windows: Tensor, precision: Precision, say: Callable[[str], None]
 ) -> nn.Module:
-    """`model` captured for batches like `windows` on CUDA, `model` itself elsewhere.
+    """On CUDA `model` recorded for batches like `windows`, elsewhere `model` itself.
 
     Where capturing fails training is slower and otherwise the same, and says so.
     """

@@ -65,7 +65,7 @@ def load(path: str | Path, device: str | torch.device = "cpu") -> dict[str, Any]
         TypeError,
         UnicodeDecodeError,
     ) as error:
-        # torch's own text for a foreign file advises to load it unsafely.
+        # For a foreign file torch's message advises to load it unsafely, so it is not repeated.
         reason = type(error).__name__ if isinstance(error, pickle.UnpicklingError) else str(error)
         raise UserError(
             f"{path}: not a readable checkpoint ({reason.splitlines()[0] if reason else 'empty'}); "
@@ -120,15 +120,15 @@ class ResumeStore:
             old.unlink(missing_ok=True)
 
     def at(self, step: int) -> dict[str, Any]:
-        """The state saved at `step`, as another process has found it."""
+        """The state saved at `step`, which another process has found to be the newest."""
         return load(self._path(step))
 
     def load(self) -> tuple[dict[str, Any] | None, list[str]]:
-        """The newest undamaged state, or None, and a line for each damaged one passed over.
+        """The newest undamaged state, or None, and a line for each damaged state that was skipped.
 
         Call it under the run's lock: half-written and damaged files are removed.
         """
-        for torn in self.directory.glob(".step-*"):  # a kill in mid-write
+        for torn in self.directory.glob(".step-*"):  # left by a kill in the middle of a write
             torn.unlink(missing_ok=True)
         problems: list[str] = []
         for path in reversed(self._states()):
@@ -136,6 +136,6 @@ class ResumeStore:
                 return load(path), problems
             except UserError as error:
                 problems.append(str(error).split(";")[0])
-                # Left there it would outrank, and so remove, every earlier step saved from now on.
+                # `save` keeps the highest steps. A damaged one that stayed would push out new ones.
                 path.unlink(missing_ok=True)
         return None, problems

@@ -20,7 +20,7 @@ FORWARD_SHARE = 1 / 3  # of a training step: the backward pass costs twice the f
 
 @dataclass(frozen=True)
 class Cost:
-    """One training on paper. Seconds are None where nothing says how fast the device is."""
+    """One training on paper. Seconds are None if the speed of the device is not known."""
 
     experiment: str
     run: str
@@ -128,7 +128,7 @@ def table(costs: Sequence[Cost]) -> str:
 
 
 def totals(costs: Sequence[Cost], gpus: Sequence[int]) -> list[str]:
-    """The sums by budget and in all, what more devices make of them, expected against real."""
+    """Sums by budget and in all, the time on several devices, and expected against real time."""
     lines = []
     for budget in dict.fromkeys(cost.run.partition(".")[0] for cost in costs):
         own = [cost for cost in costs if cost.run.partition(".")[0] == budget]

@@ -59,7 +59,7 @@ def train_one(request: Request, say: Say, stop_requested: Callable[[], str | Non
         record = planned_record(request, study, model, hardware, identity)
         lock = sole_trainer(request.resume, request.output, say)
         with lock if hardware.group.first else nullcontext():
-            # Looked at under the lock: who waited for another trainer may find its work done.
+            # Checked under the lock, because the trainer that held it may have made the run.
             if hardware.group.from_first(lambda: already_made(request, record["fingerprint"])):
                 say(f"{request.output} is up to date: nothing to train")
                 return 0
@@ -236,7 +236,7 @@ def tracked(
     hardware: Hardware,
     say: Say,
 ) -> Iterator[Trackers | NoTracker]:
-    """The run's trackers; at the end they are told how it went, whichever way it went."""
+    """The run's trackers. However the run ends, they are told."""
     trackers: Trackers | NoTracker = NoTracker()
     if hardware.group.first:
         progress = state["progress"] if state else {}

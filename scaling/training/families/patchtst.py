@@ -16,7 +16,7 @@ from transformers.models.patchtst.modeling_patchtst import PatchTSTEncoderLayer
 from scaling.config import PatchTSTShape, WindowConfig
 from scaling.training.draws import Draws, Dropped, dropped
 
-# What `PatchTST.forward` computes; with any other value HF's modules would mean something else.
+# The options that `PatchTST.forward` computes. It would be wrong for any other value.
 COMPUTED = {
     "norm_type": "layernorm",
     "pre_norm": True,
@@ -31,8 +31,8 @@ COMPUTED = {
     "activation_function": "gelu",
 }
 
-# Added where dropout drops: GELU and its slope are exactly 0 there, so that nothing is left to
-# multiply after GELU and in the backward pass, and nothing to keep in between.
+# Added to an activation that is dropped. GELU and its slope are exactly 0 there, so nothing has to
+# be multiplied after GELU or in the backward pass, and no mask has to be kept.
 FAR_BELOW_ZERO = -1e4
 
 
@@ -61,14 +61,14 @@ class Attention(torch.autograd.Function):
         """
         parts = merged.view(patches, -1, 3, width).permute(2, 1, 0, 3).contiguous()
         query, key, value = parts
-        # Keys come before queries, so that the softmax is vectorised over queries: 2.3 ms, not 6.3.
+        # With keys before queries the softmax is vectorised over queries: 2.3 ms instead of 6.3.
         scores = torch.baddbmm(
             merged.new_empty(()), key, query.transpose(1, 2), beta=0, alpha=scale
         )
         weights = scores.softmax(1, dtype=torch.float32)
         factors = None
         if drop:
-            # Sequences and heads are grouped by sample, so a sample's weights are one run.
+            # A sample's sequences and heads lie together, and so do their draws.
             bits = drop.draws.bits(drop.site, weights.numel() // drop.draws.samples)
             mask, kept_scale = dropped(bits, drop.rate, weights.dtype)
             factors = mask.view_as(weights).mul_(-kept_scale).add_(kept_scale)
@@ -98,7 +98,7 @@ class Attention(torch.autograd.Function):
 
 
 def fused_attention(merged: Tensor, patches: int, heads: int, scale: float, p: float) -> Tensor:
-    """What `Attention` computes, by torch's own kernel: on GPUs."""
+    """The same as `Attention`, by torch's own kernel, which GPUs use."""
     width = merged.shape[1] // (3 * heads)
     query, key, value = (
         part.transpose(0, 1).view(-1, heads, patches, width)
@@ -124,7 +124,9 @@ def linear_of_norm(source: Source, norm: nn.LayerNorm, weight: Tensor, bias: Ten
     variance, a quadratic form of the coordinates, loses nothing where its terms cancel.
     """
     coordinates, basis = source
-    with torch.autocast(weight.device.type, enabled=False):  # small products, none worth rounding
+    with torch.autocast(
+        weight.device.type, enabled=False
+    ):  # these products are too small to be worth rounding
         centred = basis - basis.mean(1, keepdim=True)
         gram = centred.double() @ centred.double().t() / basis.shape[1]
         wide = coordinates.double()
@@ -168,7 +170,7 @@ class EncoderLayer(PatchTSTEncoderLayer):  # type: ignore[misc]
         else:
             hidden = F.dropout(F.gelu(hidden), self.ff_dropout, self.training)
         if pool:
-            # A sum's gradient is a view; a mean's would be written out for every patch.
+            # The gradient of a sum is a view. That of a mean would be written out for every patch.
             hidden = hidden.view(patches, -1, hidden.shape[1]).sum(0) / patches
             tokens = tokens.view(patches, -1, tokens.shape[1]).mean(0)
         return tokens + F.linear(hidden, weight, contract.bias)
@@ -185,7 +187,7 @@ class EncoderLayer(PatchTSTEncoderLayer):  # type: ignore[misc]
         return Drop(draws, 2 * self.index + place, rate)
 
     def dropped_activations(self, hidden: Tensor, patches: int, drop: Drop) -> Dropped:
-        """Which activations [patches * sequences, ffn_dim] are dropped, patch first as they are."""
+        """Which activations [patches * sequences, ffn_dim] are dropped, in their own order."""
         samples, width = drop.draws.samples, hidden.shape[1]
         bits = drop.draws.bits(drop.site, hidden.numel() // samples)
         by_patch = bits.view(samples, patches, -1, width).transpose(0, 1)
@@ -198,8 +200,8 @@ class EncoderLayer(PatchTSTEncoderLayer):  # type: ignore[misc]
         """Norm and self-attention across each sequence's patches, before the output projection."""
         attention, norm = self.self_attn, self.norm_sublayer1
         d_model, heads, width = tokens.shape[1], attention.num_heads, attention.head_dim
-        # One product for query, key and value. Their rows are interleaved by head: then, patch
-        # first, every (sequence, head) is one step of one stride, and a view makes the batch.
+        # Query, key and value are one product. Its rows are interleaved by head, so that a view can
+        # make a batch of all (sequence, head) pairs: they lie at one constant stride.
         parts = (attention.q_proj, attention.k_proj, attention.v_proj)
         weight = torch.stack([part.weight.view(heads, width, d_model) for part in parts], 1)
         bias = torch.stack([part.bias.view(heads, width) for part in parts], 1)
@@ -231,7 +233,7 @@ class PatchTST(PatchTSTForClassification):  # type: ignore[misc]
             or config.context_length % config.patch_length
         ):
             raise ValueError("patches must neither overlap nor leave out days of the context")
-        # The same modules, drawn in HF's order by HF's own initialisation, with another forward.
+        # HF's initialisation has drawn the modules in HF's order. Only their forward is replaced.
         for index, layer in enumerate(self.model.encoder.layers):
             layer.__class__ = EncoderLayer
             layer.index, layer.ff_dropout = index, config.ff_dropout
