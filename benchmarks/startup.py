@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parents[1]
 IMPORTS = (
     "torch",
     "transformers",
-    "scaling.training.model",
+    "scaling.training.families.patchtst",
     "scaling.training.trainer",
     "scaling.config",
     "mlflow",

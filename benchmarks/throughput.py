@@ -138,7 +138,7 @@ def peer_parts(cell: Cell, shape: Any, window: Any) -> tuple[Any, Any]:
     from torch.utils.data import TensorDataset
     from transformers import PatchTSTForClassification
 
-    from scaling.training.model import hf_config
+    from scaling.training.families.patchtst import hf_config
 
     samples = cell["batch"] * (cell["steps"] + WARM_UP)
     windows = torch.randn(samples, window.context_length, CHANNELS)

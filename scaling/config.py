@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping
 from datetime import date
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic.dataclasses import dataclass
@@ -23,12 +23,12 @@ from scaling.reading import read_yaml as read_yaml
 CONFIG_ROOT = Path("configs")
 MODEL_ROOT = CONFIG_ROOT / "model"
 RESULTS_ROOT = Path("results")
+DEFAULT_FAMILY = "patchtst"
 # A number is written in one way only, so that two names never mean one run.
 RUN_NAME = re.compile(
     r"(?P<budget>[a-z0-9]+)(\.(?P<draw>days|blocks)(?P<count>[1-9][0-9]*))?"
     r"(\.seed(?P<seed>0|[1-9][0-9]*))?"
 )
-MODEL_FILE = re.compile(r"patchtst_([0-9]+[kmb])\.yaml")
 
 # What a shell and a file system read as nothing but a name, whatever stands around it.
 NAME_PART = re.compile(r"[A-Za-z0-9_.][A-Za-z0-9_.-]*")
@@ -203,6 +203,7 @@ class TrainingConfig:
     window: WindowConfig
     splits: SplitConfig
     optimiser: OptimiserConfig
+    family: str = DEFAULT_FAMILY
     param_budget: str = "2m"
     seed: Seed = 42
     train_days: Positive | None = None
@@ -215,23 +216,54 @@ class TrainingConfig:
     tracking: TrackingConfig = TrackingConfig()
     law: LawConfig = LawConfig()
 
+    @model_validator(mode="after")
+    def _drawn_from_something(self) -> "TrainingConfig":
+        if self.train_days is None and self.days != "recent":
+            raise ValueError(
+                f"days: got {self.days}, but no train_days; allowed: {self.days} of a number of "
+                "days, for example train_days: 1000"
+            )
+        return self
+
 
 @dataclass(frozen=True, config=CLOSED)
 class ModelConfig:
-    """The shape of one parameter budget, and the factor that it puts on the learning rate."""
+    """The shape of one parameter budget. Each family of networks adds its own fields.
 
+    A family is a class below and a module of its name in `scaling/training/families`.
+    """
+
+    family: ClassVar[str]
     d_model: Positive
     layers: Positive
-    heads: Positive
-    ffn_dim: Positive
     dropout: Annotated[Real, Field(ge=0, lt=1)]
     learning_rate_multiplier: Annotated[Real, Field(gt=0)]
 
+
+@dataclass(frozen=True, config=CLOSED)
+class PatchTSTShape(ModelConfig):
+    """PatchTST: `ffn_dim` is the width of the feed-forward part of each layer."""
+
+    family: ClassVar[str] = "patchtst"
+    heads: Positive
+    ffn_dim: Positive
+
     @model_validator(mode="after")
-    def _heads_divide(self) -> "ModelConfig":
+    def _heads_divide(self) -> "PatchTSTShape":
         if self.d_model % self.heads:
             raise ValueError(f"heads {self.heads} does not divide d_model {self.d_model}")
         return self
+
+
+@dataclass(frozen=True, config=CLOSED)
+class PatchTSMixerShape(ModelConfig):
+    """PatchTSMixer: the hidden layer of each MLP has `expansion_factor` times its inputs."""
+
+    family: ClassVar[str] = "patchtsmixer"
+    expansion_factor: Positive
+
+
+FAMILIES = {shape.family: shape for shape in (PatchTSTShape, PatchTSMixerShape)}
 
 
 class Run(NamedTuple):
@@ -297,9 +329,10 @@ class GridConfig:
 NOT_TRAINING = ("thermal", "tracking", "law", "checkpoint_minutes")
 
 
-def known_budgets(root: Path = MODEL_ROOT) -> list[str]:
-    """The budgets that have a YAML file, smallest first. To add a budget, add a file."""
-    found = [match[1] for p in root.glob("*.yaml") if (match := MODEL_FILE.fullmatch(p.name))]
+def known_budgets(family: str = DEFAULT_FAMILY) -> list[str]:
+    """A family's budgets, smallest first. To add a budget, add a file."""
+    pattern = re.compile(rf"{family}_([0-9]+[kmb])\.yaml")
+    found = [match[1] for p in MODEL_ROOT.glob("*.yaml") if (match := pattern.fullmatch(p.name))]
     return sorted(found, key=budget_parameters)
 
 
@@ -312,20 +345,23 @@ def budget_parameters(budget: str) -> int:
     return int(budget[:-1]) * {"k": 10**3, "m": 10**6, "b": 10**9}[budget[-1]]
 
 
-def model_config_path(budget: str) -> Path:
-    """The file that describes a budget's shape; an unknown budget is a `UserError`."""
-    if budget not in known_budgets():
+def model_config_path(budget: str, family: str = DEFAULT_FAMILY) -> Path:
+    """The file that describes a budget's shape; an unknown family or budget is a `UserError`."""
+    if family not in FAMILIES:
+        raise UserError(f"family: got {family!r}; allowed: {', '.join(FAMILIES)}")
+    path = MODEL_ROOT / f"{family}_{budget}.yaml"
+    if budget not in known_budgets(family):
         raise UserError(
-            f"param_budget: got {budget!r}; allowed: {', '.join(known_budgets())} "
-            f"(to add one, add {MODEL_ROOT}/patchtst_{budget}.yaml)"
+            f"param_budget: got {budget!r}; allowed for the family {family}: "
+            f"{', '.join(known_budgets(family))} (to add one, add {path})"
         )
-    return MODEL_ROOT / f"patchtst_{budget}.yaml"
+    return path
 
 
-def load_model_config(budget: str) -> ModelConfig:
+def load_model_config(budget: str, family: str = DEFAULT_FAMILY) -> ModelConfig:
     """The shape of one parameter budget."""
-    path = model_config_path(budget)
-    return build(ModelConfig, read_yaml(path), path)
+    path = model_config_path(budget, family)
+    return build(FAMILIES[family], read_yaml(path), path)
 
 
 def load_config(
@@ -350,7 +386,7 @@ def load_config(
     content |= {key: value for key, value in given.items() if value is not None}
     config = build(TrainingConfig, content, path)
     try:
-        model_config_path(config.param_budget)
+        model_config_path(config.param_budget, config.family)
     except UserError as error:
         raise UserError(f"{path}: {error}") from None
     for key in ("prices", "manifest"):  # the workflow builds the features from these
@@ -374,9 +410,9 @@ def load_grid(content: dict[str, Any], path: str | Path = "configs/grid.yaml") -
     """Check a grid that Snakemake has parsed, and every experiment and budget that it names."""
     grid = build(GridConfig, content, Path(path))
     for experiment in grid.experiments:
-        load_config(experiment_path(experiment))
-    for budget in grid.budgets:
-        load_model_config(budget)
+        for budget in grid.budgets:
+            config = load_config(experiment_path(experiment), budget)
+            load_model_config(budget, config.family)
     return grid
 
 
@@ -450,15 +486,8 @@ def as_dict(config: Any) -> dict[str, Any]:
 
 
 def what_trains(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The part of a config, given as `as_dict` gives it, that a trained weight depends on.
-
-    A training on all days has neither `train_days` nor `days`, so that its fingerprint is the one
-    that it had before there were other trainings.
-    """
-    asked = {key: value for key, value in config.items() if key not in NOT_TRAINING}
-    if asked.get("train_days") is None:
-        asked = {key: value for key, value in asked.items() if key not in ("train_days", "days")}
-    return asked
+    """The part of a config, given as `as_dict` gives it, that a trained weight depends on."""
+    return {key: value for key, value in config.items() if key not in NOT_TRAINING}
 
 
 def training_identity(config: TrainingConfig, model: ModelConfig) -> dict[str, Any]:

@@ -25,22 +25,28 @@ LEFT_OUT = (
     *("tracking", "machine.guard", "machine.heat", "machine.sensors", "machine.signals"),
     *("config", "digest", "errors", "reading", "record", "source"),
 )
+# The families of networks are looked up by name, where no import can be followed. A family is a
+# module in this room, and what others call of it are these functions.
+FAMILIES = "training.families"
+GIVEN_BY_A_FAMILY = ("build", "embedding", "multiply_adds")
 # Files in a room that its code reads: a template, its style, a caption, a table.
 READ_BY_CODE = (".css", ".csv", ".html", ".js", ".json", ".rst", ".svg", ".txt", ".yaml")
 
 
 @functools.cache
-def code_digest(entry: str, package: Path = PACKAGE) -> str:
+def code_digest(entry: str, package: Path = PACKAGE, *, family: str | None = None) -> str:
     """16 hex digits of all code that `entry` can reach; equal code gives equal digits.
 
     `entry` is a module with a `main`, such as "train", or a module and the name of a definition,
     such as "data.features:build_features". Raises `LookupError` if there is no such definition.
+    For an entry that builds a network, only the code of its `family` counts. Without a name the
+    code of all families does.
     """
-    text = json.dumps(reached(entry, package), sort_keys=True)
+    text = json.dumps(reached(entry, package, family), sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def reached(entry: str, package: Path = PACKAGE) -> dict[str, list[str]]:
+def reached(entry: str, package: Path = PACKAGE, family: str | None = None) -> dict[str, list[str]]:
     """The code behind a digest, by the place where it stands.
 
     "module:name" has the definitions of that name, "module:name is" what an import makes of it,
@@ -49,6 +55,10 @@ def reached(entry: str, package: Path = PACKAGE) -> dict[str, list[str]]:
     module, _, name = entry.partition(":")
     walk = _Walk(package)
     walk.enter(module, name or "main")
+    if f"{FAMILIES}:family_of" in walk.found:
+        for member in [family] if family else _families(package):
+            for given in GIVEN_BY_A_FAMILY:
+                walk.enter(f"{FAMILIES}.{member}", given)
     return walk.found
 
 
@@ -189,6 +199,11 @@ class _Walk:
         """`scaling.data.prices` -> `data.prices`; None for what is not of this package."""
         root, _, module = dotted.partition(".")
         return module if root == self.package.name else None
+
+
+def _families(package: Path) -> list[str]:
+    paths = package.joinpath(*FAMILIES.split(".")).glob("*.py")
+    return sorted(path.stem for path in paths if path.stem != "__init__")
 
 
 def _is_room(path: Path) -> bool:

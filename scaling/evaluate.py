@@ -33,14 +33,11 @@ def main(argv: list[str] | None = None) -> None:
     arguments = _parser().parse_args(argv)
 
     from scaling.judging import checks, evaluation
-    from scaling.judging.run_files import file_digests, refuse_other_name
-    from scaling.training import checkpoint
+    from scaling.judging.run_files import file_digests
 
-    content = checkpoint.load(arguments.checkpoint)
-    record = checkpoint.record_of(content)
-    refuse_other_name(arguments.checkpoint, record)
+    content, record = evaluation.load_trained(arguments.checkpoint)
     config = configs.config_of_run(arguments.config, record)
-    model_config = configs.load_model_config(record["budget"])
+    model_config = configs.load_model_config(record["budget"], config.family)
     evaluation.refuse_other_config(record, config, model_config, arguments.checkpoint)
 
     from scaling.data.dataset import load_study
@@ -93,7 +90,7 @@ def main(argv: list[str] | None = None) -> None:
         "precision": precision,
         "trained_by": {key: record[key] for key in ("fingerprint", "code_digest", "git_commit")},
         **file_digests(arguments.checkpoint, arguments.predictions),
-        "code_digest": code_digest("evaluate"),
+        "code_digest": code_digest("evaluate", family=config.family),
         **provenance(),
     }
     write_json(arguments.output, content)

@@ -52,7 +52,7 @@ def main(argv: list[str] | None = None) -> None:
     output = arguments.output or configs.artefact(experiment, budget, "batch_size.json")
     following = f"next: snakemake {configs.artefact(experiment, budget, 'ckpt')}"
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # takes probes along
-    start_server()
+    start_server(config.family)
 
     from scaling.training import batch_size as sizes
 

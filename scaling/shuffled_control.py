@@ -51,7 +51,7 @@ def main(argv: list[str] | None = None) -> None:
     """Train, measure on validation with the last epoch's weights, write."""
     arguments = _parser().parse_args(argv)
     config = configs.load_config(arguments.config, arguments.param_budget)
-    model_config = configs.load_model_config(config.param_budget)
+    model_config = configs.load_model_config(config.param_budget, config.family)
 
     from scaling.data.dataset import load_study
     from scaling.data.features import verified_data
@@ -89,8 +89,8 @@ def main(argv: list[str] | None = None) -> None:
         "data_md5": prices_md5,
         "features_md5": features_md5,
         "label_hash": study.label_hash,
-        "training_code_digest": code_digest("train"),
-        "code_digest": code_digest("shuffled_control"),
+        "training_code_digest": code_digest("train", family=config.family),
+        "code_digest": code_digest("shuffled_control", family=config.family),
         **provenance(),
     }
     write_json(arguments.output, record)

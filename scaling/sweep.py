@@ -39,7 +39,7 @@ def main(argv: list[str] | None = None) -> int | None:
         raise UserError(f"--seed {config.seed} is the study's own; give one that no run uses")
     # A trial runs its whole schedule: one that was stopped early would be judged on less.
     whole = dataclasses.replace(config.optimiser, early_stopping_patience=config.optimiser.epochs)
-    model = configs.load_model_config(config.param_budget)
+    model = configs.load_model_config(config.param_budget, config.family)
 
     from scaling.data.dataset import load_study
     from scaling.data.features import verified_data
@@ -82,7 +82,7 @@ def main(argv: list[str] | None = None) -> int | None:
         "interior": interior,
         "data_md5": prices_md5,
         "label_hash": study.label_hash,
-        "code_digest": code_digest("sweep"),
+        "code_digest": code_digest("sweep", family=config.family),
         **provenance(),
     }
     write_json(arguments.output, record)
@@ -90,7 +90,7 @@ def main(argv: list[str] | None = None) -> int | None:
     print(
         f"made {arguments.output}: best multiplier {best:g}{edge}, validation log-loss "
         f"{losses[best]:.4f}\nnext: set learning_rate_multiplier: {best:g} in "
-        f"{configs.model_config_path(config.param_budget)}"
+        f"{configs.model_config_path(config.param_budget, config.family)}"
     )
     return None
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from scaling import config as configs
-from scaling.config import ModelConfig, TrainingConfig, load_config
+from scaling.config import PatchTSMixerShape, PatchTSTShape, TrainingConfig, load_config
 from scaling.errors import UserError
 
 SHIPPED = Path("configs/daily/threshold_1pct.yaml")
@@ -200,11 +200,39 @@ def test_broken_yaml_is_one_line_with_the_place(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("experiment", configs.known_experiments())
-@pytest.mark.parametrize("budget", configs.known_budgets())
-def test_every_shipped_experiment_loads_with_every_budget(experiment: str, budget: str) -> None:
-    config = load_config(configs.experiment_path(experiment), budget)
-    assert config.param_budget == budget
-    assert configs.load_model_config(budget).d_model > 0
+def test_every_shipped_experiment_loads_with_every_budget_of_its_family(experiment: str) -> None:
+    path = configs.experiment_path(experiment)
+    for budget in configs.known_budgets(load_config(path).family):
+        config = load_config(path, budget)
+        assert config.param_budget == budget
+        assert configs.load_model_config(budget, config.family).family == config.family
+
+
+def test_an_unknown_family_is_one_line_with_the_allowed_names(tmp_path: Path) -> None:
+    message = refusal(altered(tmp_path, "param_budget: 2m", "family: lstm\nparam_budget: 2m"))
+    assert message.endswith("family: got 'lstm'; allowed: patchtst, patchtsmixer")
+
+
+def test_a_budget_that_only_another_family_has_is_refused(tmp_path: Path) -> None:
+    path = altered(tmp_path, "param_budget: 2m", "family: patchtsmixer\nparam_budget: 200m")
+    assert "allowed for the family patchtsmixer: 200k, 600k, 2m" in refusal(path)
+
+
+def test_a_key_of_another_family_in_a_budgets_file_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shape = Path("configs/model/patchtsmixer_2m.yaml").read_text()
+    (tmp_path / "patchtsmixer_2m.yaml").write_text(shape + "heads: 4\n")
+    monkeypatch.setattr(configs, "MODEL_ROOT", tmp_path)
+    with pytest.raises(UserError, match="heads: unknown key; .*allowed: .*expansion_factor"):
+        configs.load_model_config("2m", "patchtsmixer")
+
+
+def test_a_grid_with_a_budget_that_an_experiments_family_lacks_is_refused() -> None:
+    grid = {"experiments": ["daily/threshold_1pct", "daily/threshold_1pct_patchtsmixer"]}
+    assert configs.load_grid({**grid, "budgets": ["2m"], "seeds": [1]})
+    with pytest.raises(UserError, match="patchtsmixer.yaml: param_budget: got '20m'"):
+        configs.load_grid({**grid, "budgets": ["2m", "20m"], "seeds": [1]})
 
 
 @pytest.mark.parametrize("path", sorted(Path("configs").glob("*.yaml")), ids=str)
@@ -231,9 +259,10 @@ def test_an_absolute_path_names_the_same_experiment() -> None:
 
 def test_the_file_name_says_what_the_task_asks() -> None:
     for experiment in configs.known_experiments():
-        task = load_config(configs.experiment_path(experiment)).task
-        asked = f"_{round(100 * task.threshold)}pct"
-        asked += f"_{task.horizon}d" if task.horizon > 1 else ""
+        config = load_config(configs.experiment_path(experiment))
+        asked = f"_{round(100 * config.task.threshold)}pct"
+        asked += f"_{config.task.horizon}d" if config.task.horizon > 1 else ""
+        asked += f"_{config.family}" if config.family != configs.DEFAULT_FAMILY else ""
         assert experiment.endswith(asked)
 
 
@@ -269,7 +298,11 @@ BLOCKS = {"splits.train", "splits.validation", "splits.test"}
 
 
 # What a config is called where it is read; a section also goes by its own name.
-OWNERS = {TrainingConfig: {"config"}, ModelConfig: {"model", "model_config", "shape"}}
+OWNERS = {
+    TrainingConfig: {"config"},
+    PatchTSTShape: {"model", "shape"},
+    PatchTSMixerShape: {"model", "shape"},
+}
 
 
 def unread(schema: type, sources: list[str]) -> list[str]:
@@ -283,7 +316,7 @@ def unread(schema: type, sources: list[str]) -> list[str]:
     return [field for field in found if field not in BLOCKS]
 
 
-@pytest.mark.parametrize("schema", [TrainingConfig, ModelConfig])
+@pytest.mark.parametrize("schema", OWNERS)
 def test_no_field_is_read_by_nothing(schema: type) -> None:
     assert unread(schema, LIBRARY) == []
 
@@ -293,7 +326,7 @@ def test_no_field_is_read_by_nothing(schema: type) -> None:
     [
         (TrainingConfig, "optimiser.epochs", ("optimiser.epochs", "config.epochs")),
         (TrainingConfig, "seed", ("config.seed",)),
-        (ModelConfig, "dropout", ("model.dropout",)),
+        (PatchTSTShape, "dropout", ("shape.dropout",)),
     ],
 )
 def test_a_field_whose_name_is_read_from_something_else_only_is_noticed(
@@ -401,22 +434,19 @@ def test_a_command_may_choose_days() -> None:
         load_config(SHIPPED, train_days=0)
 
 
-def test_the_days_are_part_of_a_trained_weight_only_where_they_are_chosen() -> None:
+def test_blocks_of_no_number_of_days_are_refused() -> None:
+    with pytest.raises(UserError, match="days: got blocks, but no train_days"):
+        load_config(SHIPPED, days="blocks")
+
+
+def test_the_days_are_part_of_what_was_trained() -> None:
     shape = configs.load_model_config("2m")
-    identities = [
+    chosen = [(None, None), (500, None), (500, "blocks"), (600, None)]
+    asked = [
         configs.training_identity(load_config(SHIPPED, train_days=days, days=draw), shape)
-        for days, draw in (
-            (None, None),
-            (None, "blocks"),
-            (500, None),
-            (500, "blocks"),
-            (600, None),
-        )
+        for days, draw in chosen
     ]
-    asked = [identity["training"] for identity in identities]
-    assert asked[0] == asked[1]
-    assert not {"train_days", "days"} & asked[0].keys()
-    assert len({json.dumps(a, sort_keys=True) for a in asked}) == 4
+    assert len({json.dumps(identity, sort_keys=True) for identity in asked}) == len(chosen)
 
 
 def test_the_config_of_a_run_is_that_of_its_record() -> None:
@@ -432,6 +462,12 @@ def test_tracking_and_heat_are_not_part_of_a_trained_weight() -> None:
     identity = configs.training_identity(config, configs.load_model_config("2m"))
     assert {"tracking", "thermal", "law"}.isdisjoint(identity["training"])
     assert {"optimiser", "task", "seed", "splits"} <= set(identity["training"])
+
+
+def test_the_family_is_part_of_what_was_trained() -> None:
+    config, shape = load_config(SHIPPED), configs.load_model_config("2m")
+    mixer = dataclasses.replace(config, family="patchtsmixer")
+    assert configs.training_identity(mixer, shape)["training"]["family"] == "patchtsmixer"
 
 
 def test_importing_the_config_imports_no_heavy_package() -> None:

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from scaling.digest import LEFT_OUT, PACKAGE, code_digest, reached
+from scaling.digest import GIVEN_BY_A_FAMILY, LEFT_OUT, PACKAGE, code_digest, reached
+from scaling.training.families import Family
 
 DOOR = """
 from scaling.room import tools
@@ -386,6 +387,35 @@ def test_an_entry_point_that_is_not_there_is_an_error(tmp_path: Path, entry: str
         code_digest(entry, write(tmp_path, {}))
 
 
+FAMILY = "def build(): return {n}\ndef embedding(): 0\ndef multiply_adds(): 0\ndef other(): 1"
+FAMILIES_ROOM = {
+    "work.py": "from scaling.training.families import family_of\ndef main(): family_of('one')",
+    "training/__init__.py": "",
+    "training/families/__init__.py": "def family_of(name): return found(f'{__package__}.{name}')",
+    "training/families/one.py": FAMILY.format(n=1),
+    "training/families/two.py": FAMILY.format(n=2),
+}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "changed"),
+    [("return 1", "return 11", ["one", None]), ("def other(): 1", "def other(): 2", [])],
+)
+def test_only_what_the_named_family_gives_counts(
+    tmp_path: Path, old: str, new: str, changed: list[str | None]
+) -> None:
+    package = write(tmp_path, FAMILIES_ROOM)
+    before = {family: reached("work", package, family) for family in ("one", "two", None)}
+    one = package / "training/families/one.py"
+    one.write_text(one.read_text().replace(old, new))
+    assert [f for f in before if reached("work", package, f) != before[f]] == changed
+
+
+def test_a_family_changes_no_digest_where_no_network_is_built(tmp_path: Path) -> None:
+    package = write(tmp_path, FAMILIES_ROOM | {"work.py": "def main(): 1"})
+    assert not edited(package, "training/families/one.py", "return 1", "return 11")
+
+
 # --- the library itself ------------------------------------------------------------------------
 
 
@@ -413,6 +443,11 @@ def test_every_rule_with_a_command_has_an_entry_point() -> None:
     assert set(RULES) == set(rules)
 
 
+def test_what_counts_of_a_family_is_all_that_a_family_gives() -> None:
+    functions = {name for name in vars(Family) if not name.startswith("_")}
+    assert functions == set(GIVEN_BY_A_FAMILY)
+
+
 def test_what_is_left_out_is_there() -> None:
     for name in LEFT_OUT:
         path = PACKAGE.joinpath(*name.split("."))
@@ -434,6 +469,11 @@ CHANGES = {
     ("betas=(0.9, 0.95)", "betas=(0.9, 0.96)"): TRAINED,
     ("talib.ATR(", "talib.NATR("): {"features", "evaluate"},
     ("future >= close[", "future > close["): {*TRAINED, "evaluate", "baselines"},
+    ('head_aggregation="avg_pool"', 'head_aggregation="use_last"'): {
+        *TRAINED,
+        "find_batch_size",
+        "evaluate",
+    },
     ('pooling_type="mean"', 'pooling_type="max"'): {*TRAINED, "find_batch_size", "evaluate"},
     ("torch.sigmoid(logits)", "torch.tanh(logits)"): {*TRAINED, "evaluate"},
     ("LogisticRegression(C=1.0", "LogisticRegression(C=2.0"): {"baselines"},

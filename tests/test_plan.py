@@ -29,7 +29,7 @@ def counted(budget: str) -> int:
 
 
 def test_the_2b_budget_counts_two_billion_parameters() -> None:
-    check_budget("2b", counted("2b"))
+    check_budget("2b", "patchtst", counted("2b"))
     assert counted("2b") == 2_039_475_457
 
 

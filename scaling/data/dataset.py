@@ -115,9 +115,12 @@ class WindowDataset(Dataset[tuple[torch.Tensor, torch.Tensor]]):
 
     def batch(self, days: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Windows `(n, context_length, n_features)` and targets `(n, 1)` for `n` row indices."""
+        return self.windows(days), self.labels.index_select(0, days).unsqueeze(1)
+
+    def windows(self, days: torch.Tensor) -> torch.Tensor:
+        """Windows `(n, context_length, n_features)` of any rows; the last ones have no label."""
         windows = self.features.unfold(0, self.context_length, 1)
-        chosen = windows.index_select(0, days - self.context_length + 1)
-        return chosen.transpose(1, 2), self.labels.index_select(0, days).unsqueeze(1)
+        return windows.index_select(0, days - self.context_length + 1).transpose(1, 2)
 
     def to(self, device: torch.device) -> "WindowDataset":
         """A copy of the dataset whose tensors are on `device`."""
@@ -206,14 +209,7 @@ def load_study(config: TrainingConfig, blocks: Sequence[str] = BEFORE_TEST) -> S
     samples["train"] = training_days(block, rows.dates, config)
     chosen = samples["train"] if config.train_days else _rows_between(rows, config.splits.train)
     normaliser = Normaliser.fit(torch.from_numpy(rows.features[chosen]), rows.names)
-    dataset = WindowDataset(
-        normaliser(torch.from_numpy(rows.features)),
-        rows.close,
-        context_length=config.window.context_length,
-        warmup=config.window.warmup,
-        threshold=config.task.threshold,
-        horizon=config.task.horizon,
-    )
+    dataset = _windows(rows, normaliser, config)
     labels = dataset.labels.numpy().astype(np.int8)
     _refuse_thin_blocks(samples, labels, config.splits)
     # However many days are trained on, the question is that of the whole block.
@@ -230,6 +226,15 @@ def load_study(config: TrainingConfig, blocks: Sequence[str] = BEFORE_TEST) -> S
         train_base_rate=float(labels[block].mean()),
         epoch_windows=len(block),
     )
+
+
+def load_every_day(config: TrainingConfig, normaliser: Normaliser) -> tuple[WindowDataset, Dates]:
+    """Windows of all registered days, also of the last `horizon`, and the date of each row.
+
+    A forecast needs them: nobody knows yet what follows the latest day.
+    """
+    rows = _rows_until(np.datetime64("9999-12-31"), config)
+    return _windows(rows, normaliser, config), rows.dates
 
 
 class _Rows(NamedTuple):
@@ -255,6 +260,17 @@ def _rows_until(last: np.datetime64, config: TrainingConfig) -> _Rows:
         prices["close"].to_numpy(np.float64)[kept],
         features.to_numpy(np.float32)[kept],
         tuple(str(name) for name in features.columns),
+    )
+
+
+def _windows(rows: _Rows, normaliser: Normaliser, config: TrainingConfig) -> WindowDataset:
+    return WindowDataset(
+        normaliser(torch.from_numpy(rows.features)),
+        rows.close,
+        context_length=config.window.context_length,
+        warmup=config.window.warmup,
+        threshold=config.task.threshold,
+        horizon=config.task.horizon,
     )
 
 

@@ -14,44 +14,45 @@ from scaling.metrics import log_loss
 
 def draw(study: StudyFiles, sweeps: Sequence[Mapping[str, Any]]) -> dict[str, Figure]:
     """Every figure of `page.FIGURES` by name, and "sweeps" where there are any."""
-    law = study.law
-    networks, baselines = _test_forecasts(study)
+    drawn = draw_forecasts(study.law, study.predictions, study.baseline_predictions) | {
+        "compute": plots.compute(_losses(study)),
+        "learning_curves": plots.learning_curves(study.records),
+        "drift": plots.drift(study.evaluations[0]["drift"], LARGEST_SHIFT),
+    }
+    return drawn | ({"sweeps": plots.sweeps(sweeps)} if sweeps else {})
+
+
+def draw_forecasts(
+    law: Mapping[str, Any], predictions: pd.DataFrame, baseline_predictions: pd.DataFrame
+) -> dict[str, Figure]:
+    """The figures that need no more than a law and the prediction rows that it was fitted to."""
+    networks = _test_forecasts(predictions[predictions["weights"] == "best"], "budget")
+    baselines = _test_forecasts(baseline_predictions, "model")
     best, against = law["best_network"]["budget"], law["best_network"]["against"]
     strongest = max(against, key=lambda name: against[name]["skill"])
     rival = baselines[strongest]
     base_loss = log_loss(rival["y"], [law["base_rate"]] * len(rival))
-    drawn = {
+    ordered = {size["budget"]: networks[size["budget"]] for size in law["sizes"]}
+    return {
         "ladder": plots.ladder(
             law["sizes"], base_loss, {name: row["skill"] for name, row in against.items()}
         ),
-        "compute": plots.compute(_losses(study)),
-        "learning_curves": plots.learning_curves(study.records),
         "reliability": plots.reliability_diagram(
             {
                 best: (networks[best]["y"], networks[best]["p"]),
                 strongest: (rival["y"], rival["p"]),
             }
         ),
-        "skill_by_year": plots.skill_by_year({**networks, strongest: rival}, law["base_rate"]),
-        "drift": plots.drift(study.evaluations[0]["drift"], LARGEST_SHIFT),
+        "skill_by_year": plots.skill_by_year({**ordered, strongest: rival}, law["base_rate"]),
     }
-    return drawn | ({"sweeps": plots.sweeps(sweeps)} if sweeps else {})
 
 
-def _test_forecasts(
-    study: StudyFiles,
-) -> tuple[dict[str, pd.DataFrame], dict[str, pd.DataFrame]]:
-    """Rows of date, y, p on the test days: of each size, the mean over seeds; of each baseline."""
-    networks = study.predictions
-    networks = networks[(networks["weights"] == "best") & (networks["split"] == "test")]
-    baselines = study.baseline_predictions
-    baselines = baselines[baselines["split"] == "test"]
+def _test_forecasts(rows: pd.DataFrame, name: str) -> dict[str, pd.DataFrame]:
+    """Rows of date, y, p on the test days for each `name`; of several seeds, their mean."""
     return {
-        budget: networks[networks["budget"] == budget]
-        .groupby("date", as_index=False)
-        .agg(y=("y", "first"), p=("p", "mean"))
-        for budget in study.budgets
-    }, {str(name): rows for name, rows in baselines.groupby("model", sort=False)}
+        str(model): own.groupby("date", as_index=False).agg(y=("y", "first"), p=("p", "mean"))
+        for model, own in rows[rows["split"] == "test"].groupby(name, sort=False)
+    }
 
 
 def _losses(study: StudyFiles) -> pd.DataFrame:

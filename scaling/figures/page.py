@@ -10,6 +10,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from scaling.config import DEFAULT_FAMILY
 from scaling.judging.study_files import StudyFiles
 
 FOLDER = Path(__file__).parent
@@ -91,7 +92,7 @@ def _mean(values: Iterable[float | None]) -> float | None:
     return sum(known) / len(known) if known else None
 
 
-def _mean_scores(scores: Sequence[Mapping[str, Any]]) -> dict[str, float | None]:
+def mean_scores(scores: Sequence[Mapping[str, Any]]) -> dict[str, float | None]:
     """Each measure's mean over runs; None where no run defines it."""
     names = [name for name in scores[0] if name != "undefined"]
     return {name: _mean(score[name] for score in scores) for name in names}
@@ -116,8 +117,8 @@ def _networks(study: StudyFiles) -> list[dict[str, Any]]:
                 "skill_interval": size["skill_interval"],
                 "seconds": _mean(run["seconds"] for run in runs),
                 "flops": _mean(run["flops"] for run in runs),
-                "test": _mean_scores([m["best"]["test"] for m in metrics]),
-                "recalibrated": _mean_scores([m["best"]["test_recalibrated"] for m in metrics]),
+                "test": mean_scores([m["best"]["test"] for m in metrics]),
+                "recalibrated": mean_scores([m["best"]["test_recalibrated"] for m in metrics]),
                 "last_skill": _mean(m["last"]["test"]["log_loss_skill"] for m in metrics),
             }
         )
@@ -176,6 +177,7 @@ def _provenance(study: StudyFiles) -> list[tuple[str, str]]:
     task, splits = config["task"], config["splits"]
     return [
         ("experiment", law["experiment"]),
+        ("family of networks", config.get("family", DEFAULT_FAMILY)),
         ("question", f"close up {percent(task['threshold'])} within {task['horizon']} day(s)"),
         *((block, " to ".join(splits[block])) for block in ("train", "validation", "test")),
         ("prices, MD5", distinct("data_md5")),
@@ -211,16 +213,9 @@ def html_page(
     the runs differ. `left_out` has a line for each file that was given and not used.
     `svg` maps the names of `FIGURES`, and "sweeps" where there are any, to `<svg>` elements.
     """
-    environment = Environment(
-        loader=FileSystemLoader(FOLDER),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    environment.filters |= {written.__name__: written for written in FILTERS}
-    return environment.get_template("page.html").render(
+    return render(
+        "page.html",
+        svg,
         law=study.law,
         networks=_networks(study),
         baselines=_baselines(study),
@@ -233,6 +228,22 @@ def html_page(
         sweeps=_tried_rates(study, sweeps),
         drift=study.evaluations[0]["drift"],
         provenance=_provenance(study),
+    )
+
+
+def render(template: str, svg: Mapping[str, str], **values: Any) -> str:
+    """A template of this folder, filled; `svg` maps the names of figures to `<svg>` elements."""
+    environment = Environment(
+        loader=FileSystemLoader(FOLDER),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters |= {written.__name__: written for written in FILTERS}
+    return environment.get_template(template).render(
         svg={name: Markup(element) for name, element in svg.items()},
         captions={**FIGURES, SWEEPS: _caption(SWEEPS)},
+        **values,
     )

@@ -74,6 +74,33 @@ def ladder(
     return figure
 
 
+@rc_context(STYLE)
+def ladders(studies: Mapping[str, Sequence[Mapping[str, Any]]]) -> Figure:
+    """Skill in per cent against counted parameters: means and 95 % intervals, a line per study.
+
+    `studies` maps a name to the sizes in its law's file.
+    """
+    figure, axes = _axes((7.2, 4.2))
+    axes.set_xscale("log")
+    for index, (name, sizes) in enumerate(studies.items()):
+        skill = 100 * np.array([size["skill"] for size in sizes])
+        low, high = 100 * np.array([size["skill_interval"] for size in sizes]).T
+        axes.errorbar(
+            [size["parameters"] for size in sizes],
+            skill,
+            yerr=[skill - low, high - skill],
+            fmt=f"{_marker(index)}-",
+            color=_colour(index),
+            capsize=4,
+            ms=6,
+            label=name,
+        )
+    axes.set_xlabel("counted parameters")
+    axes.set_ylabel("test log-loss skill over the base rate, %")
+    _legend_above(axes, 2)
+    return figure
+
+
 def _named_lines(axes: Axes, values: Mapping[str, float]) -> None:
     """Dashed lines across, their names on the right, moved apart where lines are close."""
     bottom, top = axes.get_ylim()

@@ -21,12 +21,14 @@ def best_network(
 ) -> dict[str, Any]:
     """The size with the lowest validation loss, its losses paired with each baseline's by day.
 
+    Without validation losses (all NaN) it is the largest size, since the test days may not choose.
     Its loss is the mean over its seeds, not that of its luckiest seed. A negative difference
     favours the network. The baselines count as they stand: what another fit of the same forest
     would give is not in the interval. `sizes` are the law's rows for the sizes. The comparisons
     are those of all `experiments` of the grid, each with as many baselines as this one.
     """
-    best = int(np.argmin(ladder.validation))
+    validated = not np.isnan(ladder.validation).all()
+    best = int(np.argmin(ladder.validation)) if validated else len(ladder.budgets) - 1
     names = list(ladder.baselines)
     less = np.stack([ladder.baselines[name] for name in names])
     found, block, _ = effects(
@@ -46,7 +48,10 @@ def best_network(
     }
     return {
         "budget": ladder.budgets[best],
-        "chosen_by": "lowest validation log-loss, mean over seeds",
+        "which": "best network on validation" if validated else "largest network",
+        "chosen_by": "lowest validation log-loss, mean over seeds"
+        if validated
+        else "the largest size, as there are no validation rows to choose by",
         "log_loss": sizes[best]["log_loss"],
         "skill": sizes[best]["skill"],
         "skill_interval": sizes[best]["skill_interval"],

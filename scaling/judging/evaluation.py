@@ -11,9 +11,10 @@ import torch
 from scaling import config as configs
 from scaling.data.dataset import Study
 from scaling.errors import UserError
+from scaling.judging.run_files import refuse_other_name
 from scaling.machine.device import Precision
 from scaling.metrics import fit_recalibration, score
-from scaling.training.model import PatchTST
+from scaling.training import checkpoint
 from scaling.training.step import predict
 
 BLOCKS = ("validation", "test")
@@ -29,6 +30,24 @@ class Judged(NamedTuple):
     metrics: dict[str, Any]
 
 
+def load_trained(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The content of a trained network's checkpoint, and the run record in it.
+
+    Raises `UserError` for a damaged file, for one that holds no finished training, and for one that
+    bears another run's name.
+    """
+    content = checkpoint.load(path)
+    missing = {"weights", "normaliser", "record"} - set(content)
+    if missing:
+        raise UserError(
+            f"{path}: holds no {' and no '.join(sorted(missing))}, so it is no trained network; "
+            "give the .ckpt of a run, for example results/daily/threshold_1pct/2m.ckpt"
+        )
+    record = checkpoint.record_of(content)
+    refuse_other_name(path, record)
+    return content, record
+
+
 def refuse_other_config(
     record: dict[str, Any], config: configs.TrainingConfig, model: configs.ModelConfig, where: Path
 ) -> None:
@@ -37,7 +56,10 @@ def refuse_other_config(
     `record` is the run record inside the checkpoint.
     """
     asked = configs.training_identity(config, model)
-    trained = {"training": record["config"], "model": record["model"]}
+    asked["training"]["family"] = config.family
+    # Older records name no family.
+    was_asked = {"family": configs.DEFAULT_FAMILY, **record["config"]}
+    trained = {"training": was_asked, "model": record["model"]}
     differing = [
         f"{key} {was!r} at training, {value!r} now"
         for part, values in asked.items()
@@ -77,7 +99,7 @@ def refuse_other_normaliser(content: dict[str, Any], study: Study, where: Path) 
 
 
 def judge(
-    model: PatchTST,
+    model: torch.nn.Module,
     content: dict[str, Any],
     study: Study,
     device: torch.device,
@@ -99,7 +121,7 @@ def judge(
     return Judged(p, metrics)
 
 
-def load_weights(model: PatchTST, weights: dict[str, torch.Tensor], where: Path) -> None:
+def load_weights(model: torch.nn.Module, weights: dict[str, torch.Tensor], where: Path) -> None:
     """Put a checkpoint's weights into the model; weights of another shape are a `UserError`."""
     try:
         model.load_state_dict(weights)

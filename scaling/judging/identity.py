@@ -27,12 +27,12 @@ def refuse_outdated(records: Sequence[Record], config: Path, stamp: Path | None 
     prices, features = verified_data(configs.load_config(config), stamp)
     for record in records:
         wanted = configs.config_of_run(config, record)
-        model = configs.load_model_config(record["budget"])
+        model = configs.load_model_config(record["budget"], wanted.family)
         asked = {
             **_settings(configs.as_dict(wanted), configs.as_dict(model)),
             "prices": prices,
             "features": features,
-            "training code": code_digest("train"),
+            "training code": code_digest("train", family=wanted.family),
         }
         trained = {
             **_settings(record["config"], record["model"]),

@@ -142,4 +142,4 @@ def _against(network: dict[str, Any]) -> str:
     against = ", ".join(
         f"{wording[found]} {' and '.join(groups[found])}" for found in wording if found in groups
     )
-    return f"the best network on validation ({network['budget']}) {against}"
+    return f"the {network['which']} ({network['budget']}) {against}"

@@ -34,7 +34,7 @@ class Search:
 
 def planned(config: configs.TrainingConfig, arguments: argparse.Namespace) -> Search:
     """The search that the command line asks for; a `UserError` where a process lacks its GPU."""
-    model = configs.load_model_config(config.param_budget)
+    model = configs.load_model_config(config.param_budget, config.family)
     device = choose_device(arguments.device or config.device)
     precision = choose_precision(config.precision, device)
     batch_size, processes = config.optimiser.batch_size, arguments.processes
@@ -63,6 +63,7 @@ def planned(config: configs.TrainingConfig, arguments: argparse.Namespace) -> Se
         sharded=processes > 1 and too_large(parameters, free),
     )
     identity = {
+        "family": model.family,
         "model": configs.as_dict(model),
         "window": configs.as_dict(config.window),
         "feature_names": FEATURE_NAMES,

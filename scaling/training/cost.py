@@ -57,9 +57,9 @@ def cost_of(experiment: str, run: configs.Run, results: Path, device_flops: floa
     """
     path = configs.experiment_path(experiment)
     config = configs.load_config(path, *run)
-    model = configs.load_model_config(run.budget)
+    model = configs.load_model_config(run.budget, config.family)
     parameters = parameters_of(model, config.window, len(FEATURE_NAMES))
-    check_budget(run.budget, parameters)
+    check_budget(run.budget, model.family, parameters)
     train, validation = epoch_windows(config)
     windows = config.optimiser.epochs * (train + FORWARD_SHARE * validation)
     flops = windows * training_flops(model, config.window, len(FEATURE_NAMES))

@@ -38,6 +38,7 @@ MEMORY_ERRORS = (
 )
 # Importing torch takes seconds. A server does it once, and each probe is forked from it.
 PRELOAD = ["scaling.training.step", "scaling.training.model", "torch._dynamo"]
+FAMILIES = "scaling.training.families"
 
 Result = dict[str, Any]
 
@@ -73,13 +74,14 @@ def run_probe(
     """
     from scaling.machine.processes import free_port
 
+    context = start_method(probe.model.family)
     port = free_port() if probe.processes > 1 else 0
     running: dict[Connection, Any] = {}
     try:
         for rank in range(probe.processes):
-            ours, theirs = start_method().Pipe()
+            ours, theirs = context.Pipe()
             member = replace(probe, rank=rank, port=port)
-            process = start_method().Process(
+            process = context.Process(
                 target=work or in_child, args=(member, micro_batch, theirs), daemon=True
             )
             process.start()
@@ -136,19 +138,19 @@ def _results(running: dict[Connection, Any], deadline: float) -> list[Result]:
 
 
 @functools.cache
-def start_method() -> Any:
+def start_method(family: str) -> Any:
     """How probes start: forked from a server on Linux; macOS cannot fork a process with Metal."""
     if sys.platform != "linux":
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(PRELOAD)
+    context.set_forkserver_preload([*PRELOAD, f"{FAMILIES}.{family}"])
     return context
 
 
-def start_server() -> None:
-    """Start the server from which probes are forked, so that it imports torch in the meantime."""
+def start_server(family: str) -> None:
+    """Start the server that probes are forked from, so that it imports torch in the meantime."""
     if sys.platform == "linux":
-        start_method()
+        start_method(family)
         from multiprocessing import forkserver
 
         forkserver.ensure_running()

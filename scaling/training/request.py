@@ -57,7 +57,7 @@ def checked_request(arguments: argparse.Namespace, say: Say) -> Request:
     return Request(
         config_path=arguments.config,
         config=config,
-        model=configs.load_model_config(config.param_budget),
+        model=configs.load_model_config(config.param_budget, config.family),
         prices_md5=prices_md5,
         features_md5=features_md5,
         experiment=experiment,

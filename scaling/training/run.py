@@ -29,7 +29,6 @@ from scaling.tracking.trackers import NoTracker, Trackers, open_trackers
 from scaling.training import checkpoint, trainer
 from scaling.training.lock import sole_trainer
 from scaling.training.model import (
-    PatchTST,
     build_model,
     check_budget,
     count_parameters,
@@ -52,7 +51,7 @@ def train_one(request: Request, say: Say, stop_requested: Callable[[], str | Non
             say(f"{block}: {len(days):,} samples, {study.labels(block).sum():,} positive")
         model = fresh_model(request.config, request.model, study, request.config.seed)
         parameters = count_parameters(model)
-        check_budget(request.config.param_budget, parameters)
+        check_budget(request.config.param_budget, request.model.family, parameters)
         shared = shared_if_large(hardware.group, hardware.device, parameters, say)
         hardware = replace(hardware, group=shared)
         identity = identity_of(request, study, hardware)
@@ -89,7 +88,7 @@ def occupied(request: Request, held: ExitStack, say: Say) -> Hardware:
 
 def fresh_model(
     config: configs.TrainingConfig, model: configs.ModelConfig, study: Study, seed: int
-) -> PatchTST:
+) -> torch.nn.Module:
     """A new model for the study's features; `seed` fixes its initial weights."""
     torch.manual_seed(seed)
     return build_model(model, config.window, len(study.feature_names))
@@ -111,7 +110,7 @@ def identity_of(request: Request, study: Study, hardware: Hardware) -> dict[str,
         "micro_batch": hardware.micro_batch,
         "device": hardware.device.type,
         "precision": hardware.precision,
-        "code_digest": code_digest("train"),
+        "code_digest": code_digest("train", family=request.model.family),
         "versions": versions_of(COMPUTING_PACKAGES),
     }
 
@@ -119,7 +118,7 @@ def identity_of(request: Request, study: Study, hardware: Hardware) -> dict[str,
 def planned_record(
     request: Request,
     study: Study,
-    model: PatchTST,
+    model: torch.nn.Module,
     hardware: Hardware,
     identity: dict[str, Any],
 ) -> dict[str, Any]:
@@ -132,7 +131,7 @@ def planned_record(
         "run": request.run,
         "budget": request.config.param_budget,
         "parameters": count_parameters(model),
-        "parameters_without_embeddings": count_without_embeddings(model),
+        "parameters_without_embeddings": count_without_embeddings(request.model, model),
         "seed": seed,
         # Replicates of a budget must differ in both.
         "initial_weights": checkpoint.checksum(model.state_dict()),
@@ -173,7 +172,7 @@ def already_made(request: Request, wanted: str) -> bool:
 def run_to_its_end(
     request: Request,
     study: Study,
-    model: PatchTST,
+    model: torch.nn.Module,
     hardware: Hardware,
     record: dict[str, Any],
     say: Say,

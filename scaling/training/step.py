@@ -117,13 +117,13 @@ def predict(
     precision: Precision,
     batch: int = EVALUATION_BATCH,
 ) -> npt.NDArray[np.float64]:
-    """Probability of a positive for each sample day. Training and evaluation both call this."""
+    """Probability of a positive for each day. Training, evaluation and forecast all call this."""
     was_training = model.training
     model.eval()
     days = torch.from_numpy(samples).to(device)
     parts = []
     with torch.inference_mode(), autocast(device, precision):
         for chunk in torch.split(days, batch):
-            parts.append(probabilities(model(dataset.batch(chunk)[0]).float()).cpu())
+            parts.append(probabilities(model(dataset.windows(chunk)).float()).cpu())
     model.train(was_training)
     return torch.cat(parts).numpy().astype(np.float64).reshape(-1)

@@ -59,7 +59,7 @@ def test_the_package_carries_every_file_that_the_page_is_made_of() -> None:
     carried = {path for pattern in patterns for path in folder.glob(pattern)}
     files = {path for path in folder.rglob("*") if path.suffix in (".html", ".css", ".rst")}
     assert carried == files
-    assert len(files) == 3 + len(FIGURES)
+    assert len(files) == 4 + len(FIGURES)
 
 
 def test_the_page_names_no_address_outside_itself(made: Path) -> None:
@@ -111,7 +111,7 @@ def test_a_size_has_its_parameters_without_embeddings_or_a_dash(made: Path, stud
 
 def test_a_measure_that_one_seed_cannot_define_is_the_mean_of_the_others() -> None:
     scores = [{"auc": 0.7, "undefined": {}}, {"auc": None, "undefined": {"auc": "one class"}}]
-    assert page._mean_scores(scores) == {"auc": 0.7}
+    assert page.mean_scores(scores) == {"auc": 0.7}
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ CONFIG = Path("configs/daily/threshold_1pct.yaml")
 def now(monkeypatch: pytest.MonkeyPatch) -> None:
     """The data and the code are what the records below say."""
     monkeypatch.setattr(identity, "verified_data", lambda config, stamp: ("prices", "features"))
-    monkeypatch.setattr(identity, "code_digest", lambda entry: f"code of {entry}")
+    monkeypatch.setattr(identity, "code_digest", lambda entry, family: f"code of {entry}")
 
 
 def record_of(budget: str = "200k", seed: int = 42) -> dict[str, Any]:

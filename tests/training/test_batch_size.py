@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scaling import find_batch_size
-from scaling.config import ModelConfig, OptimiserConfig, WindowConfig, load_config
+from scaling.config import OptimiserConfig, PatchTSTShape, WindowConfig, load_config
 from scaling.errors import UserError
 from scaling.machine import device
 from scaling.training import probe as probes
@@ -27,7 +27,9 @@ GIB = 2**30
 
 def tiny(ceiling=8 * GIB, n_channels=2, device="cpu"):
     return probes.Probe(
-        ModelConfig(16, 1, 2, 16, 0.1, 1.0),
+        PatchTSTShape(
+            d_model=16, layers=1, heads=2, ffn_dim=16, dropout=0.1, learning_rate_multiplier=1.0
+        ),
         WindowConfig(64, 8, 63),
         OptimiserConfig(32, 1, 3e-4, 0.01, 0.1, 1.0, 1),
         n_channels=n_channels,

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import torch
 
-from scaling.config import ModelConfig, OptimiserConfig, WindowConfig
+from scaling.config import OptimiserConfig, PatchTSTShape, WindowConfig
 from scaling.data.dataset import WindowDataset
 from scaling.training.capture import Captured, captured
-from scaling.training.model import PatchTST, build_model
+from scaling.training.families.patchtst import PatchTST, build
 from scaling.training.step import make_optimiser, optimiser_step
 
 WINDOW = WindowConfig(16, 4, 15)
@@ -20,7 +20,10 @@ ROWS = 60
 
 def small_model() -> PatchTST:
     torch.manual_seed(2)
-    return build_model(ModelConfig(8, 2, 2, 12, 0.0, 1.0), WINDOW, 3)
+    shape = PatchTSTShape(
+        d_model=8, layers=2, heads=2, ffn_dim=12, dropout=0.0, learning_rate_multiplier=1.0
+    )
+    return build(shape, WINDOW, 3)
 
 
 def small_dataset(device: str = "cpu") -> WindowDataset:

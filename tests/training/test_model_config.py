@@ -8,28 +8,40 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import PatchTSTForClassification
 
-from scaling.config import budget_parameters, known_budgets, load_config, load_model_config
+from scaling.config import (
+    DEFAULT_FAMILY,
+    FAMILIES,
+    PatchTSTShape,
+    budget_parameters,
+    known_budgets,
+    load_config,
+    load_model_config,
+)
 from scaling.errors import UserError
+from scaling.training.families.patchtst import hf_config
 from scaling.training.model import (
     build_model,
     check_budget,
     count_parameters,
-    hf_config,
+    count_without_embeddings,
     training_flops,
 )
 
 WINDOW = load_config("configs/daily/threshold_1pct.yaml").window
 CHANNELS = 20
+SHIPPED = [(family, budget) for family in FAMILIES for budget in known_budgets(family)]
 
 
-def counted(budget: str) -> int:
+def counted(budget: str, family: str = DEFAULT_FAMILY) -> int:
     with torch.device("meta"):
-        return count_parameters(build_model(load_model_config(budget), WINDOW, CHANNELS))
+        shape = load_model_config(budget, family)
+        return count_parameters(build_model(shape, WINDOW, CHANNELS))
 
 
-def assert_within_budget(budget: str) -> None:
-    assert counted(budget) == pytest.approx(budget_parameters(budget), rel=0.05)
-    check_budget(budget, counted(budget))
+def assert_within_budget(budget: str, family: str = DEFAULT_FAMILY) -> None:
+    parameters = counted(budget, family)
+    assert parameters == pytest.approx(budget_parameters(budget), rel=0.05)
+    check_budget(budget, family, parameters)
 
 
 def test_count_parameters_helper_accurate() -> None:
@@ -50,25 +62,38 @@ def test_patchtst_200m_config_params_within_budget() -> None:
     assert_within_budget("200m")
 
 
-@pytest.mark.parametrize("budget", sorted({*known_budgets()} - {"2m", "20m", "200m"}))
-def test_every_other_shipped_budget_counts_what_its_label_says(budget: str) -> None:
-    assert_within_budget(budget)
+@pytest.mark.parametrize(("family", "budget"), SHIPPED)
+def test_every_shipped_budget_counts_what_its_label_says(family: str, budget: str) -> None:
+    assert_within_budget(budget, family)
+
+
+def test_the_second_family_has_a_ladder_from_200k_to_2m() -> None:
+    assert known_budgets("patchtsmixer") == ["200k", "600k", "2m"]
 
 
 def test_patchtst_forward_pass_output_shape() -> None:
-    model = build_model(load_model_config("200k"), WINDOW, CHANNELS).eval()
+    assert_one_logit_a_window(DEFAULT_FAMILY)
+
+
+@pytest.mark.parametrize("family", sorted({*FAMILIES} - {DEFAULT_FAMILY}))
+def test_every_other_family_gives_one_logit_a_window(family: str) -> None:
+    assert_one_logit_a_window(family)
+
+
+def assert_one_logit_a_window(family: str) -> None:
+    model = build_model(load_model_config("200k", family), WINDOW, CHANNELS).eval()
     assert model(torch.randn(3, WINDOW.context_length, CHANNELS)).shape == (3, 1)
 
 
 @pytest.mark.parametrize("parameters", [230_000, 1_899_999, 2_100_001, 6_400_000])
 def test_a_label_more_than_five_percent_off_is_refused_with_both_numbers(parameters: int) -> None:
     with pytest.raises(UserError, match=f"2m counts {parameters:,}.*1,900,000 to 2,100,000"):
-        check_budget("2m", parameters)
+        check_budget("2m", DEFAULT_FAMILY, parameters)
 
 
 @pytest.mark.parametrize("parameters", [1_900_000, 2_100_000])
 def test_five_percent_off_is_within_the_label(parameters: int) -> None:
-    check_budget("2m", parameters)
+    check_budget("2m", DEFAULT_FAMILY, parameters)
 
 
 def test_flops_of_a_training_step_are_six_per_parameter_and_token_within_two_percent() -> None:
@@ -89,15 +114,37 @@ def test_flops_are_those_that_torch_counts_in_hugging_faces_own_model(budget: st
     assert training_flops(shape, WINDOW, CHANNELS) == pytest.approx(counted_flops, rel=0.01)
 
 
-def test_twice_the_channels_are_twice_the_flops() -> None:
-    shape = load_model_config("2m")
+@pytest.mark.parametrize("budget", known_budgets("patchtsmixer"))
+def test_flops_of_patchtsmixer_are_those_that_torch_counts(budget: str) -> None:
+    shape = load_model_config(budget, "patchtsmixer")
+    model = build_model(shape, WINDOW, CHANNELS)
+    with FlopCounterMode(display=False) as counter:
+        model(torch.randn(1, WINDOW.context_length, CHANNELS)).sum().backward()
+    flops = counter.get_total_flops()
+    assert training_flops(shape, WINDOW, CHANNELS) == pytest.approx(flops, rel=0.01)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_twice_the_channels_are_twice_the_flops(family: str) -> None:
+    shape = load_model_config("2m", family)
     once, twice = (training_flops(shape, WINDOW, n) for n in (20, 40))
     assert twice == 2 * once
 
 
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_embedding_is_one_vector_for_each_day_of_a_patch_and_a_bias(family: str) -> None:
+    shape = load_model_config("200k", family)
+    with torch.device("meta"):
+        model = build_model(shape, WINDOW, CHANNELS)
+    embedding = count_parameters(model) - count_without_embeddings(shape, model)
+    assert embedding == (WINDOW.patch_length + 1) * shape.d_model
+
+
 def test_a_shape_outside_its_budget_is_refused_when_counted() -> None:
-    wide = dataclasses.replace(load_model_config("2m"), ffn_dim=2048)
+    shape = load_model_config("2m")
+    assert isinstance(shape, PatchTSTShape)
+    wide = dataclasses.replace(shape, ffn_dim=2048)
     with torch.device("meta"):
         parameters = count_parameters(build_model(wide, WINDOW, CHANNELS))
-    with pytest.raises(UserError, match="ffn_dim"):
-        check_budget("2m", parameters)
+    with pytest.raises(UserError, match="configs/model/patchtst_2m.yaml"):
+        check_budget("2m", DEFAULT_FAMILY, parameters)

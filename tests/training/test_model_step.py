@@ -9,29 +9,28 @@ from hypothesis import strategies as st
 from torch.nn import functional as F
 from transformers import PatchTSTForClassification
 
-from scaling.config import ModelConfig, WindowConfig, known_budgets, load_model_config
+from scaling.config import PatchTSTShape, WindowConfig, known_budgets, load_model_config
 from scaling.training.draws import Draws, dropped
-from scaling.training.model import (
+from scaling.training.families.patchtst import (
     FAR_BELOW_ZERO,
     Attention,
     Drop,
     PatchTST,
     Source,
-    build_model,
+    build,
     fused_attention,
     hf_config,
     linear_of_norm,
-    loss,
-    probabilities,
 )
+from scaling.training.model import loss, probabilities
 
 
 def pair(
-    shape: ModelConfig, window: WindowConfig, channels: int
+    shape: PatchTSTShape, window: WindowConfig, channels: int
 ) -> tuple[PatchTST, torch.nn.Module]:
     """Our model and Hugging Face's, with the same weights."""
     torch.manual_seed(1)
-    ours = build_model(shape, window, channels)
+    ours = build(shape, window, channels)
     with torch.no_grad():  # HF starts biases at 0 and norms at 1, where a mix-up would not show
         for parameter in ours.parameters():
             if parameter.requires_grad:
@@ -42,7 +41,7 @@ def pair(
 
 
 def assert_equal_to_hf(
-    shape: ModelConfig, window: WindowConfig, channels: int, batch: int, training: bool
+    shape: PatchTSTShape, window: WindowConfig, channels: int, batch: int, training: bool
 ) -> None:
     ours, theirs = pair(shape, window, channels)
     ours.train(training)
@@ -62,8 +61,17 @@ def assert_equal_to_hf(
         assert difference <= 1e-5 * largest, name
 
 
-def model_shape(d_model: int, heads: int, ffn: int, layers: int, rate: float = 0.0) -> ModelConfig:
-    return ModelConfig(d_model, layers, heads, ffn, rate, 1.0)
+def model_shape(
+    d_model: int, heads: int, ffn: int, layers: int, rate: float = 0.0
+) -> PatchTSTShape:
+    return PatchTSTShape(
+        d_model=d_model,
+        layers=layers,
+        heads=heads,
+        ffn_dim=ffn,
+        dropout=rate,
+        learning_rate_multiplier=1.0,
+    )
 
 
 @settings(max_examples=15, deadline=None, derandomize=True)
@@ -116,7 +124,7 @@ def test_the_state_dict_is_hugging_faces_own_name_by_name() -> None:
 def test_a_seed_draws_the_same_weights_as_hugging_face_draws() -> None:
     shape, window = model_shape(8, 2, 12, 2), WindowConfig(16, 4, 15)
     torch.manual_seed(7)
-    ours = build_model(shape, window, 3).state_dict()
+    ours = build(shape, window, 3).state_dict()
     torch.manual_seed(7)
     theirs = PatchTSTForClassification(hf_config(shape, window, 3)).state_dict()
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
@@ -137,7 +145,7 @@ def test_an_option_that_the_fast_step_does_not_compute_is_refused(
 
 @pytest.mark.parametrize("windows", [(2, 16, 4), (2, 12, 3)])
 def test_a_window_of_another_size_is_refused(windows: tuple[int, int, int]) -> None:
-    model = build_model(model_shape(8, 2, 12, 1), WindowConfig(16, 4, 15), 3)
+    model = build(model_shape(8, 2, 12, 1), WindowConfig(16, 4, 15), 3)
     with pytest.raises(ValueError, match="16 of 3"):
         model(torch.zeros(windows))
 
@@ -160,7 +168,7 @@ def test_the_feed_forwards_dropout_and_gradients_are_autograds_for_the_same_draw
 ) -> None:
     torch.manual_seed(5)
     rate, patches = 0.25, 4
-    model = build_model(model_shape(8, 2, 12, 1, rate), WindowConfig(16, 4, 15), 3).train()
+    model = build(model_shape(8, 2, 12, 1, rate), WindowConfig(16, 4, 15), 3).train()
     layer = model.model.encoder.layers[0]
     layer.self_attn.dropout = 0.0
     samples, channels, draws = 2, 3, Draws(5, 1, 0, 2)
@@ -267,7 +275,7 @@ def test_the_gradient_of_attention_with_dropout_is_autograds_for_the_same_draws(
 
 
 def test_a_training_pass_with_dropout_and_no_draws_is_refused() -> None:
-    model = build_model(model_shape(8, 2, 12, 2, rate=0.3), WindowConfig(16, 4, 15), 3).train()
+    model = build(model_shape(8, 2, 12, 2, rate=0.3), WindowConfig(16, 4, 15), 3).train()
     with pytest.raises(ValueError, match="needs draws"):
         model(torch.randn(4, 16, 3))
 
@@ -275,7 +283,7 @@ def test_a_training_pass_with_dropout_and_no_draws_is_refused() -> None:
 def passes(draws: Draws, windows: torch.Tensor) -> torch.Tensor:
     """The logits of one model in training, with dropout at both of its sites."""
     torch.manual_seed(11)
-    model = build_model(model_shape(8, 2, 12, 2, rate=0.3), WindowConfig(16, 4, 15), 3).train()
+    model = build(model_shape(8, 2, 12, 2, rate=0.3), WindowConfig(16, 4, 15), 3).train()
     return model(windows, draws)
 
 
@@ -305,7 +313,7 @@ def test_what_was_drawn_before_changes_no_dropout() -> None:
 
 def test_bf16_gives_the_same_logits_to_bf16_accuracy_and_fp32_gradients() -> None:
     shape, window = model_shape(32, 4, 64, 2, rate=0.2), WindowConfig(16, 4, 15)
-    model = build_model(shape, window, 3).eval()
+    model = build(shape, window, 3).eval()
     windows = torch.randn(8, 16, 3)
     exact = model(windows)
     with torch.autocast("cpu", torch.bfloat16):
@@ -318,7 +326,7 @@ def test_bf16_gives_the_same_logits_to_bf16_accuracy_and_fp32_gradients() -> Non
 
 
 def test_every_encoder_layer_is_entered_as_a_module_so_that_hooks_see_it() -> None:
-    model = build_model(model_shape(8, 2, 12, 3), WindowConfig(16, 4, 15), 3)
+    model = build(model_shape(8, 2, 12, 3), WindowConfig(16, 4, 15), 3)
     seen: list[int] = []
     for index, layer in enumerate(model.model.encoder.layers):
         layer.register_forward_hook(lambda *_, index=index: seen.append(index))

@@ -12,13 +12,15 @@ import torch
 from torch.nn import functional as F
 from transformers import PatchTSTForClassification
 
-from scaling.config import ModelConfig, OptimiserConfig, WindowConfig
+from scaling.config import OptimiserConfig, PatchTSTShape, WindowConfig
 from scaling.data.dataset import WindowDataset
 from scaling.training import step as steps
-from scaling.training.model import PatchTST, build_model, hf_config
+from scaling.training.families.patchtst import PatchTST, build, hf_config
 
 WINDOW = WindowConfig(16, 4, 15)
-SHAPE = ModelConfig(8, 2, 2, 12, 0.0, 1.0)
+SHAPE = PatchTSTShape(
+    d_model=8, layers=2, heads=2, ffn_dim=12, dropout=0.0, learning_rate_multiplier=1.0
+)
 CHANNELS, BATCH, MICRO_BATCH, STEPS = 3, 32, 12, 3
 RATE = 0.01
 CONFIG = OptimiserConfig(
@@ -50,7 +52,7 @@ def dataset() -> WindowDataset:
 
 def fresh(dropout: float = 0.0) -> PatchTST:
     torch.manual_seed(2)
-    model = build_model(dataclasses.replace(SHAPE, dropout=dropout), WINDOW, CHANNELS).train()
+    model = build(dataclasses.replace(SHAPE, dropout=dropout), WINDOW, CHANNELS).train()
     with torch.no_grad():  # fresh biases are zero and fresh norms one, where decay changes nothing
         for parameter in model.parameters():
             if parameter.requires_grad:

@@ -28,12 +28,36 @@ def checked_data(wildcards):
     }
 
 
-def identity(entry, **parts):
+def identity(entry, family=None, **parts):
     """The code and the settings that a rule's results depend on, as one JSON string for `params`.
 
-    One string, because Snakemake sees no change when two params swap their values.
+    One string, because Snakemake sees no change when two params swap their values. A rule that
+    builds a network names its `family`, so that the code of another family does not count.
     """
-    return json.dumps({"code": code_digest(entry), **parts}, sort_keys=True)
+    return json.dumps({"code": code_digest(entry, family=family), **parts}, sort_keys=True)
+
+
+def family_of(wildcards):
+    return EXPERIMENTS[wildcards.experiment].family
+
+
+def shape_of(wildcards, budget):
+    """The shape of a budget in the experiment's family."""
+    family = family_of(wildcards)
+    if (budget, family) not in MODELS:
+        allowed = ", ".join(configs.known_budgets(family))
+        raise WorkflowError(
+            f"configs/{wildcards.experiment}.yaml: the family {family} has no budget {budget};"
+            f" allowed: {allowed}"
+        )
+    return MODELS[budget, family]
+
+
+def budget_identity(entry, wildcards):
+    """What a trial of a budget depends on: a sweep, or a training on shuffled labels."""
+    own = EXPERIMENTS[wildcards.experiment]
+    asked = configs.training_identity(own, shape_of(wildcards, wildcards.budget))
+    return identity(entry, family_of(wildcards), **asked)
 
 
 def run_of(experiment, name):
@@ -43,10 +67,10 @@ def run_of(experiment, name):
 
 def run_identity(wildcards):
     """Everything that a trained weight depends on, except its input files."""
-    run = run_of(wildcards.experiment, wildcards.run)
-    asked = configs.training_identity(EXPERIMENTS[wildcards.experiment], MODELS[run.budget])
+    own, run = EXPERIMENTS[wildcards.experiment], run_of(wildcards.experiment, wildcards.run)
+    asked = configs.training_identity(own, shape_of(wildcards, run.budget))
     asked["training"] |= {"param_budget": run.budget, "seed": run.seed, **days_of(run)}
-    return identity("train", versions=VERSIONS, **asked)
+    return identity("train", own.family, versions=VERSIONS, **asked)
 
 
 def days_of(run):

@@ -17,7 +17,7 @@ rule evaluate:
     resources:
         gpu=int(has_gpu()),
     params:
-        identity=identity("evaluate"),
+        identity=lambda wildcards: identity("evaluate", family_of(wildcards)),
     shell:
         "exec python -m scaling.evaluate --config configs/{wildcards.experiment:q}.yaml"
         " --checkpoint {input.checkpoint:q} --data-md5 {input.stamp:q}"
@@ -69,12 +69,7 @@ rule shuffled_control:
     resources:
         gpu=int(has_gpu()),
     params:
-        identity=lambda wildcards: identity(
-            "shuffled_control",
-            **configs.training_identity(
-                EXPERIMENTS[wildcards.experiment], MODELS[wildcards.budget]
-            ),
-        ),
+        identity=lambda wildcards: budget_identity("shuffled_control", wildcards),
     shell:
         "exec python -m scaling.shuffled_control --config configs/{wildcards.experiment:q}.yaml"
         " --param-budget {wildcards.budget:q} --data-md5 {input.stamp:q}"

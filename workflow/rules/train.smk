@@ -19,8 +19,9 @@ rule find_batch_size:
         # A change of the search's own code does not make what it found wrong.
         identity=lambda wildcards: identity(
             "training.model:build_model",
+            family_of(wildcards),
             versions=VERSIONS,
-            model=configs.as_dict(MODELS[wildcards.budget]),
+            model=configs.as_dict(shape_of(wildcards, wildcards.budget)),
             window=configs.as_dict(EXPERIMENTS[wildcards.experiment].window),
             batch_size=EXPERIMENTS[wildcards.experiment].optimiser.batch_size,
             device=EXPERIMENTS[wildcards.experiment].device,
@@ -88,12 +89,7 @@ rule sweep:
     resources:
         gpu=int(has_gpu()),
     params:
-        identity=lambda wildcards: identity(
-            "sweep",
-            **configs.training_identity(
-                EXPERIMENTS[wildcards.experiment], MODELS[wildcards.budget]
-            ),
-        ),
+        identity=lambda wildcards: budget_identity("sweep", wildcards),
     shell:
         "exec python -m scaling.sweep --config configs/{wildcards.experiment:q}.yaml"
         " --param-budget {wildcards.budget:q} --batch-size {input.batch_size:q} --threads {threads}"

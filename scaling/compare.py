@@ -1,0 +1,46 @@
+"""Lay the ladders of several studies over each other, such as those of two families of networks.
+
+python -m scaling.compare --output ladders.svg --laws \\
+    results/daily/threshold_1pct/scaling_law.json \\
+    results/daily/threshold_1pct_patchtsmixer/scaling_law.json
+"""
+
+import argparse
+from pathlib import Path
+
+from scaling.errors import run_command
+from scaling.record import atomic_file
+
+
+def parse(argv: list[str] | None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="python -m scaling.compare", description=__doc__)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    add = parser.add_argument
+    add("--laws", type=Path, nargs="+", required=True, help="one scaling_law.json for each study")
+    add("--output", type=Path, required=True, help="the figure, an SVG file")
+    return parser.parse_args(argv)
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Read the laws, refuse what cannot be compared, draw, say each verdict."""
+    arguments = parse(argv)
+
+    from scaling.figures.plots import ladders
+    from scaling.figures.svg import to_svg
+    from scaling.judging.beside import read_laws
+
+    laws = read_laws(arguments.laws)
+    figure = ladders({experiment: law["sizes"] for experiment, law in laws.items()})
+    with atomic_file(arguments.output) as stream:
+        stream.write(to_svg(figure, "ladders").file.encode())
+    for experiment, law in laws.items():
+        print(f"{experiment}: {law['verdict']}. {law['sentence']}")
+    print(
+        f"made {arguments.output}: {len(laws)} ladders on the same {law['days']['count']:,} days\n"
+        f"next: open {arguments.output} in a browser"
+    )
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -1,0 +1,145 @@
+"""A trained network as a folder that plain `transformers` loads, with a card that says what it is.
+
+The folder holds `config.json`, `model.safetensors`, `normaliser.json` (feature names, mean and
+standard deviation), `record.json` (the run record) and `README.md` (the card).
+"""
+
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from transformers import PatchTSTForClassification
+
+from scaling.config import PatchTSTShape, WindowConfig
+from scaling.data.manifest import registered_entry
+from scaling.errors import UserError
+from scaling.judging.evaluation import load_weights
+from scaling.reading import build
+from scaling.record import file_md5, provenance, read_json, write_json
+from scaling.training.families.patchtst import hf_config
+
+RECORD, NORMALISER, CARD = "record.json", "normaliser.json", "README.md"
+
+
+def export(
+    path: Path,
+    content: Mapping[str, Any],
+    record: Mapping[str, Any],
+    evaluation: Mapping[str, Any] | None,
+    folder: Path,
+) -> None:
+    """Write the network of the checkpoint `path`, whose content and record are given, to `folder`.
+
+    Raises `UserError` if the folder exists and is no export of the same checkpoint. An export of
+    the same one gets its files anew, one by one, and keeps what else lies there.
+    """
+    if record["config"]["family"] != PatchTSTShape.family:
+        raise UserError(
+            f"{path}: is a {record['config']['family']}; allowed: {PatchTSTShape.family}, whose "
+            "class in transformers gives the logit that was trained"
+        )
+    digest = file_md5(path)
+    exists = folder.exists()
+    if exists:
+        _refuse_other_folder(folder, digest)
+    window = build(WindowConfig, dict(record["config"]["window"]), path)
+    shape = build(PatchTSTShape, dict(record["model"]), path)
+    model = PatchTSTForClassification(hf_config(shape, window, len(record["feature_names"])))
+    load_weights(model, content["weights"], path)
+    normaliser = {name: content["normaliser"][name].tolist() for name in ("mean", "std")}
+    with _complete_folder(folder, exists) as made:
+        model.save_pretrained(made)
+        write_json(made / NORMALISER, {"feature_names": record["feature_names"], **normaliser})
+        (made / CARD).write_text(model_card(record, evaluation))
+        exported = {"kind": "export", "checkpoint_md5": digest, "training": record}
+        write_json(made / RECORD, {**exported, **provenance()})
+
+
+def evaluation_beside(path: Path) -> dict[str, Any] | None:
+    """The evaluation beside a checkpoint, or None if there is none; another's is a `UserError`."""
+    beside = path.with_suffix(".eval.json")
+    if not beside.is_file():
+        return None
+    evaluation: dict[str, Any] = read_json(beside)
+    if evaluation.get("checkpoint_md5") != file_md5(path):
+        raise UserError(
+            f"{beside}: is not the evaluation of {path}, which was made again since; evaluate it: "
+            f"snakemake --force {beside}"
+        )
+    return evaluation
+
+
+def model_card(record: Mapping[str, Any], evaluation: Mapping[str, Any] | None) -> str:
+    """The card in Markdown; without an evaluation it says that there are no test figures."""
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    task = record["config"]["task"]
+    origin, licence = _origin_and_licence(record)
+    return environment.get_template("model_card.md").render(
+        record=record,
+        evaluation=evaluation,
+        failed=[check for check in (evaluation or {}).get("checks", ()) if not check["passed"]],
+        event=f"within the next {task['horizon']} trading day(s) a close is "
+        f"{100 * task['threshold']:g} % or more above that day's",
+        origin=origin,
+        data_licence=licence,
+    )
+
+
+def _origin_and_licence(record: Mapping[str, Any]) -> tuple[str, str]:
+    """What the manifest says of the prices of the training; it may know only later ones."""
+    data = record["config"]["data"]
+    entry = registered_entry(data["prices"], data["manifest"])
+    if entry is None or entry["hash"] != f"md5:{record['data_md5']}":
+        unknown = f"not known: {data['manifest']} no longer registers these prices"
+        return unknown, unknown
+    origin = "; ".join(source["title"] for source in entry.get("sources", ()))
+    licence = ", ".join(licence["name"] for licence in entry.get("licenses", ()))
+    return origin or "not stated in the manifest", licence or "not stated in the manifest"
+
+
+def _refuse_other_folder(folder: Path, digest: str) -> None:
+    record = folder / RECORD
+    found = read_json(record) if record.is_file() else None
+    if not isinstance(found, dict) or found.get("checkpoint_md5") != digest:
+        raise UserError(
+            f"{folder}: exists and is no export of this checkpoint; give --to a new folder"
+        )
+
+
+@contextmanager
+def _complete_folder(folder: Path, exists: bool) -> Iterator[Path]:
+    """A folder to write to, which takes its name only when it is complete and on the disk."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    made = folder.parent / f".{folder.name}.{os.getpid()}"
+    try:
+        made.mkdir()
+        yield made
+        for file in made.iterdir():
+            _sync(file)
+        _sync(made)
+        if exists:
+            for file in made.iterdir():
+                os.replace(file, folder / file.name)
+        else:
+            os.rename(made, folder)
+        _sync(folder.parent)
+    finally:
+        shutil.rmtree(made, ignore_errors=True)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

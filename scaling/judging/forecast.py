@@ -1,0 +1,263 @@
+"""Forecasts of trained networks for the latest registered days, whose answers nobody knows yet.
+
+Newer prices than those of the training are allowed, because a forecast is about new days. The rows
+that a network was trained and chosen on must be the same as then: their labels are compared by
+hash, their features by the normaliser, and the network's loss on validation with its record.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from scaling import config as configs
+from scaling.data.dataset import Dates, Study, load_every_day, load_study
+from scaling.data.features import verified_data
+from scaling.errors import UserError
+from scaling.judging import evaluation
+from scaling.judging.checks import PARITY
+from scaling.machine.device import choose_device, choose_precision, tune
+from scaling.metrics import Recalibration, fit_recalibration, log_loss, log_loss_skill
+from scaling.record import provenance
+from scaling.training.model import build_model
+from scaling.training.step import predict
+
+Array = npt.NDArray[np.float64]
+# Relative. A change of one cent in one close of the training rows moves a mean or a deviation by
+# 4e-6 or more (tried on SPY), and rounding to fp32 by 1e-7.
+SAME_NORMALISER = 1e-6
+
+
+class Network(NamedTuple):
+    """One trained network: its file, the content of the checkpoint, the run record in it."""
+
+    path: Path
+    content: dict[str, Any]
+    record: dict[str, Any]
+
+
+class _Seen(NamedTuple):
+    """What one network says, and what it was asked: validation [days], the newest days [last]."""
+
+    y: npt.NDArray[np.int8]
+    validation: Array
+    newest: Array
+    base_rate: float
+    dates: Dates
+    """Of every registered row."""
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """The forecasts of one network, or of an ensemble of seeds, for the last registered days."""
+
+    experiment: str
+    budget: str
+    seeds: list[int]
+    config: configs.TrainingConfig
+    prices_md5: str
+    newer_prices: bool
+    """The prices are not those of the training, but the same with days added."""
+    base_rate: float
+    """Share of positives in the training block."""
+    validation_log_loss: float
+    """Of the ensemble, in nats."""
+    validation_skill: float
+    recalibration: Recalibration
+    """Platt scaling of the ensemble, fitted on validation."""
+    dates: Dates
+    """Of every registered row; the forecasts are made at the closes of the last ones."""
+    each: Array
+    """Probabilities [seeds, days]."""
+
+    def rows(self) -> list[dict[str, Any]]:
+        """One JSON-ready row for each day, the latest last."""
+        mean = self.each.mean(axis=0)
+        recalibrated = self.recalibration(mean)
+        first = len(self.dates) - len(mean)
+        chosen_until = np.datetime64(self.config.splits.validation[1], "D")
+        return [
+            {
+                "close_of": str(self.dates[first + day]),
+                "about": days_asked_about(self.dates, first + day, self.config.task.horizon),
+                "probability": float(mean[day]),
+                "recalibrated": float(recalibrated[day]),
+                "base_rate": self.base_rate,
+                "answer_seen_in_training": bool(self.dates[first + day] <= chosen_until),
+                **{
+                    f"seed_{seed}": float(p)
+                    for seed, p in zip(self.seeds, self.each[:, day], strict=True)
+                },
+            }
+            for day in range(len(mean))
+        ]
+
+    def as_json(self) -> dict[str, Any]:
+        """Everything that is known of the forecasts, with what made them."""
+        return {
+            "kind": "forecast",
+            "experiment": self.experiment,
+            "budget": self.budget,
+            "seeds": self.seeds,
+            "question": configs.as_dict(self.config.task),
+            "base_rate": self.base_rate,
+            "validation": {
+                "log_loss": self.validation_log_loss,
+                "log_loss_skill": self.validation_skill,
+                "recalibration": self.recalibration._asdict(),
+            },
+            "prices": str(self.config.data.prices),
+            "data_md5": self.prices_md5,
+            "newer_prices_than_in_training": self.newer_prices,
+            "days": self.rows(),
+            **provenance(),
+        }
+
+    def as_lines(self) -> list[str]:
+        """Two lines about the forecaster, then one line for each day."""
+        seeds = " and ".join(map(str, self.seeds))
+        who = f"seed {seeds}" if len(self.seeds) == 1 else f"the mean of seeds {seeds}"
+        slope, intercept = self.recalibration
+        lines = [
+            f"{self.budget} of {self.experiment}, {who}: the probability of a close that is "
+            f"{100 * self.config.task.threshold:g} % or more above the day's own",
+            f"on validation: log-loss skill {100 * self.validation_skill:.1f} % over the base "
+            f"rate; recalibrated there with slope {slope:.2f} and intercept {intercept:+.2f}",
+        ]
+        for row in self.rows():
+            seen = " (the network was trained or chosen on this day)"
+            lines.append(
+                f"at the close of {row['close_of']}, for {row['about']}: "
+                f"{100 * row['probability']:.1f} %, recalibrated {100 * row['recalibrated']:.1f} "
+                f"%, base rate {100 * row['base_rate']:.1f} %"
+                f"{seen if row['answer_seen_in_training'] else ''}"
+            )
+        return lines
+
+
+def read_networks(paths: Sequence[Path]) -> list[Network]:
+    """Read the checkpoints of one size of one experiment, each with a seed of its own.
+
+    Raises `UserError` for a file that is not a sound checkpoint of a finished training, and for
+    checkpoints that are no ensemble.
+    """
+    networks = [Network(path, *evaluation.load_trained(path)) for path in paths]
+    first = networks[0]
+    for other in networks[1:]:
+        for key in ("experiment", "budget"):
+            if other.record[key] != first.record[key]:
+                raise UserError(
+                    f"{other.path}: is of {key} {other.record[key]}, {first.path} is of "
+                    f"{first.record[key]}; an ensemble is made of seeds of one size of one "
+                    "experiment: give such checkpoints, or forecast with one at a time"
+                )
+    seeds = [network.record["seed"] for network in networks]
+    if twice := {seed for seed in seeds if seeds.count(seed) > 1}:
+        raise UserError(
+            f"--checkpoint: seed {min(twice)} is given twice; give each seed of "
+            f"{first.record['budget']} once"
+        )
+    return sorted(networks, key=lambda network: int(network.record["seed"]))
+
+
+def make_forecast(networks: Sequence[Network], config_path: Path, last: int) -> Forecast:
+    """Forecast at the closes of the `last` registered days.
+
+    `config_path` is the experiment that the networks were trained for. Raises `UserError` for a
+    config, prices or features that the networks were not trained for, and for more days than
+    there are.
+    """
+    record = networks[0].record
+    config = configs.config_of_run(config_path, record)
+    digests = verified_data(config)
+    found = [_ask(network, config_path, digests, last) for network in networks]
+    y, base_rate = found[0].y, found[0].base_rate
+    validation = np.mean([each.validation for each in found], axis=0)
+    return Forecast(
+        experiment=record["experiment"],
+        budget=record["budget"],
+        seeds=[network.record["seed"] for network in networks],
+        config=config,
+        prices_md5=digests[0],
+        newer_prices=record["data_md5"] != digests[0],
+        base_rate=base_rate,
+        validation_log_loss=log_loss(y, validation),
+        validation_skill=log_loss_skill(y, validation, base_rate),
+        recalibration=fit_recalibration(y, validation),
+        dates=found[0].dates,
+        each=np.stack([each.newest for each in found]),
+    )
+
+
+def days_asked_about(dates: Dates, row: int, horizon: int) -> str:
+    """The days whose closes decide a forecast that is made at the close of `dates[row]`.
+
+    Days after the last registered one have no date yet: whether the exchange opens is not known.
+    """
+    known = dates[row + 1 : row + 1 + horizon]
+    unknown = horizon - len(known)
+    named = " to ".join(dict.fromkeys(str(day) for day in known[[0, -1]])) if len(known) else ""
+    if not unknown:
+        return named
+    after = f"the {unknown} trading days after" if unknown > 1 else "the trading day after"
+    return f"{named} and {after} it" if named else f"{after} {dates[row]}"
+
+
+def _ask(network: Network, config_path: Path, digests: tuple[str, str], last: int) -> _Seen:
+    """One network's forecasts on validation and on the last days, once all its checks pass."""
+    path, content, record = network
+    config = configs.config_of_run(config_path, record)
+    model_config = configs.load_model_config(record["budget"], config.family)
+    evaluation.refuse_other_config(record, config, model_config, path)
+    study = load_study(config)
+    _refuse_other_rows(network, study, digests)
+    dataset, dates = load_every_day(config, study.normaliser)
+    allowed = len(dates) - config.window.warmup
+    if not 1 <= last <= allowed:
+        raise UserError(f"--last: got {last}; allowed: 1 to {allowed}, the days with a window")
+
+    device = choose_device(config.device)
+    precision = choose_precision(record["precision"], device)
+    tune(device)
+    model = build_model(model_config, config.window, len(study.feature_names)).to(device)
+    evaluation.load_weights(model, content["weights"], path)
+    days = study.samples["validation"]
+    validation = predict(model, study.dataset.to(device), days, device, precision)
+    y = study.labels("validation")
+    found, recorded = log_loss(y, validation), record["validation"]["log_loss"]
+    if abs(found - recorded) > PARITY[precision]:
+        raise UserError(
+            f"{path}: its validation log-loss is {found:.5f} now and was {recorded:.5f} in "
+            f"training; {_changed(path)}"
+        )
+    newest = np.arange(len(dates) - last, len(dates))
+    forecasts = predict(model, dataset.to(device), newest, device, precision)
+    return _Seen(y, validation, forecasts, study.train_base_rate, dates)
+
+
+def _refuse_other_rows(network: Network, study: Study, digests: tuple[str, str]) -> None:
+    """The rows up to the end of validation are those of the training, in whichever files."""
+    path, content, record = network
+    prices_md5, features_md5 = digests
+    if record["data_md5"] == prices_md5:
+        found = {"features_md5": features_md5, "label_hash": study.label_hash}
+        evaluation.refuse_other_data(record, found, path)
+    if record["feature_names"] != list(study.feature_names):
+        raise UserError(f"{path}: trained on features of other names; {_changed(path)}")
+    if record["label_hash"] != study.label_hash:
+        raise UserError(f"{path}: trained on other labels or days; {_changed(path)}")
+    stored, fitted = content["normaliser"], study.normaliser
+    for name in ("mean", "std"):
+        if not torch.allclose(stored[name], getattr(fitted, name), rtol=SAME_NORMALISER, atol=0):
+            raise UserError(f"{path}: trained on other feature values; {_changed(path)}")
+
+
+def _changed(path: Path) -> str:
+    return (
+        "prices may only have days added after those of training and validation: restore the days "
+        f"that changed, or train it again: snakemake --force {path}"
+    )

@@ -1,0 +1,58 @@
+"""Forecast with trained networks: the latest registered day, or the last ones.
+
+python -m scaling.predict --checkpoint results/daily/threshold_1pct/2m.ckpt
+python -m scaling.predict --last 20 --csv \\
+    --checkpoint results/daily/threshold_1pct/2m.ckpt results/daily/threshold_1pct/2m.seed43.ckpt
+"""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from scaling.config import experiment_path
+from scaling.errors import UserError, run_command
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m scaling.predict", description=__doc__)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    add = parser.add_argument
+    add(
+        "--checkpoint",
+        type=Path,
+        nargs="+",
+        required=True,
+        help="one network, or several seeds of one size, whose mean probability is the forecast",
+    )
+    add("--config", type=Path, help="default: the experiment that the checkpoint names")
+    add("--last", type=int, default=1, help="how many of the latest days (default: 1)")
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="all that is known, as one JSON object")
+    form.add_argument("--csv", action="store_true", help="one row for each day")
+    return parser
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Refuse networks that do not belong to the config and the data, forecast, print."""
+    arguments = _parser().parse_args(argv)
+
+    from scaling.judging.forecast import make_forecast, read_networks
+
+    networks = read_networks(arguments.checkpoint)
+    config = arguments.config or experiment_path(networks[0].record["experiment"])
+    if not config.is_file():
+        raise UserError(f"{config}: no such file; name the networks' experiment with --config")
+    forecast = make_forecast(networks, config, arguments.last)
+    if arguments.json:
+        print(json.dumps(forecast.as_json(), indent=2, default=str))
+    elif arguments.csv:
+        import pandas as pd
+
+        pd.DataFrame(forecast.rows()).to_csv(sys.stdout, index=False)
+    else:
+        print("\n".join(forecast.as_lines()))
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -1,0 +1,75 @@
+"""Two ladders in one figure: drawn where they may be compared, refused where they may not."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from scaling import compare
+from scaling.errors import UserError
+from scaling.figures import plots
+from scaling.record import read_json, write_json
+
+
+def second(made: Path, folder: Path, **values: Any) -> list[str]:
+    """The flags for a study and for another one, which differs from it in `values`."""
+    law = made / "scaling_law.json"
+    write_json(folder / "other.json", {**read_json(law), "experiment": "daily/other", **values})
+    return ["--laws", str(law), str(folder / "other.json"), "--output", str(folder / "both.svg")]
+
+
+def test_two_studies_of_the_same_days_are_drawn_and_their_verdicts_said(
+    made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    compare.main(second(made, tmp_path, verdict="planted"))
+    figure, said = (tmp_path / "both.svg").read_text(), capsys.readouterr().out
+    law = read_json(made / "scaling_law.json")
+    assert law["experiment"] in figure and "daily/other" in figure
+    assert f"{law['experiment']}: {law['verdict']}." in said
+    assert "daily/other: planted." in said
+
+
+def test_each_ladder_stands_at_its_own_sizes_and_skills() -> None:
+    sizes = [{"parameters": 100, "skill": 0.1, "skill_interval": [0.05, 0.2]}]
+    larger = [{"parameters": 300, "skill": 0.3, "skill_interval": [0.25, 0.31]}]
+    (axes,) = plots.ladders({"one": sizes, "two": larger}).axes
+    (one, _, (bar,)), (two, _, _) = axes.containers
+    assert [*one.get_xdata(), *one.get_ydata()] == pytest.approx([100, 10])
+    assert [*two.get_xdata(), *two.get_ydata()] == pytest.approx([300, 30])
+    assert bar.get_segments()[0][:, 1] == pytest.approx([5, 20])
+    assert one.get_color() != two.get_color()
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["one", "two"]
+
+
+@pytest.mark.parametrize(
+    ("values", "complaint"),
+    [
+        ({"days": {"count": 1}}, "differ in their test days and positives"),
+        ({"base_rate": 0.123}, "differ in their training base rate"),
+    ],
+)
+def test_studies_that_cannot_be_compared_are_refused(
+    made: Path, tmp_path: Path, values: dict[str, Any], complaint: str
+) -> None:
+    with pytest.raises(UserError, match=complaint):
+        compare.main(second(made, tmp_path, **values))
+    assert not (tmp_path / "both.svg").exists()
+
+
+def test_the_same_study_given_twice_is_refused(made: Path, tmp_path: Path) -> None:
+    own_name = read_json(made / "scaling_law.json")["experiment"]
+    with pytest.raises(UserError, match="stands twice"):
+        compare.main(second(made, tmp_path, experiment=own_name))
+
+
+def test_one_study_is_no_comparison(made: Path, tmp_path: Path) -> None:
+    flags = second(made, tmp_path)
+    with pytest.raises(UserError, match="got 1 study; allowed: 2 or more"):
+        compare.main([*flags[:2], *flags[3:]])
+
+
+def test_a_file_that_is_no_studys_law_is_refused(made: Path, tmp_path: Path) -> None:
+    flags = second(made, tmp_path)
+    write_json(tmp_path / "other.json", {"kind": "fit", "alpha": 0.3})
+    with pytest.raises(UserError, match="other.json: not the law of a study"):
+        compare.main(flags)

@@ -1,0 +1,216 @@
+"""`export` writes a folder that plain `transformers` loads, whole or not at all."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from scaling import export
+from scaling.config import load_config
+from scaling.data.dataset import load_study
+from scaling.errors import UserError
+from scaling.record import read_json, write_json
+from scaling.training import checkpoint
+from scaling.training.model import build_model
+from tests.test_evaluate import CONFIG, MODEL, changed_record, evaluate_it, make_study, write_config
+
+CHECKPOINT = "results/1k.ckpt"
+# The reader's side: it knows the folder and the raw features, and nothing of this project.
+READER = """
+import json, sys
+import torch
+from transformers import PatchTSTForClassification
+folder, windows, answer = sys.argv[1:]
+model = PatchTSTForClassification.from_pretrained(folder).eval()
+normaliser = json.load(open(folder + "/normaliser.json"))
+mean, std = torch.tensor(normaliser["mean"]), torch.tensor(normaliser["std"])
+with torch.no_grad():
+    logits = model(past_values=(torch.load(windows) - mean) / std).prediction_logits
+torch.save(logits, answer)
+assert not any(name.partition(".")[0] == "scaling" for name in sys.modules)
+"""
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("study")
+    before = Path.cwd()
+    os.chdir(root)
+    try:
+        make_study(root)
+        evaluate_it()
+    finally:
+        os.chdir(before)
+    return root
+
+
+@pytest.fixture
+def study(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of a trained and evaluated study as working directory."""
+    copy = shutil.copytree(trained, tmp_path / "study")
+    monkeypatch.chdir(copy)
+    write_config()
+    return copy
+
+
+def export_it(folder: str = "exported/1k", path: str = CHECKPOINT) -> Path:
+    export.main(["--checkpoint", path, "--to", folder])
+    return Path(folder)
+
+
+def test_plain_transformers_gives_the_same_logits_from_raw_features(
+    study: Path, tmp_path: Path
+) -> None:
+    from scaling.config import ModelConfig
+
+    folder = export_it().resolve()
+    loaded = load_study(load_config(CONFIG))
+    days = loaded.samples["validation"][:50]
+    raw = torch.stack(
+        [torch.tensor(loaded.raw_features[day - 15 : day + 1].tolist()) for day in days]
+    )
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    torch.save(raw, elsewhere / "windows.pt")
+    command = [sys.executable, "-I", "-c", READER, str(folder), "windows.pt", "logits.pt"]
+    done = subprocess.run(command, cwd=elsewhere, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "newly initialized" not in done.stderr
+    assert "not used" not in done.stderr
+
+    model = build_model(ModelConfig(**MODEL), load_config(CONFIG).window, 20)
+    model.load_state_dict(checkpoint.load(CHECKPOINT)["weights"])
+    with torch.no_grad():
+        ours = model.eval()(loaded.dataset.windows(torch.from_numpy(days)))
+    assert ours.std() > 0.01
+    torch.testing.assert_close(torch.load(elsewhere / "logits.pt"), ours, atol=1e-5, rtol=1e-5)
+
+
+def test_the_folder_holds_the_weights_the_normaliser_and_the_record(study: Path) -> None:
+    folder = export_it()
+    names = {path.name for path in folder.iterdir()}
+    assert names == {
+        *("README.md", "config.json", "model.safetensors", "normaliser.json", "record.json"),
+    }
+    content = checkpoint.load(CHECKPOINT)
+    stored = load_file(folder / "model.safetensors")
+    assert all(torch.equal(value, content["weights"][name]) for name, value in stored.items())
+    normaliser = read_json(folder / "normaliser.json")
+    for name in ("mean", "std"):
+        assert torch.equal(torch.tensor(normaliser[name]), content["normaliser"][name])
+    assert normaliser["feature_names"] == checkpoint.record_of(content)["feature_names"]
+    assert read_json(folder / "record.json")["training"] == checkpoint.record_of(content)
+
+
+def test_the_card_gives_the_test_figures_of_the_evaluation_and_where_the_data_are_from(
+    study: Path,
+) -> None:
+    card = (export_it() / "README.md").read_text()
+    evaluation = read_json("results/1k.eval.json")
+    test = evaluation["metrics"]["best"]["test"]
+    assert f"| test | {test['n']} | {test['log_loss']:.4f} |" in card
+    assert f"{evaluation['train_base_rate']:.4f}" in card
+    assert evaluation["data_md5"] in card
+    assert "a random walk" in card
+    assert "within the next 1 trading day(s) a close is 1 % or more above" in card
+    assert "checks of the evaluation passed" in card
+    assert re.search(r"The prices: not stated in the manifest", card)
+
+
+def test_a_card_without_an_evaluation_says_that_there_are_no_test_figures(
+    study: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("results/1k.eval.json").unlink()
+    card = (export_it() / "README.md").read_text()
+    assert "There are no test figures" in card
+    assert "| test | 2" not in re.sub(r"\| test \| \d{4}-.*", "", card)
+    assert "no test figures: there is no results/1k.eval.json" in capsys.readouterr().out
+
+
+def test_failed_checks_stand_on_the_card(study: Path) -> None:
+    evaluation = read_json("results/1k.eval.json")
+    evaluation["checks"][0]["passed"] = False
+    write_json("results/1k.eval.json", evaluation)
+    card = (export_it() / "README.md").read_text()
+    assert f"**1 of {len(evaluation['checks'])} validity checks failed" in card
+    assert evaluation["checks"][0]["name"] in card
+
+
+def test_the_evaluation_of_another_training_is_refused(study: Path) -> None:
+    write_json("results/1k.eval.json", read_json("results/1k.eval.json") | {"checkpoint_md5": "0"})
+    with pytest.raises(UserError, match="not the evaluation of.*snakemake --force"):
+        export_it()
+    assert not Path("exported").exists()
+
+
+def test_prices_that_the_manifest_no_longer_knows_have_no_licence_on_the_card(study: Path) -> None:
+    manifest = read_json("data/manifest.json")
+    manifest["resources"][0]["hash"] = f"md5:{'0' * 32}"
+    write_json("data/manifest.json", manifest)
+    assert (
+        "not known: data/manifest.json no longer registers"
+        in (export_it() / "README.md").read_text()
+    )
+
+
+@pytest.mark.parametrize("what", ["empty", "foreign", "other"])
+def test_an_existing_folder_that_is_no_export_of_the_checkpoint_is_refused(
+    study: Path, what: str
+) -> None:
+    folder = Path("exported/1k")
+    if what == "other":
+        export_it(path=changed_record(lambda record: record.update(device_name="another")))
+    else:
+        folder.mkdir(parents=True)
+    if what == "foreign":
+        (folder / "record.json").write_text('["mine"]')
+    before = {path: path.read_bytes() for path in folder.iterdir()}
+    with pytest.raises(UserError, match="exists and is no export of this checkpoint"):
+        export_it()
+    assert {path: path.read_bytes() for path in folder.iterdir()} == before
+
+
+def test_a_second_export_renews_the_card_and_keeps_what_else_lies_there(study: Path) -> None:
+    os.rename("results/1k.eval.json", "results/later.json")
+    folder = export_it()
+    (folder / "notes.txt").write_text("mine")
+    os.rename("results/later.json", "results/1k.eval.json")
+    export_it()
+    assert "There are no test figures" not in (folder / "README.md").read_text()
+    assert (folder / "notes.txt").read_text() == "mine"
+
+
+def test_an_export_that_fails_half_way_leaves_nothing(
+    study: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*arguments: object) -> str:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("scaling.judging.export.model_card", full)
+    with pytest.raises(OSError, match="No space left"):
+        export_it()
+    assert list(Path("exported").iterdir()) == []
+
+
+def test_a_checkpoint_of_a_resumable_state_is_refused(study: Path) -> None:
+    content = checkpoint.load(CHECKPOINT)
+    checkpoint.save("results/state.ckpt", {"weights": content["weights"]})
+    with pytest.raises(UserError, match="no trained network"):
+        export_it(path="results/state.ckpt")
+
+
+def test_a_checkpoint_with_weights_of_another_shape_is_refused(study: Path) -> None:
+    content = checkpoint.load(CHECKPOINT)
+    record = json.loads(content["record"])
+    record["model"]["ffn_dim"] += 1
+    checkpoint.save("results/other.ckpt", {**content, "record": json.dumps(record)})
+    with pytest.raises(UserError, match="not those of the model"):
+        export_it(path="results/other.ckpt")
+    assert not Path("exported").exists()
