@@ -486,8 +486,14 @@ def as_dict(config: Any) -> dict[str, Any]:
 
 
 def what_trains(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The part of a config, given as `as_dict` gives it, that a trained weight depends on."""
-    return {key: value for key, value in config.items() if key not in NOT_TRAINING}
+    """The part of a config, given as `as_dict` gives it, that a trained weight depends on.
+
+    How days are drawn counts only where some of them are.
+    """
+    asked = {key: value for key, value in config.items() if key not in NOT_TRAINING}
+    if asked.get("train_days") is None:
+        asked = {key: value for key, value in asked.items() if key not in ("train_days", "days")}
+    return asked
 
 
 def training_identity(config: TrainingConfig, model: ModelConfig) -> dict[str, Any]:

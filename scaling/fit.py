@@ -55,21 +55,26 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
 def fit_study(
     config_path: Path, predictions: list[Path], baselines: Path, experiments: int
 ) -> dict[str, Any]:
-    """The law of one study's predictions, with the files it was fitted to."""
+    """The law of one study's predictions, with the files it was fitted to.
+
+    A study of several numbers of training days also has `two_axes`, a law for each draw of them.
+    """
     from scaling.config import experiment_name, load_config
     from scaling.digest import code_digest
     from scaling.judging.ladder import read_files
     from scaling.judging.law import fit_law
+    from scaling.judging.two_axes import fit_surface
     from scaling.record import file_md5
 
     config = load_config(config_path)
-    law = fit_law(
-        read_files(predictions, baselines, config.splits.test),
-        horizon=config.task.horizon,
-        delta=config.law.delta,
-        samples=config.law.bootstrap_samples,
-        experiments=experiments,
-    )
+    ladder, surfaces = read_files(predictions, baselines, config.splits.test)
+    horizon, delta, samples = config.task.horizon, config.law.delta, config.law.bootstrap_samples
+    law = fit_law(ladder, horizon=horizon, delta=delta, samples=samples, experiments=experiments)
+    if surfaces:
+        law["two_axes"] = {
+            surface.draw: fit_surface(surface, horizon=horizon, delta=delta, samples=samples)
+            for surface in surfaces
+        }
     return {
         "kind": "fit",
         "experiment": experiment_name(config_path),
@@ -107,7 +112,8 @@ def main(argv: list[str] | None = None) -> None:
         result = fit_study(args.config, args.predictions, args.baselines, args.experiments)
         for warning in result["warnings"]:
             print(f"warning: {warning}")
-        found = f"{result['verdict']}: {result['sentence']}"
+        both = [surface["sentence"] for surface in result.get("two_axes", {}).values()]
+        found = "\n".join([f"{result['verdict']}: {result['sentence']}", *both])
         then = "Next: python -m scaling.report"
     write_json(args.output, result | provenance())
     print(found)

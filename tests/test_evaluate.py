@@ -311,9 +311,8 @@ def test_the_control_trains_on_shuffled_labels_and_finds_no_skill(study: Path) -
     )
     record = read_json(output)
     assert record["check"]["passed"]
-    assert record["training_code_digest"] == code_digest(
-        "train", family="patchtst"
-    )  # as in each run's record
+    of_each_run = code_digest("train", family="patchtst")
+    assert record["training_code_digest"] == of_each_run
     assert record["training"]["optimiser"] == as_dict(load_config(CONFIG).optimiser)
     assert len(set(record["validation_skills"])) == shuffled_control.PERMUTATIONS
 

@@ -13,6 +13,19 @@ from scaling.judging.verdict import Contrast, verdict
 Array = npt.NDArray[np.float64]
 
 
+class Settings(NamedTuple):
+    """What all estimates of one study share."""
+
+    horizon: int
+    """In days."""
+    samples: int
+    """Draws of the bootstrap."""
+    delta: float
+    """The effect that matters, in nats per decade."""
+    replicated: bool
+    """Every cell has more than one seed."""
+
+
 class Judgement(NamedTuple):
     """What is known of the loss along one axis, whose points stand in ascending order."""
 
@@ -34,21 +47,19 @@ def judge_axis(
     losses: Sequence[Array],
     positions: Array,
     levels: Array,
-    *,
-    horizon: int,
-    samples: int,
-    delta: float,
-    replicated: bool,
+    settings: Settings,
 ) -> Judgement:
     """Judge the loss along one axis.
 
     `losses` holds [seeds, days] for each trained cell. `positions` [points] are parameters or
     training days, and the rows of `levels` [points, cells] average the cells of each point: the
-    identity for a plain ladder of sizes. `delta` is in nats per decade.
+    identity for a plain ladder of sizes.
     """
     pairs, differences = contrast_weights(len(positions))
     weights = np.vstack([slope_weights(positions), differences]) @ levels
-    (slope, *found), block, means = effects(losses, weights, horizon=horizon, samples=samples)
+    (slope, *found), block, means = effects(
+        losses, weights, horizon=settings.horizon, samples=settings.samples
+    )
     decades = np.log10(positions)
     contrasts = {
         (i, j): Contrast(effect, float(decades[j] - decades[i]))
@@ -61,14 +72,14 @@ def judge_axis(
         positions,
         loss,
         covariance,
-        replicated=replicated,
+        replicated=settings.replicated,
     )
     word = verdict(
         slope,
-        delta,
+        settings.delta,
         contrasts=list(contrasts.values()),
-        replicated=replicated,
-        turns=turning["kind"] is not None,
+        replicated=settings.replicated,
+        one_direction=turning["kind"] is None,
     )
     return Judgement(word, slope, contrasts, turning, loss, covariance, block)
 

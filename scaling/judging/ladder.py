@@ -1,4 +1,4 @@
-"""A study's predictions as a ladder of sizes; models that cannot be compared are refused."""
+"""A study's runs as a ladder of sizes, or as sizes times numbers of training days."""
 
 from collections.abc import Sequence
 from datetime import date
@@ -9,16 +9,11 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from scaling import metrics
 from scaling.errors import UserError
+from scaling.judging.runs import DRAWS, WHOLE_BLOCK, Run, Runs, read_runs
 
 Array = npt.NDArray[np.float64]
-
-NETWORK_COLUMNS = ("budget", "parameters", "seed", "date", "split", "y", "p")
-BASELINE_COLUMNS = ("model", "date", "split", "y", "p")
-# Two runs whose probabilities differ by less on every day are one run. Another device changes the
-# probabilities of the same weights by 1e-6, another seed by 1e-2.
-SAME_FORECAST = 1e-5
+Level = tuple[str, str]
 
 
 class Ladder(NamedTuple):
@@ -39,39 +34,53 @@ class Ladder(NamedTuple):
     """For each baseline the log-loss of each day, [days]."""
 
 
-class _Run(NamedTuple):
-    """One trained network: its size, its seed, its prediction rows."""
+class Surface(NamedTuple):
+    """A study of two axes: every size was trained on every number of days, in several seeds.
 
-    budget: str
-    seed: int
-    rows: pd.DataFrame
+    Cells are in one list, all numbers of days of the smallest size first. Sizes and numbers of days
+    are in ascending order.
+    """
 
-    @property
-    def name(self) -> str:
-        return f"{self.budget} seed {self.seed}"
+    draw: str
+    """"recent" or "blocks": how the training days were chosen."""
+    budgets: list[str]
+    parameters: Array
+    asked: list[str]
+    """The numbers of training days as the grid names them; the last may be "all"."""
+    train_days: Array
+    """The counted training days of each level, averaged over its runs."""
+    seeds: list[list[int]]
+    """For each cell."""
+    losses: list[Array]
+    """For each cell [seeds, days], nats."""
+    y: npt.NDArray[np.int64]
+    base_rate: float
+    """Of the whole training block: one reference for the skill of all cells."""
+    baselines: dict[str, list[Array]]
+    """For each baseline, fitted at each number of training days, the loss of each test day."""
 
 
 def read_files(
     predictions: Sequence[Path], baselines: Path, test_block: tuple[date, date]
-) -> Ladder:
-    """Read the prediction files of a study as a ladder.
+) -> tuple[Ladder, list[Surface]]:
+    """Read the prediction files of a study, as `ladder_of` and `surfaces_of` arrange them.
 
-    `test_block` is the first and last day of the config's test block. Raises UserError as
-    `read_ladder` does, and for a file named twice, a file that is not parquet, and test rows
-    outside the block.
+    `test_block` is the first and last day of the config's test block. Raises UserError as they and
+    `read_runs` do, and for a file named twice, a file that is not parquet, and test rows outside
+    the block.
     """
     twice = {str(path) for path in predictions if predictions.count(path) > 1}
     if twice:
         raise UserError(f"--predictions names {', '.join(sorted(twice))} twice; give each run once")
     networks = pd.concat([_read_parquet(path) for path in predictions], ignore_index=True)
-    ladder = read_ladder(networks, _read_parquet(baselines))
-    (first, last), begin, end = test_block, ladder.dates[0].date(), ladder.dates[-1].date()
+    runs = read_runs(networks, _read_parquet(baselines))
+    (first, last), begin, end = test_block, runs.dates[0].date(), runs.dates[-1].date()
     if begin < first or end > last:
         raise UserError(
             f"test rows run from {begin} to {end}, the config's test block from {first} to {last}; "
             "evaluate again with this config"
         )
-    return ladder
+    return ladder_of(runs), surfaces_of(runs)
 
 
 def _read_parquet(path: Path) -> pd.DataFrame:
@@ -86,138 +95,130 @@ def _read_parquet(path: Path) -> pd.DataFrame:
 
 
 def read_ladder(networks: pd.DataFrame, baselines: pd.DataFrame) -> Ladder:
-    """Arrange prediction rows as a ladder.
+    """The ladder of prediction rows; see `read_runs` and `ladder_of`."""
+    return ladder_of(read_runs(networks, baselines))
 
-    `networks` has NETWORK_COLUMNS. If it also has `weights`, only the rows "best" count, the
-    weights chosen on validation. `baselines` has BASELINE_COLUMNS, and its model `base_rate`
-    always predicts the training base rate. Raises UserError for missing columns, impossible
-    values, days or labels that differ between models, a size and seed given twice, two runs with
-    the same predictions, a single size.
-    """
-    if "weights" in networks:
-        networks = networks[networks["weights"] == "best"]
-    _check_rows(networks, NETWORK_COLUMNS, "predictions")
-    _check_rows(baselines, BASELINE_COLUMNS, "baselines")
-    runs = [
-        _Run(str(rows["budget"].iloc[0]), int(rows["seed"].iloc[0]), rows)
-        for _, rows in networks.groupby(["budget", "seed"], sort=True)
-    ]
-    named = [(run.name, run.rows) for run in runs]
-    _, _, on_validation = _same_days(named, "validation")
-    named += [(str(name), rows) for name, rows in baselines.groupby("model", sort=False)]
-    dates, labels, losses = _same_days(named, "test")
-    _refuse_copies(runs)
-    validation = [float(loss.mean()) for loss in on_validation]
-    parameters = _parameters(runs)
-    members = {
-        budget: [i for i, run in enumerate(runs) if run.budget == budget] for budget in parameters
-    }
+
+def ladder_of(runs: Runs) -> Ladder:
+    """The runs on the most training days as a ladder; in a plain study these are all runs."""
+    level = _most_days(runs)
+    at_level = [run for run in runs.networks if run.id.days.level == level]
+    cells = {budget: _cell(at_level, budget, level) for budget in runs.parameters}
     return Ladder(
-        budgets=list(parameters),
-        parameters=np.array(list(parameters.values()), float),
-        seeds=[[runs[i].seed for i in own] for own in members.values()],
-        losses=[np.stack([losses[i] for i in own]) for own in members.values()],
-        validation=[float(np.mean([validation[i] for i in own])) for own in members.values()],
-        dates=dates,
-        y=labels,
-        base_rate=_base_rate(baselines),
-        baselines={name: losses[i] for i, (name, _) in enumerate(named) if i >= len(runs)},
+        budgets=list(cells),
+        parameters=np.array(list(runs.parameters.values()), float),
+        seeds=[[run.id.seed for run in cell] for cell in cells.values()],
+        losses=[np.stack([run.losses for run in cell]) for cell in cells.values()],
+        validation=[float(np.mean([run.validation for run in cell])) for cell in cells.values()],
+        dates=runs.dates,
+        y=runs.y,
+        base_rate=_base_rate(runs, level),
+        baselines=_baselines(runs, level),
     )
 
 
-def _check_rows(frame: pd.DataFrame, columns: Sequence[str], what: str) -> None:
-    missing = [name for name in columns if name not in frame]
-    if missing:
-        raise UserError(
-            f"{what}: no column {', '.join(missing)}; needed: {', '.join(columns)}; "
-            "write them with python -m scaling.evaluate (or scaling.judge_baselines)"
+def surfaces_of(runs: Runs) -> list[Surface]:
+    """The runs as sizes times training days, a surface for each draw; empty for a plain study.
+
+    Runs on the whole training block belong to both draws. Raises UserError if a size was not
+    trained, or a baseline not fitted, on each number of days, and if the numbers of days are not
+    counted or not different.
+    """
+    surfaces = []
+    reference = _base_rate(runs, _most_days(runs))
+    for draw in DRAWS:
+        own = [run for run in runs.networks if draw == run.id.days.draw or _is_whole(run)]
+        counted: dict[Level, list[float]] = {}
+        for run in own:
+            counted.setdefault(run.id.days.level, []).append(run.id.days.counted)
+        if len(counted) < 2:
+            continue
+        means = {level: float(np.mean(days)) for level, days in counted.items()}
+        levels = _ascending(means)
+        cells = [_cell(own, budget, level) for budget in runs.parameters for level in levels]
+        baselines = [_baselines(runs, level) for level in levels]
+        surfaces.append(
+            Surface(
+                draw=draw,
+                budgets=list(runs.parameters),
+                parameters=np.array(list(runs.parameters.values()), float),
+                asked=[asked for asked, _ in levels],
+                train_days=np.array([means[level] for level in levels]),
+                seeds=[[run.id.seed for run in cell] for cell in cells],
+                losses=[np.stack([run.losses for run in cell]) for cell in cells],
+                y=runs.y,
+                base_rate=reference,
+                baselines={
+                    name: [at_level[name] for at_level in baselines]
+                    for name in baselines[-1]
+                    if all(name in at_level for at_level in baselines)
+                },
+            )
         )
-    if not len(frame):
-        raise UserError(f"{what}: no rows; run python -m scaling.evaluate again")
-    if not frame["p"].between(0, 1).all():
-        raise UserError(f"{what}: p outside [0, 1] or missing (logits?); run the evaluation again")
-    if not frame["y"].isin((0, 1)).all():
-        raise UserError(f"{what}: labels other than 0 and 1; run the evaluation again")
+    return surfaces
 
 
-def _parameters(runs: Sequence[_Run]) -> dict[str, int]:
-    """The counted parameters of each size, smallest first; at least two different sizes."""
-    counts: dict[str, int] = {}
-    for budget, _, rows in runs:
-        found = {counts.get(budget, int(rows["parameters"].iloc[0])), *rows["parameters"].unique()}
-        if len(found) > 1:
-            raise UserError(
-                f"budget {budget} stands for {sorted(int(n) for n in found)} parameters; one size "
-                "is one architecture: train its seeds again with one configs/model file"
-            )
-        counts[budget] = int(found.pop())
-    ordered = {budget: counts[budget] for budget in sorted(sorted(counts), key=counts.__getitem__)}
-    if len(set(counts.values())) != len(counts) or len(counts) < 2:
+def _is_whole(run: Run) -> bool:
+    return run.id.days.asked == WHOLE_BLOCK
+
+
+def _most_days(runs: Runs) -> Level:
+    """The whole training block if any run saw it, else the largest number of days asked for."""
+    levels = {run.id.days.level for run in runs.networks}
+    whole = (WHOLE_BLOCK, DRAWS[0])
+    if whole in levels:
+        return whole
+    return max(levels, key=lambda level: (int(level[0]), level[1] == DRAWS[0]))
+
+
+def _ascending(means: dict[Level, float]) -> list[Level]:
+    """The levels by their counted days, which must be known and different."""
+    if any(np.isnan(mean) for mean in means.values()):
         raise UserError(
-            f"found the sizes {', '.join(f'{b} ({n:,})' for b, n in ordered.items())}; a law needs "
-            "two or more different sizes: evaluate another budget, then fit again"
+            "predictions: no column counted_days, the number of training days behind each model; "
+            "a study of several numbers of days needs it: run python -m scaling.evaluate again"
         )
-    return ordered
-
-
-def _same_days(
-    named: Sequence[tuple[str, pd.DataFrame]], split: str
-) -> tuple[pd.DatetimeIndex, npt.NDArray[np.int64], list[Array]]:
-    """A split's dates, labels and each model's daily losses, once all agree on days and labels."""
-    reference = ""
-    dates, labels, losses = pd.DatetimeIndex([]), np.array([], np.int64), []
-    for name, rows in named:
-        rows = rows[rows["split"] == split].sort_values("date")
-        if not len(rows):
-            raise UserError(f"{name}: no {split} rows; run python -m scaling.evaluate again")
-        days = pd.DatetimeIndex(rows["date"])
-        if days.has_duplicates:
+    levels = sorted(means, key=means.__getitem__)
+    for fewer, more in zip(levels, levels[1:], strict=False):
+        if means[fewer] == means[more]:
             raise UserError(
-                f"{name} has {days[days.duplicated()][0].date()} twice: the same size and seed was "
-                "given in two files, or evaluated twice; give each run once"
+                f"{fewer[0]} and {more[0]} training days are both {means[more]:,.0f} when counted; "
+                "remove one of them from the grid's train_days"
             )
-        if not reference:
-            reference, dates, labels = name, days, rows["y"].to_numpy(np.int64)
-        if not days.equals(dates):
-            odd = days.symmetric_difference(dates)
-            raise UserError(
-                f"{name} was judged on {len(days)} {split} days and {reference} on {len(dates)} "
-                f"({len(odd)} differ, first {odd[0].date()}); models are comparable on the same "
-                "days only: evaluate all with one config"
-            )
-        if (rows["y"].to_numpy(np.int64) != labels).any():
-            first = days[rows["y"].to_numpy(np.int64) != labels][0].date()
-            raise UserError(
-                f"{name} and {reference} have different labels on {first}: they answer different "
-                "questions; train and evaluate all with one config"
-            )
-        losses.append(metrics.log_losses(rows["y"], rows["p"]))
-    return dates, labels, losses
+    return levels
 
 
-def _refuse_copies(runs: Sequence[_Run]) -> None:
-    """Replicates measure the spread between seeds, so two runs may not be one and the same."""
-    forecasts = [
-        run.rows[run.rows["split"] == "test"].sort_values("date")["p"].to_numpy() for run in runs
-    ]
-    for j, later in enumerate(runs):
-        for i, earlier in enumerate(runs[:j]):
-            apart = float(np.abs(forecasts[i] - forecasts[j]).max())
-            if apart < SAME_FORECAST:
-                raise UserError(
-                    f"{earlier.name} and {later.name} predict the same on every test day (the "
-                    f"largest difference is {apart:.1g}): one is a copy of the other, or was "
-                    "trained with its seed; delete the checkpoint of the wrong one, train it again "
-                    "with its own seed and evaluate it"
-                )
-
-
-def _base_rate(baselines: pd.DataFrame) -> float:
-    predicted = baselines.loc[baselines["model"] == "base_rate", "p"].unique()
-    if len(predicted) != 1 or not 0 < predicted[0] < 1:
+def _cell(runs: Sequence[Run], budget: str, level: Level) -> list[Run]:
+    """The seeds of one size on one number of training days."""
+    found = [run for run in runs if run.id.name == budget and run.id.days.level == level]
+    if not found:
         raise UserError(
-            f"baselines {', '.join(map(str, baselines['model'].unique()))}: needed is one named "
-            "base_rate that always predicts the training base rate; "
+            f"{budget} has no run on {_words(level)}, but another size has; every size needs the "
+            "same training days: train and evaluate it, then fit again"
+        )
+    return found
+
+
+def _baselines(runs: Runs, level: Level) -> dict[str, Array]:
+    """The loss of each baseline on each test day; UserError if none was fitted at this level."""
+    found = {run.id.name: run.losses for run in runs.baselines if run.id.days.level == level}
+    if not found:
+        raise UserError(
+            f"baselines: none was fitted on {_words(level)}, where networks were trained; "
             "run python -m scaling.judge_baselines again"
         )
-    return float(predicted[0])
+    return found
+
+
+def _base_rate(runs: Runs, level: Level) -> float:
+    if level not in runs.base_rates:
+        raise UserError(
+            f"baselines: base_rate is missing on {_words(level)}; "
+            "run python -m scaling.judge_baselines again"
+        )
+    return runs.base_rates[level]
+
+
+def _words(level: Level) -> str:
+    asked, draw = level
+    return "the whole training block" if asked == WHOLE_BLOCK else f"{asked} {draw} training days"

@@ -10,10 +10,10 @@ import numpy as np
 
 from scaling import metrics
 from scaling.judging.against_baselines import best_network
-from scaling.judging.axis import contrast_rows, judge_axis, slope_row
-from scaling.judging.effects import Effect, effects
+from scaling.judging.axis import Settings, contrast_rows, judge_axis, slope_row
 from scaling.judging.ladder import Ladder
-from scaling.judging.resampling import BOOTSTRAP_SEED, day_weights, stretched_interval
+from scaling.judging.levels import level_rows
+from scaling.judging.resampling import BOOTSTRAP_SEED
 from scaling.judging.shapes import compare_shapes
 from scaling.judging.verdict import EQUIVALENCE, sensitivity
 from scaling.judging.wording import sentence, warnings
@@ -31,15 +31,8 @@ def fit_law(
     entropy = metrics.entropy(ladder.base_rate)
     delta_nats = delta * entropy
     replicated = all(len(seeds) > 1 for seeds in ladder.seeds)
-    axis = judge_axis(
-        ladder.losses,
-        ladder.parameters,
-        np.eye(len(ladder.budgets)),
-        horizon=horizon,
-        samples=samples,
-        delta=delta_nats,
-        replicated=replicated,
-    )
+    settings = Settings(horizon, samples, delta_nats, replicated)
+    axis = judge_axis(ladder.losses, ladder.parameters, np.eye(len(ladder.budgets)), settings)
     sizes, level_block = _sizes(ladder, horizon, samples)
     result = {
         "verdict": axis.verdict,
@@ -52,7 +45,13 @@ def fit_law(
         "delta_fraction": delta,
         "base_rate": ladder.base_rate,
         "base_rate_entropy": entropy,
-        **_sensitivity(ladder, axis.slope, delta_nats, replicated),
+        **sensitivity(
+            axis.slope,
+            delta_nats,
+            len(ladder.dates),
+            max(len(seeds) for seeds in ladder.seeds),
+            replicated=replicated,
+        ),
         "sizes": sizes,
         "contrasts": contrast_rows(ladder.budgets, axis.contrasts, delta_nats),
         "equivalence": EQUIVALENCE,
@@ -82,44 +81,18 @@ def fit_law(
     return result | {"sentence": sentence(result), "warnings": warnings(result)}
 
 
-def _sensitivity(ladder: Ladder, slope: Effect, delta: float, replicated: bool) -> dict[str, Any]:
-    """The sensitivity of the study; the seeds it needs are unknown while a size has only one."""
-    seeds = max(len(seeds) for seeds in ladder.seeds)
-    could_see = sensitivity(slope, delta, len(ladder.dates), seeds)
-    if not replicated:
-        could_see |= {"seeds_needed": None, "seeds_needed_note": "unknown: a size has one seed"}
-    return could_see
-
-
 def _sizes(ladder: Ladder, horizon: int, samples: int) -> tuple[list[dict[str, Any]], int]:
-    """Loss and skill of each size, and the block length that the levels ask for.
-
-    Levels wander more from day to day than slopes, so they have a block of their own. Skill is a
-    ratio, so its interval takes the base rate's loss on the same resampled days.
-    """
-    reference = metrics.log_losses(ladder.y, np.full(len(ladder.y), ladder.base_rate))
-    levels, block, _ = effects(
-        ladder.losses, np.eye(len(ladder.budgets)), horizon=horizon, samples=samples
+    """A row for each size, and the block length that the levels ask for."""
+    rows, block = level_rows(
+        ladder.losses, ladder.y, ladder.base_rate, horizon=horizon, samples=samples
     )
-    days = day_weights(len(ladder.dates), block, samples, BOOTSTRAP_SEED)
-    resampled_reference = days @ reference
-    rows = []
-    for index, level in enumerate(levels):
-        skill = 1 - level.estimate / float(reference.mean())
-        skills = 1 - level.draws / resampled_reference
-        each = ladder.losses[index].mean(axis=1)
-        rows.append(
-            {
-                "budget": ladder.budgets[index],
-                "parameters": int(ladder.parameters[index]),
-                "seeds": ladder.seeds[index],
-                "log_loss": level.estimate,
-                "interval": level.interval(0.95),
-                "skill": skill,
-                "skill_interval": stretched_interval(skill, skills, level.freedom, 0.95),
-                "seed_log_losses": [float(x) for x in each],
-                "seed_deviation": float(each.std(ddof=1)) if len(each) > 1 else None,
-                "validation_log_loss": ladder.validation[index],
-            }
-        )
-    return rows, block
+    return [
+        {
+            "budget": ladder.budgets[index],
+            "parameters": int(ladder.parameters[index]),
+            "seeds": ladder.seeds[index],
+            **row,
+            "validation_log_loss": ladder.validation[index],
+        }
+        for index, row in enumerate(rows)
+    ], block

@@ -41,37 +41,44 @@ def verdict(
     *,
     contrasts: Sequence[Contrast],
     replicated: bool,
-    turns: bool = False,
+    one_direction: bool = True,
 ) -> str:
     """One of four words. Both intervals must agree, and a size with one seed allows no claim.
 
     `delta` is in nats per decade. "improves" needs a 95 % interval of the slope below 0, "inverse
-    scaling" one above 0, and neither is said if the loss `turns` inside the ladder. "equivalent to
-    no effect" is EQUIVALENCE: pairs of one-sided tests at 5 % (Schuirmann 1987), which must all
-    succeed and therefore need no adjustment. All else is "inconclusive".
+    scaling" one above 0, and neither is said unless the loss goes in `one_direction`, because over
+    a turning point a slope is no finding. "equivalent to no effect" is EQUIVALENCE: pairs of
+    one-sided tests at 5 % (Schuirmann 1987), which must all succeed and therefore need no
+    adjustment. All else is "inconclusive".
     """
     if not replicated:
         return "inconclusive"
     side = slope.excludes_zero(0.95)
-    if side and not turns:
+    if side and one_direction:
         return "improves" if side < 0 else "inverse scaling"
     if slope.inside(delta, 0.90) and all(contrast.within(delta) for contrast in contrasts):
         return "equivalent to no effect"
     return "inconclusive"
 
 
-def sensitivity(slope: Effect, delta: float, days: int, seeds: int) -> dict[str, Any]:
+def sensitivity(
+    slope: Effect, delta: float, days: int, seeds: int, *, replicated: bool
+) -> dict[str, Any]:
     """What the study could have seen, and what it would take to see `delta`.
 
     Both at 80 % power and two-sided 5 %. The target is the delta set in advance, never the
     estimate: power computed at the estimate only restates the p-value. To first order the days'
     variance falls with the number of days, and the seeds' with the number of seeds. A number is
-    None where more of that kind alone can never be enough.
+    None where more of that kind alone can never be enough, and that of the seeds also where a
+    single seed leaves their spread unknown.
     """
     multiple = t_quantile(0.975, slope.freedom) + t_quantile(POWER, slope.freedom)
     target = (delta / multiple) ** 2
     more_days = _scaled(days, slope.day_variance, target - slope.seed_variance)
     more_seeds = _scaled(seeds, slope.seed_variance, target - slope.day_variance)
+    seeds_note = "no number of seeds is enough: the days alone hide delta"
+    if not replicated:
+        more_seeds, seeds_note = None, "unknown: a size has one seed"
     return {
         "smallest_detectable_effect": multiple * slope.error,
         "days_needed": more_days,
@@ -79,9 +86,7 @@ def sensitivity(slope: Effect, delta: float, days: int, seeds: int) -> dict[str,
         if more_days
         else "no number of days is enough: the spread between seeds alone hides delta",
         "seeds_needed": more_seeds,
-        "seeds_needed_note": "per size, to see delta on these days"
-        if more_seeds
-        else "no number of seeds is enough: the days alone hide delta",
+        "seeds_needed_note": "per size, to see delta on these days" if more_seeds else seeds_note,
     }
 
 

@@ -8,7 +8,7 @@ import pytest
 from scaling import fit
 from scaling.errors import UserError
 from scaling.judging.resampling import BOOTSTRAP_SEED
-from tests.judging.worlds import study
+from tests.judging.worlds import study, study_of_days
 
 ROOT = Path(__file__).parents[2]
 
@@ -86,3 +86,48 @@ def test_the_command_refuses_a_file_that_is_no_parquet(files):
 def test_the_command_wants_a_study_or_a_table_and_not_half_of_each(flags):
     with pytest.raises(UserError, match="--table alone"):
         fit.main([*flags, "--output", "law.json"])
+
+
+@pytest.fixture
+def files_of_days(files, tmp_path):
+    config, _, reference, output = files
+    networks, baselines = study_of_days(draws=("recent", "blocks"))
+    mixed = networks.assign(train_days=networks["train_days"].astype(str))
+    paths = []
+    for (budget, seed), rows in mixed.groupby(["budget", "seed"]):
+        paths.append(str(tmp_path / f"{budget}.seed{seed}.days.predictions.parquet"))
+        rows.to_parquet(paths[-1])
+    baselines.assign(train_days=baselines["train_days"].astype(str)).to_parquet(reference)
+    return config, paths, reference, output
+
+
+def test_the_command_gives_a_study_of_two_axes_a_law_for_each_draw(files_of_days, capsys):
+    fit.main(command(*files_of_days))
+    result = json.loads(files_of_days[-1].read_text())
+    assert list(result["two_axes"]) == ["recent", "blocks"]
+    printed = capsys.readouterr().out
+    for draw, law in result["two_axes"].items():
+        assert law["draw"] == draw
+        assert law["sentence"] in printed
+        assert len(law["cells"]) == 9
+        assert law["bootstrap_samples"] == 250
+        assert list(law["baselines"]) == ["base_rate", "logistic_regression"]
+
+
+def test_the_two_axes_leave_the_ladder_of_the_whole_block_as_it_is(files, files_of_days):
+    fit.main(command(*files_of_days))
+    both = json.loads(files_of_days[-1].read_text())
+    networks, baselines = study_of_days(draws=("recent", "blocks"))
+    paths = []
+    for (budget, seed), rows in networks[networks["train_days"] == "all"].groupby(
+        ["budget", "seed"]
+    ):
+        paths.append(files[2].parent / f"{budget}.{seed}.alone.predictions.parquet")
+        rows.drop(columns=["train_days", "draw", "counted_days"]).to_parquet(paths[-1])
+    baselines[baselines["train_days"] == "all"].drop(
+        columns=["train_days", "draw", "counted_days"]
+    ).to_parquet(files[2])
+    fit.main(command(files[0], map(str, paths), files[2], files[3]))
+    alone = json.loads(files[3].read_text())
+    del both["two_axes"], both["inputs"], alone["inputs"]
+    assert both == alone

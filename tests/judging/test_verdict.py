@@ -69,7 +69,9 @@ def test_a_difference_that_might_be_beyond_its_bound_is_not_equivalent():
 
 def test_a_slope_over_a_turning_point_is_neither_better_nor_worse():
     for estimate in (-0.05, 0.05):
-        found = verdict(precisely(estimate), 0.01, contrasts=[], replicated=True, turns=True)
+        found = verdict(
+            precisely(estimate), 0.01, contrasts=[], replicated=True, one_direction=False
+        )
         assert found == "inconclusive"
 
 
@@ -107,9 +109,15 @@ def effect_with(day_variance, seed_variance):
 
 def test_twice_the_days_are_asked_for_when_the_days_variance_is_twice_what_delta_allows():
     allowed = (0.006 / 2.8016) ** 2
-    needs = sensitivity(effect_with(2 * allowed, 0.0), 0.006, days=1000, seeds=3)
+
+    def needed(slope, replicated=True):
+        return sensitivity(slope, 0.006, days=1000, seeds=3, replicated=replicated)
+
+    needs = needed(effect_with(2 * allowed, 0.0))
     assert needs["days_needed"] == pytest.approx(2000, abs=2)
     assert needs["seeds_needed"] is None
-    needs = sensitivity(effect_with(allowed / 2, 1.0001 * allowed), 0.006, days=1000, seeds=3)
+    slope = effect_with(allowed / 2, 1.0001 * allowed)
+    needs = needed(slope)
     assert (needs["days_needed"], needs["seeds_needed"]) == (None, 7)
     assert "spread between seeds" in needs["days_needed_note"]
+    assert needed(slope, replicated=False)["seeds_needed_note"] == "unknown: a size has one seed"

@@ -3,16 +3,25 @@
 import numpy as np
 import pandas as pd
 
-from scaling.judging import law
-from scaling.judging.ladder import Ladder
+from scaling.judging import law, two_axes
+from scaling.judging.ladder import Ladder, Surface
 
 SIZES = {"200k": 200_000, "600k": 600_000, "2m": 2_000_000}
 FIVE = np.array([2e5, 6e5, 2e6, 2e7, 2e8])
 BASE_RATE = 0.3
+COUNTED = {500: 500, 1000: 1000, 2000: 2000, "all": 4001}
 
 
 def sigmoid(x):
     return 1 / (1 + np.exp(-x))
+
+
+def wandering(rng, days):
+    """Autocorrelated noise of variance 1, [days]."""
+    noise = rng.normal(size=days)
+    for t in range(1, days):
+        noise[t] = 0.3 * noise[t - 1] + np.sqrt(1 - 0.3**2) * noise[t]
+    return noise
 
 
 def world(
@@ -34,14 +43,8 @@ def world(
     The noise of the days is autocorrelated and grows with size, since a shared noise would cancel.
     """
 
-    def wandering():
-        noise = rng.normal(size=days)
-        for t in range(1, days):
-            noise[t] = 0.3 * noise[t - 1] + np.sqrt(1 - 0.3**2) * noise[t]
-        return noise
-
     x = np.log10(parameters) - np.log10(parameters).mean()
-    shared, tilt = 0.5 * wandering(), day * wandering()
+    shared, tilt = 0.5 * wandering(rng, days), day * wandering(rng, days)
     return [
         0.6
         + shared
@@ -79,9 +82,22 @@ def fitted(losses, parameters=FIVE[:3], *, experiments=1, **changes):
     )
 
 
-def study(days=260, seeds=(42, 43), sizes=SIZES):
+def study_of_days(levels=(500, 1000, "all"), draws=("recent",), **options):
+    """A study of two axes: at each number of training days the noise is smaller than before."""
+    parts = []
+    for number, level in enumerate(levels):
+        for draw in draws if level != "all" else ("recent",):
+            counted = {"train_days": level, "draw": draw, "counted_days": COUNTED[level]}
+            seed = 20 + 10 * number + (draw == "blocks")
+            frames = study(blur=2.0 - number, noise_seed=seed, **options)
+            parts.append([frame.assign(**counted) for frame in frames])
+    return tuple(pd.concat(frames, ignore_index=True) for frames in zip(*parts, strict=True))
+
+
+def study(days=260, seeds=(42, 43), sizes=SIZES, *, blur=0.0, noise_seed=None):
     """Predictions and baselines in which larger networks see the truth through less noise."""
     rng = np.random.default_rng(20)
+    noises = rng if noise_seed is None else np.random.default_rng(noise_seed)
     dates = {
         "validation": pd.bdate_range("2012-01-02", periods=60),
         "test": pd.bdate_range("2014-01-02", periods=days),
@@ -93,7 +109,7 @@ def study(days=260, seeds=(42, 43), sizes=SIZES):
         common = {"date": index, "split": split, "y": y}
         for noise, (budget, n) in zip((2.5, 1.2, 0.1), sizes.items(), strict=False):
             for seed in seeds:
-                p = sigmoid(truth + rng.normal(0, noise, len(index)))
+                p = sigmoid(truth + noises.normal(0, noise + blur, len(index)))
                 for weights, q in (("best", p), ("last", 1 - p)):
                     row = {"budget": budget, "parameters": n, "seed": seed, "weights": weights}
                     networks.append(pd.DataFrame(common | row | {"p": q}))
@@ -103,3 +119,55 @@ def study(days=260, seeds=(42, 43), sizes=SIZES):
         ):
             baselines.append(pd.DataFrame(common | {"model": model, "p": p}))
     return pd.concat(networks, ignore_index=True), pd.concat(baselines, ignore_index=True)
+
+
+DAYS = np.array([500.0, 1000.0, 2000.0, 4000.0])
+
+
+def surface_world(
+    rng,
+    *,
+    parameters=FIVE[:3],
+    train_days=DAYS,
+    mean=lambda x, z: 0 * x * z,
+    seeds=3,
+    days=400,
+    day=0.02,
+    seed=0.003,
+    both=0.02,
+):
+    """A surface whose mean loss is `mean(x, z)`, in decades from the middle of both axes.
+
+    The noise of the days is shared by all cells, tilts along both axes, and is autocorrelated.
+    """
+
+    x, z = (np.log10(axis) - np.log10(axis).mean() for axis in (parameters, train_days))
+    shared, tilt_x, tilt_z = (scale * wandering(rng, days) for scale in (0.5, day, day))
+    losses = [
+        0.6
+        + shared
+        + mean(at_x, at_z)
+        + at_x * tilt_x
+        + at_z * tilt_z
+        + seed * rng.normal(size=(seeds, 1))
+        + both * rng.normal(size=(seeds, days))
+        for at_x in x
+        for at_z in z
+    ]
+    y = (np.random.default_rng(3).random(days) < BASE_RATE).astype(np.int64)
+    return Surface(
+        draw="recent",
+        budgets=[f"{n:g}" for n in parameters],
+        parameters=np.asarray(parameters, float),
+        asked=[*(f"{n:g}" for n in train_days[:-1]), "all"],
+        train_days=np.asarray(train_days, float),
+        seeds=[list(range(seeds))] * len(losses),
+        losses=losses,
+        y=y,
+        base_rate=BASE_RATE,
+        baselines={"base_rate": [np.full(days, 0.62)] * len(train_days)},
+    )
+
+
+def surface_law(surface, samples=300):
+    return two_axes.fit_surface(surface, horizon=1, delta=0.01, samples=samples)

@@ -1,0 +1,266 @@
+"""The forecasts of a study, run by run; models that cannot be compared are refused."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from scaling import metrics
+from scaling.errors import UserError
+
+Array = npt.NDArray[np.float64]
+
+NETWORK_COLUMNS = ("budget", "parameters", "seed", "date", "split", "y", "p")
+BASELINE_COLUMNS = ("model", "date", "split", "y", "p")
+WHOLE_BLOCK = "all"
+DRAWS = ("recent", "blocks")
+# Two runs whose probabilities differ by less on every day are one run. Another device changes the
+# probabilities of the same weights by 1e-6, another seed by 1e-2.
+SAME_FORECAST = 1e-5
+
+
+class TrainDays(NamedTuple):
+    """Which training days a model saw."""
+
+    asked: str
+    """How many were asked for: a number, or WHOLE_BLOCK."""
+    draw: str
+    """"recent" for the last days of the block, "blocks" for random calendar quarters of it."""
+    counted: float
+    """How many there were; NaN if the predictions do not say, as those of a plain ladder may."""
+
+    @property
+    def level(self) -> tuple[str, str]:
+        """The number asked for and the draw, which replicates share; their counts may differ."""
+        return self.asked, self.draw
+
+    def __str__(self) -> str:
+        return "" if self.asked == WHOLE_BLOCK else f" on {self.asked} {self.draw} training days"
+
+
+class RunId(NamedTuple):
+    """The identity of a trained network or of a baseline."""
+
+    name: str
+    """The budget, or the name of the baseline."""
+    seed: int
+    """0 for a baseline."""
+    parameters: int
+    """0 for a baseline."""
+    days: TrainDays
+
+    def __str__(self) -> str:
+        return f"{self.name}{f' seed {self.seed}' if self.parameters else ''}{self.days}"
+
+
+class Run(NamedTuple):
+    """One model on the test days of the study."""
+
+    id: RunId
+    losses: Array
+    """Log-loss of each test day, [days]."""
+    validation: float
+    """Mean validation log-loss; NaN for a baseline."""
+
+
+class Runs(NamedTuple):
+    """All models of a study, known to answer one question on the same days."""
+
+    networks: list[Run]
+    baselines: list[Run]
+    dates: pd.DatetimeIndex
+    y: npt.NDArray[np.int64]
+    parameters: dict[str, int]
+    """Counted, for each budget; the smallest first."""
+    base_rates: dict[tuple[str, str], float]
+    """Of the training days of each level, as the base-rate baseline predicts it."""
+
+
+def read_runs(networks: pd.DataFrame, baselines: pd.DataFrame) -> Runs:
+    """Check prediction rows and arrange them by model, networks by size and seed.
+
+    `networks` has NETWORK_COLUMNS. If it also has `weights`, only the rows "best" count, the
+    weights chosen on validation. `baselines` has BASELINE_COLUMNS, and its model `base_rate`
+    always predicts the training base rate. A study with an axis of training days has three more
+    columns in both: `train_days`, the number asked for, missing or "all" for the whole training
+    block; `draw`, "recent" or "blocks"; and `counted_days`, the number that the model was trained
+    on. Raises UserError for missing columns, impossible values, days or labels that differ between
+    models, a run given twice, two runs with the same predictions, one budget with two counts, and
+    fewer than two sizes.
+    """
+    if "weights" in networks:
+        networks = networks[networks["weights"] == "best"]
+    _check_rows(networks, NETWORK_COLUMNS, "predictions")
+    _check_rows(baselines, BASELINE_COLUMNS, "baselines")
+    trained = _grouped(networks, ["budget", "seed"], sort=True)
+    rivals = _grouped(baselines, ["model"], sort=False)
+    _, answers, on_validation = _same_days(trained, "validation")
+    dates, y, on_test = _same_days([*trained, *rivals], "test")
+    own, theirs = on_test[: len(trained)], on_test[len(trained) :]
+    _refuse_copies([run for run, _ in trained], own)
+    return Runs(
+        networks=[
+            Run(run, metrics.log_losses(y, p), float(metrics.log_losses(answers, before).mean()))
+            for (run, _), p, before in zip(trained, own, on_validation, strict=True)
+        ],
+        baselines=[
+            Run(run, metrics.log_losses(y, p), float("nan"))
+            for (run, _), p in zip(rivals, theirs, strict=True)
+        ],
+        dates=dates,
+        y=y,
+        parameters=_parameters(trained),
+        base_rates=_base_rates(rivals),
+    )
+
+
+def _grouped(frame: pd.DataFrame, keys: list[str], sort: bool) -> list[tuple[RunId, pd.DataFrame]]:
+    """The rows of each run. `keys` are budget and seed, or model."""
+    asked = _asked(frame)
+    frame = frame.assign(
+        train_days=asked,
+        draw=_draw(frame).mask(asked == WHOLE_BLOCK, DRAWS[0]),
+        counted_days=frame.get("counted_days", np.nan),
+    )
+    found = []
+    for _, rows in frame.groupby([*keys, "train_days", "draw"], sort=sort):
+        first = rows.iloc[0]
+        days = TrainDays(first["train_days"], first["draw"], float(first["counted_days"]))
+        seed, parameters = int(first.get("seed", 0)), int(first.get("parameters", 0))
+        run = RunId(str(first[keys[0]]), seed, parameters, days)
+        if rows["counted_days"].nunique(dropna=False) > 1:
+            raise UserError(f"{run}: counted_days differs between its rows; evaluate it again")
+        found.append((run, rows))
+    return found
+
+
+def _asked(frame: pd.DataFrame) -> "pd.Series[str]":
+    """The column `train_days` as text: "1000", or "all" where it is missing."""
+    if "train_days" not in frame:
+        return pd.Series(WHOLE_BLOCK, index=frame.index)
+    column = frame["train_days"]
+    known = column.notna() & (column.astype(str) != WHOLE_BLOCK)
+    numbers = pd.to_numeric(column.where(known), errors="coerce")
+    bad = column[known & ~((numbers > 0) & (numbers % 1 == 0))]
+    if len(bad):
+        raise UserError(
+            f"train_days: found {bad.iloc[0]!r}; allowed: a whole number above 0, or all; "
+            "run the evaluation again"
+        )
+    text = numbers.fillna(0).astype(np.int64).astype(str)
+    return text.where(known, WHOLE_BLOCK)
+
+
+def _draw(frame: pd.DataFrame) -> "pd.Series[str]":
+    column = frame.get("draw", pd.Series(DRAWS[0], index=frame.index)).fillna(DRAWS[0])
+    bad = column[~column.isin(DRAWS)]
+    if len(bad):
+        raise UserError(f"draw: found {bad.iloc[0]!r}; allowed: {' or '.join(DRAWS)}")
+    return column
+
+
+def _check_rows(frame: pd.DataFrame, columns: Sequence[str], what: str) -> None:
+    missing = [name for name in columns if name not in frame]
+    if missing:
+        raise UserError(
+            f"{what}: no column {', '.join(missing)}; needed: {', '.join(columns)}; "
+            "write them with python -m scaling.evaluate (or scaling.judge_baselines)"
+        )
+    if not len(frame):
+        raise UserError(f"{what}: no rows; run python -m scaling.evaluate again")
+    if not frame["p"].between(0, 1).all():
+        raise UserError(f"{what}: p outside [0, 1] or missing (logits?); run the evaluation again")
+    if not frame["y"].isin((0, 1)).all():
+        raise UserError(f"{what}: labels other than 0 and 1; run the evaluation again")
+
+
+def _same_days(
+    runs: Sequence[tuple[RunId, pd.DataFrame]], split: str
+) -> tuple[pd.DatetimeIndex, npt.NDArray[np.int64], list[Array]]:
+    """A split's dates, labels and each run's probabilities, once all agree on days and labels."""
+    reference = ""
+    dates, labels, probabilities = pd.DatetimeIndex([]), np.array([], np.int64), []
+    for run, rows in runs:
+        rows = rows[rows["split"] == split].sort_values("date")
+        if not len(rows):
+            raise UserError(f"{run}: no {split} rows; run python -m scaling.evaluate again")
+        days = pd.DatetimeIndex(rows["date"])
+        if days.has_duplicates:
+            raise UserError(
+                f"{run} has {days[days.duplicated()][0].date()} twice: the same size and seed was "
+                "given in two files, or evaluated twice; give each run once"
+            )
+        if not reference:
+            reference, dates, labels = str(run), days, rows["y"].to_numpy(np.int64)
+        if not days.equals(dates):
+            odd = days.symmetric_difference(dates)
+            raise UserError(
+                f"{run} was judged on {len(days)} {split} days and {reference} on {len(dates)} "
+                f"({len(odd)} differ, first {odd[0].date()}); models are comparable on the same "
+                "days only: evaluate all with one config"
+            )
+        if (rows["y"].to_numpy(np.int64) != labels).any():
+            first = days[rows["y"].to_numpy(np.int64) != labels][0].date()
+            raise UserError(
+                f"{run} and {reference} have different labels on {first}: they answer different "
+                "questions; train and evaluate all with one config"
+            )
+        probabilities.append(rows["p"].to_numpy(np.float64))
+    return dates, labels, probabilities
+
+
+def _refuse_copies(runs: Sequence[RunId], forecasts: Sequence[Array]) -> None:
+    """Replicates measure the spread between seeds, so two runs may not be one and the same."""
+    for j, later in enumerate(runs):
+        for i, earlier in enumerate(runs[:j]):
+            apart = float(np.abs(forecasts[i] - forecasts[j]).max())
+            if apart < SAME_FORECAST:
+                raise UserError(
+                    f"{earlier} and {later} predict the same on every test day (the largest "
+                    f"difference is {apart:.1g}): one is a copy of the other, or was trained with "
+                    "its seed; delete the checkpoint of the wrong one, train it again with its own "
+                    "seed and evaluate it"
+                )
+
+
+def _parameters(runs: Sequence[tuple[RunId, pd.DataFrame]]) -> dict[str, int]:
+    """The counted parameters of each size, smallest first; at least two different sizes."""
+    counts: dict[str, int] = {}
+    for run, rows in runs:
+        found = {counts.get(run.name, run.parameters), *rows["parameters"].unique()}
+        if len(found) > 1:
+            raise UserError(
+                f"budget {run.name} stands for {sorted(int(n) for n in found)} parameters; one "
+                "size is one architecture: train its seeds again with one configs/model file"
+            )
+        counts[run.name] = run.parameters
+    ordered = {budget: counts[budget] for budget in sorted(sorted(counts), key=counts.__getitem__)}
+    if len(set(counts.values())) != len(counts) or len(counts) < 2:
+        raise UserError(
+            f"found the sizes {', '.join(f'{b} ({n:,})' for b, n in ordered.items())}; a law needs "
+            "two or more different sizes: evaluate another budget, then fit again"
+        )
+    return ordered
+
+
+def _base_rates(rivals: Sequence[tuple[RunId, pd.DataFrame]]) -> dict[tuple[str, str], float]:
+    """The constant that the baseline `base_rate` predicts, for each level of training days."""
+    found = {}
+    for run, rows in rivals:
+        if run.name == "base_rate":
+            predicted = rows["p"].unique()
+            if len(predicted) != 1 or not 0 < predicted[0] < 1:
+                raise _no_base_rate(sorted({other.name for other, _ in rivals}))
+            found[run.days.level] = float(predicted[0])
+    if not found:
+        raise _no_base_rate(sorted({other.name for other, _ in rivals}))
+    return found
+
+
+def _no_base_rate(names: Sequence[str]) -> UserError:
+    return UserError(
+        f"baselines {', '.join(names)}: needed is one named base_rate that always predicts the "
+        "training base rate; run python -m scaling.judge_baselines again"
+    )
