@@ -22,7 +22,9 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--predictions", type=Path, nargs="+", help="one *.predictions.parquet for each run"
     )
-    parser.add_argument("--baselines", type=Path, help="baselines.predictions.parquet")
+    parser.add_argument(
+        "--baselines", type=Path, nargs="+", help="baselines.predictions.parquet, one a sample"
+    )
     parser.add_argument(
         "--records", type=Path, nargs="*", default=[], help="<run>.json: old runs are refused"
     )
@@ -53,7 +55,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
 
 
 def fit_study(
-    config_path: Path, predictions: list[Path], baselines: Path, experiments: int
+    config_path: Path, predictions: list[Path], baselines: list[Path], experiments: int
 ) -> dict[str, Any]:
     """The law of one study's predictions, with the files it was fitted to.
 
@@ -79,7 +81,7 @@ def fit_study(
         "kind": "fit",
         "experiment": experiment_name(config_path),
         **law,
-        "inputs": {str(path): file_md5(path) for path in (*predictions, baselines)},
+        "inputs": {str(path): file_md5(path) for path in (*predictions, *baselines)},
         "code_digest": code_digest("fit"),
     }
 
