@@ -253,6 +253,15 @@ class TrainingConfig:
     tracking: TrackingConfig = TrackingConfig()
     law: LawConfig = LawConfig()
 
+    @model_validator(mode="after")
+    def _drawn_from_something(self) -> "TrainingConfig":
+        if self.train_days is None and self.days != "recent":
+            raise ValueError(
+                f"days: got {self.days}, but no train_days; allowed: {self.days} of a number of "
+                "days, for example train_days: 1000"
+            )
+        return self
+
 
 @dataclass(frozen=True, config=CLOSED)
 class ModelConfig:
@@ -283,6 +292,17 @@ class PatchTSTShape(ModelConfig):
         return self
 
 
+@dataclass(frozen=True, config=CLOSED)
+class PatchTSMixerShape(ModelConfig):
+    """PatchTSMixer: the hidden layer of each MLP has `expansion_factor` times its inputs."""
+
+    family: ClassVar[str] = "patchtsmixer"
+    expansion_factor: Positive
+
+
+FAMILIES = {shape.family: shape for shape in (PatchTSTShape, PatchTSMixerShape)}
+
+
 class Run(NamedTuple):
     """One training of an experiment: a size, a seed, and the days that it is trained on."""
 
@@ -296,17 +316,6 @@ def _number_of_days(given: Any) -> Any:
     if given != "all" and (type(given) is not int or given < 1):
         raise ValueError(f"got {given!r}; allowed: a number of days above 0, or `all`")
     return given
-
-
-@dataclass(frozen=True, config=CLOSED)
-class PatchTSMixerShape(ModelConfig):
-    """PatchTSMixer: the hidden layer of each MLP has `expansion_factor` times its inputs."""
-
-    family: ClassVar[str] = "patchtsmixer"
-    expansion_factor: Positive
-
-
-FAMILIES = {shape.family: shape for shape in (PatchTSTShape, PatchTSMixerShape)}
 
 
 @dataclass(frozen=True, config=CLOSED)

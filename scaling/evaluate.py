@@ -34,6 +34,7 @@ def main(argv: list[str] | None = None) -> None:
 
     from scaling.judging import checks, evaluation
     from scaling.judging.run_files import file_digests
+    from scaling.judging.runs import days_columns
 
     content, record = evaluation.load_trained(arguments.checkpoint)
     config = configs.config_of_run(arguments.config, record)
@@ -72,7 +73,8 @@ def main(argv: list[str] | None = None) -> None:
             precision,
         ),
     ]
-    write_parquet(arguments.predictions, evaluation.prediction_rows(record, study, p))
+    rows = evaluation.prediction_rows(record, study, p).assign(**days_columns(config, study))
+    write_parquet(arguments.predictions, rows)
     copied = ("experiment", "run", "budget", "parameters", "seed")
     content = {
         "kind": "evaluation",

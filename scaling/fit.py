@@ -23,7 +23,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         "--predictions", type=Path, nargs="+", help="one *.predictions.parquet for each run"
     )
     parser.add_argument(
-        "--baselines", type=Path, nargs="+", help="baselines.predictions.parquet of each days"
+        "--baselines", type=Path, nargs="+", help="baselines.predictions.parquet, one a sample"
     )
     parser.add_argument(
         "--records", type=Path, nargs="*", default=[], help="<run>.json: old runs are refused"

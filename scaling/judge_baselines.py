@@ -22,7 +22,6 @@ def _parser() -> argparse.ArgumentParser:
     add("--config", type=Path, required=True, help="one experiment, configs/daily/*.yaml")
     add("--train-days", type=int, help="days of the training block to fit to (default: all)")
     add("--days", choices=("recent", "blocks"), help="the last ones, or quarters drawn by the seed")
-    add("--seed", type=int, help="default: the config's")
     add("--data-md5", type=Path, help="the stamp of check_data, to be matched")
     add("--predictions", type=Path, required=True, help="parquet: model, date, split, y, p")
     add("--output", type=Path, required=True, help="JSON: settings and metrics of each baseline")
@@ -34,7 +33,6 @@ def main(argv: list[str] | None = None) -> None:
     arguments = _parser().parse_args(argv)
     config = load_config(
         arguments.config,
-        seed=arguments.seed,
         train_days=arguments.train_days,
         days=arguments.days,
     )
@@ -42,12 +40,13 @@ def main(argv: list[str] | None = None) -> None:
     from scaling.data.dataset import load_study
     from scaling.data.features import verified_data
     from scaling.judging.baselines import JUDGED, fit_baselines, judge
+    from scaling.judging.runs import days_columns
 
     prices_md5, features_md5 = verified_data(config, arguments.data_md5)
     baselines = fit_baselines(load_study(config))
     study = load_study(config, blocks=("train", *JUDGED))
     predictions, models = judge(baselines, study)
-    write_parquet(arguments.predictions, predictions)
+    write_parquet(arguments.predictions, predictions.assign(**days_columns(config, study)))
     record = {
         "kind": "baselines",
         "experiment": experiment_name(arguments.config),

@@ -154,6 +154,7 @@ def test_predictions_hold_every_test_and_validation_day_once_per_weights(study: 
         *("budget", "parameters", "seed", "date", "split", "weights", "y", "p"),
         *("train_days", "draw", "counted_days"),
     ]
+    assert set(rows["train_days"]) == {"all"}
     assert set(rows["counted_days"]) == {len(loaded.samples["train"])}
     assert not rows.duplicated(["date", "split", "weights"]).any()
     for block in ("validation", "test"):

@@ -6,7 +6,7 @@ Sample `t` sees rows `t - context_length + 1 .. t` and is asked about `t + 1 .. 
 import datetime
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -196,8 +196,6 @@ class Study:
     label_hash: str
     train_base_rate: float
     epoch_windows: int
-    trained_on: dict[str, Any]
-    """How many training days were asked for, how they were drawn, how many there are."""
 
     def labels(self, block: str) -> Labels:
         """0 or 1 for each sample day of a block."""
@@ -235,11 +233,6 @@ def load_study(config: TrainingConfig, blocks: Sequence[str] = BEFORE_TEST) -> S
         label_hash=label_hash(rows.dates[seen], labels[seen]),
         train_base_rate=float(labels[block].mean()),
         epoch_windows=len(block),
-        trained_on={
-            "train_days": "all" if config.train_days is None else str(config.train_days),
-            "draw": config.days,
-            "counted_days": len(samples["train"]),
-        },
     )
 
 

@@ -77,8 +77,7 @@ def judge(
         p = {block: baseline.predict(last_rows(study, block)) for block in JUDGED}
         for block in JUDGED:
             rows = {"model": name, "date": days[block].astype("datetime64[us]"), "split": block}
-            rows |= {"y": y[block], "p": p[block], **study.trained_on}
-            frames.append(pd.DataFrame(rows))
+            frames.append(pd.DataFrame(rows | {"y": y[block], "p": p[block]}))
         recalibration = fit_recalibration(y["validation"], p["validation"])
         models[name] = {
             "settings": baseline.settings,

@@ -146,10 +146,7 @@ def measured(
 
 
 def prediction_rows(record: dict[str, Any], study: Study, p: Probabilities) -> pd.DataFrame:
-    """One row per weights, block and day: budget, parameters, seed, date, split, weights, y, p.
-
-    And the days that the network was trained on: train_days, draw, counted_days.
-    """
+    """One row per weights, block and day: budget, parameters, seed, date, split, weights, y, p."""
     return pd.concat(
         [
             pd.DataFrame(
@@ -162,7 +159,6 @@ def prediction_rows(record: dict[str, Any], study: Study, p: Probabilities) -> p
                     "weights": weights,
                     "y": study.labels(block),
                     "p": probabilities,
-                    **study.trained_on,
                 }
             )
             for (weights, block), probabilities in p.items()

@@ -172,7 +172,7 @@ def make_forecast(networks: Sequence[Network], config_path: Path, last: int) -> 
     there are.
     """
     record = networks[0].record
-    config = configs.load_config(config_path, record["budget"], record["seed"])
+    config = configs.config_of_run(config_path, record)
     digests = verified_data(config)
     found = [_ask(network, config_path, digests, last) for network in networks]
     y, base_rate = found[0].y, found[0].base_rate
@@ -210,7 +210,7 @@ def days_asked_about(dates: Dates, row: int, horizon: int) -> str:
 def _ask(network: Network, config_path: Path, digests: tuple[str, str], last: int) -> _Seen:
     """One network's forecasts on validation and on the last days, once all its checks pass."""
     path, content, record = network
-    config = configs.load_config(config_path, record["budget"], record["seed"])
+    config = configs.config_of_run(config_path, record)
     model_config = configs.load_model_config(record["budget"], config.family)
     evaluation.refuse_other_config(record, config, model_config, path)
     study = load_study(config)

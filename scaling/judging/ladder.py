@@ -69,11 +69,13 @@ def read_files(
     `read_runs` do, and for a file named twice, a file that is not parquet, and test rows outside
     the block.
     """
-    twice = {str(path) for path in predictions if predictions.count(path) > 1}
-    if twice:
-        raise UserError(f"--predictions names {', '.join(sorted(twice))} twice; give each run once")
-    networks = pd.concat([_read_parquet(path) for path in predictions], ignore_index=True)
-    rivals = pd.concat([_read_parquet(path) for path in baselines], ignore_index=True)
+    files = [*predictions, *baselines]
+    if twice := sorted({str(path) for path in files if files.count(path) > 1}):
+        raise UserError(f"given twice: {', '.join(twice)}; give each file of predictions once")
+    networks, rivals = (
+        pd.concat([_read_parquet(path) for path in paths], ignore_index=True)
+        for paths in (predictions, baselines)
+    )
     runs = read_runs(networks, rivals)
     (first, last), begin, end = test_block, runs.dates[0].date(), runs.dates[-1].date()
     if begin < first or end > last:

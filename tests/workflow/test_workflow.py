@@ -243,13 +243,13 @@ def test_a_grid_of_days_plans_a_training_and_baselines_for_each_and_trains_them(
     (study / "configs/grid.yaml").write_text(TWO_AXES)
     names = ("", ".days300", ".blocks300")
     runs = {f"6k{days}{seed}" for days in names for seed in ("", ".seed43")}
-    baselines = {f"baselines{days}" for days in (*names, ".blocks300.seed43")}
+    baselines = {f"baselines{days}" for days in names}
     assert planned(study, REPORT) == {
         *(f"{job} daily/tiny {name}" for job in ("train", "evaluate") for name in runs),
         *(f"baselines daily/tiny {name}" for name in baselines),
         *("find_batch_size daily/tiny 6k", "fit_law daily/tiny", "report daily/tiny"),
     }
-    wanted = ("6k.days300", "6k.blocks300.seed43", "baselines.blocks300.seed43", "baselines")
+    wanted = ("6k.days300", "6k.blocks300.seed43", "baselines.blocks300", "baselines")
     suffixes = ("eval.json", "eval.json", "json", "json")
     files = [f"results/daily/tiny/{n}.{s}" for n, s in zip(wanted, suffixes, strict=True)]
     run(study, "snakemake", *files)
@@ -260,7 +260,10 @@ def test_a_grid_of_days_plans_a_training_and_baselines_for_each_and_trains_them(
         (300, "blocks"),
     ]
     drawn, whole = (read_json(study / f"results/daily/tiny/{name}.json") for name in wanted[2:])
-    assert drawn["config"]["seed"] == 43 and drawn["models"] != whole["models"]
+    assert drawn["models"] != whole["models"]
+    rows = pd.read_parquet(study / "results/daily/tiny/6k.blocks300.seed43.predictions.parquet")
+    said = rows[["seed", "train_days", "draw", "counted_days"]].drop_duplicates()
+    assert said.values.tolist() == [[43, "300", "blocks", 300]]
     # All of them are judged by one base rate, that of the whole block.
     assert len({made["train_base_rate"] for made in (recent, blocks, drawn, whole)}) == 1
 
@@ -268,6 +271,14 @@ def test_a_grid_of_days_plans_a_training_and_baselines_for_each_and_trains_them(
     assert planned(study, *files) == set()
     failed = run(study, "snakemake", "-n", "results/daily/tiny/6k.days0300.ckpt", check=False)
     assert "6k.days0300: no name of a run" in failed.stdout + failed.stderr
+
+
+def test_a_grid_of_days_gives_a_law_of_two_axes(study: Path) -> None:
+    (study / "configs/grid.yaml").write_text(
+        "experiments: [daily/tiny]\nbudgets: [6k, 20k]\nseeds: [42]\ntrain_days: [300, all]\n"
+    )
+    run(study, "snakemake", "results/daily/tiny/scaling_law.json")
+    assert list(read_json(study / "results/daily/tiny/scaling_law.json")["two_axes"]) == ["recent"]
 
 
 def test_without_snakemakes_memory_an_old_model_is_refused_until_it_is_trained_again(

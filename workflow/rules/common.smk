@@ -74,17 +74,21 @@ def run_identity(wildcards):
 
 
 def days_of(run):
-    """What chooses the days that a run is trained on; nothing for a run that has all of them."""
-    if run.train_days is None:
-        return {}
+    """The days that a run is trained on, as a config says it; nothing if it has all of them."""
+    return {} if run.train_days is None else {"train_days": run.train_days, "days": run.days}
+
+
+def baselines_identity(wildcards):
+    """Everything that the baselines depend on; the seed only where it draws their days."""
+    own, run = EXPERIMENTS[wildcards.experiment], run_of(wildcards.experiment, wildcards.baselines)
+    asked = {name: configs.as_dict(getattr(own, name)) for name in ("task", "window", "splits")}
     drawn_by = {"seed": run.seed} if run.days == "blocks" else {}
-    return {"train_days": run.train_days, "days": run.days, **drawn_by}
+    return identity("judge_baselines", **asked, **days_of(run), **drawn_by)
 
 
-def run_options(experiment, name):
-    """The options of a command that tell it which run is meant."""
-    run = run_of(experiment, name)
-    chosen = {"seed": run.seed, **days_of(run)}
+def days_options(experiment, name):
+    """The options of a command that choose the days of that run."""
+    chosen = days_of(run_of(experiment, name))
     return [f"--{key.replace('_', '-')}={value}" for key, value in chosen.items()]
 
 
@@ -104,24 +108,16 @@ def of_all_runs(suffix, days=False):
 
 
 def of_all_baselines(suffix):
-    """One file of the baselines for each sample of days that the grid's runs are trained on.
+    """One file of the baselines for each number of days and each draw of the grid.
 
-    Only blocks are drawn by the seed. On all other days the baselines of all seeds are the same.
+    The config's own seed draws the blocks that they are fitted to.
     """
 
     def files(wildcards):
         own = EXPERIMENTS[wildcards.experiment].seed
-        names = [
-            configs.run_name(
-                run._replace(budget="baselines", seed=run.seed if run.days == "blocks" else own),
-                own,
-            )
-            for run in GRID.runs
-        ]
-        return [
-            str(configs.artefact(wildcards.experiment, name, suffix))
-            for name in dict.fromkeys(names)
-        ]
+        runs = [run._replace(budget="baselines", seed=own) for run in GRID.runs]
+        names = dict.fromkeys(configs.run_name(run, own) for run in runs)
+        return [str(configs.artefact(wildcards.experiment, name, suffix)) for name in names]
 
     return files
 

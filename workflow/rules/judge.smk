@@ -41,17 +41,11 @@ rule baselines:
     conda:
         "../../environment.yml"
     params:
-        identity=lambda wildcards: identity(
-            "judge_baselines",
-            task=configs.as_dict(EXPERIMENTS[wildcards.experiment].task),
-            window=configs.as_dict(EXPERIMENTS[wildcards.experiment].window),
-            splits=configs.as_dict(EXPERIMENTS[wildcards.experiment].splits),
-            **days_of(run_of(wildcards.experiment, wildcards.baselines)),
-        ),
-        options=lambda wildcards: run_options(wildcards.experiment, wildcards.baselines),
+        identity=baselines_identity,
+        days=lambda wildcards: days_options(wildcards.experiment, wildcards.baselines),
     shell:
         "exec python -m scaling.judge_baselines --config configs/{wildcards.experiment:q}.yaml"
-        " {params.options:q} --data-md5 {input.stamp:q} --predictions {output.predictions:q}"
+        " {params.days:q} --data-md5 {input.stamp:q} --predictions {output.predictions:q}"
         " --output {output.record:q} > {log:q} 2>&1"
 
 

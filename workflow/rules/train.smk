@@ -63,11 +63,13 @@ rule train:
     params:
         identity=run_identity,
         budget=lambda wildcards: run_of(wildcards.experiment, wildcards.run).budget,
-        options=lambda wildcards: run_options(wildcards.experiment, wildcards.run),
+        seed=lambda wildcards: run_of(wildcards.experiment, wildcards.run).seed,
+        days=lambda wildcards: days_options(wildcards.experiment, wildcards.run),
         launch=launcher,
     shell:
         "sleep {resources.cool_down} && exec {params.launch} scaling.train --config configs/{wildcards.experiment:q}.yaml"
-        " --param-budget {params.budget:q} {params.options:q} --data-md5 {input.stamp:q}"
+        " --param-budget {params.budget:q} --seed {params.seed:q} {params.days:q}"
+        " --data-md5 {input.stamp:q}"
         " --batch-size {input.batch_size:q} --output {output.checkpoint:q} --record {output.record:q}"
         " --threads {threads} --log {log:q} --stop-with-parent"
 
