@@ -28,7 +28,7 @@ def main(argv: list[str] | None = None) -> None:
 
     from scaling.figures.plots import ladders
     from scaling.figures.svg import to_svg
-    from scaling.judging.beside import read_laws
+    from scaling.law.beside import read_laws
 
     laws = read_laws(arguments.laws)
     figure = ladders({experiment: law["sizes"] for experiment, law in laws.items()})

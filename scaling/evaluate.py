@@ -33,8 +33,9 @@ def main(argv: list[str] | None = None) -> None:
     arguments = _parser().parse_args(argv)
 
     from scaling.judging import checks, evaluation
+    from scaling.judging.identity import refuse_outdated
     from scaling.judging.run_files import file_digests
-    from scaling.judging.runs import days_columns
+    from scaling.law.runs import days_columns
 
     content, record = evaluation.load_trained(arguments.checkpoint)
     config = configs.config_of_run(arguments.config, record)
@@ -55,6 +56,7 @@ def main(argv: list[str] | None = None) -> None:
         "label_hash": study.label_hash,
     }
     evaluation.refuse_other_data(record, identity, arguments.checkpoint)
+    refuse_outdated([record], arguments.config, arguments.data_md5)
     evaluation.refuse_other_normaliser(content, study, arguments.checkpoint)
 
     device = choose_device(config.device)

@@ -63,9 +63,9 @@ def fit_study(
     """
     from scaling.config import experiment_name, load_config
     from scaling.digest import code_digest
-    from scaling.judging.ladder import read_files
-    from scaling.judging.law import fit_law
-    from scaling.judging.two_axes import fit_surface
+    from scaling.law.ladder import read_files
+    from scaling.law.one_axis import fit_law
+    from scaling.law.two_axes import fit_surface
     from scaling.record import file_md5
 
     config = load_config(config_path)
@@ -88,7 +88,7 @@ def fit_study(
 
 def fit_table(path: Path, huber: float) -> dict[str, Any]:
     """The two-variable law of a CSV with the columns N, D and loss."""
-    from scaling.judging.published import fit_two_variable_law, read_table
+    from scaling.law.published import fit_two_variable_law, read_table
     from scaling.record import file_md5
 
     law = fit_two_variable_law(*read_table(path), huber=huber)

@@ -40,7 +40,7 @@ def main(argv: list[str] | None = None) -> None:
     from scaling.data.dataset import load_study
     from scaling.data.features import verified_data
     from scaling.judging.baselines import JUDGED, fit_baselines, judge
-    from scaling.judging.runs import days_columns
+    from scaling.law.runs import days_columns
 
     prices_md5, features_md5 = verified_data(config, arguments.data_md5)
     baselines = fit_baselines(load_study(config))

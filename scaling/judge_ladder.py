@@ -58,7 +58,7 @@ def main(argv: list[str] | None = None) -> None:
     """Read and check the rows, fit, write the JSON and the page, print the finding."""
     arguments = parse(argv)
 
-    from scaling.judging import foreign
+    from scaling.law import foreign
     from scaling.record import atomic_file, file_md5, provenance, write_json
 
     networks = foreign.read_rows(arguments.predictions, foreign.NETWORKS)

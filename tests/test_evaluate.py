@@ -196,6 +196,12 @@ def test_a_checkpoint_of_other_data_or_labels_is_refused(study: Path, key: str) 
     assert not Path("results/refused.predictions.parquet").exists()
 
 
+def test_a_checkpoint_of_other_training_code_is_refused(study: Path) -> None:
+    path = changed_record(lambda record: record.update({"code_digest": "0" * 16}))
+    with pytest.raises(UserError, match=f"training code was {'0' * 16}.*snakemake --force"):
+        evaluate_it(path, "refused")
+
+
 @pytest.mark.parametrize(
     "changes",
     [

@@ -8,10 +8,10 @@ import pytest
 from scaling import judge_ladder
 from scaling.config import LawConfig
 from scaling.errors import UserError
-from scaling.judging.ladder import read_ladder
-from scaling.judging.law import fit_law
+from scaling.law.ladder import read_ladder
+from scaling.law.one_axis import fit_law
 from scaling.record import read_json
-from tests.judging.worlds import BASE_RATE, SIZES, study
+from tests.law.worlds import BASE_RATE, SIZES, study
 
 COLUMNS = ["budget", "parameters", "seed", "date", "label", "probability"]
 

@@ -14,7 +14,7 @@ from scaling.metrics import score
 def ladder_page(law: Mapping[str, Any], networks: pd.DataFrame, baselines: pd.DataFrame) -> str:
     """The whole page of a `law` that was fitted to these rows, figures included.
 
-    `networks` and `baselines` have the columns of `scaling.judging.foreign.read_rows`.
+    `networks` and `baselines` have the columns of `scaling.law.foreign.read_rows`.
     """
     rate = law["base_rate"]
     tested = networks[(networks["split"] == "test") & (networks["weights"] == "best")]

@@ -11,8 +11,8 @@ from typing import Any
 import pandas as pd
 
 from scaling.errors import UserError
-from scaling.judging.ladder import read_ladder
 from scaling.judging.study_files import StudyFiles
+from scaling.law.ladder import read_ladder
 from scaling.metrics import Recalibration, score
 
 # The same sum differs by 1e-15 between machines, and JSON keeps every digit.

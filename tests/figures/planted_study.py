@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from scaling.judging import checks, law
-from scaling.judging.ladder import read_ladder
+from scaling.judging import checks
 from scaling.judging.run_files import file_digests
+from scaling.law import one_axis as law
+from scaling.law.ladder import read_ladder
 from scaling.metrics import fit_recalibration, score
 from scaling.record import file_md5, provenance, read_json, write_json, write_parquet
 

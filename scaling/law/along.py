@@ -6,9 +6,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from scaling.judging.axis import Judgement, Settings, contrast_rows, judge_axis, slope_row
-from scaling.judging.effects import holm
-from scaling.judging.verdict import Contrast, sensitivity, verdict
+from scaling.law.axis import Judgement, Settings, contrast_rows, judge_axis, slope_row
+from scaling.law.effects import holm
+from scaling.law.verdict import Contrast, sensitivity, verdict
 
 Array = npt.NDArray[np.float64]
 

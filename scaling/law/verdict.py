@@ -4,8 +4,8 @@ import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from scaling.judging.effects import Effect
-from scaling.judging.resampling import t_quantile
+from scaling.law.effects import Effect
+from scaling.law.resampling import t_quantile
 
 POWER = 0.8
 EQUIVALENCE = (

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from scaling.judging.levels import ensemble, level_rows
+from scaling.law.levels import ensemble, level_rows
 from scaling.metrics import log_losses
-from tests.judging.worlds import fitted, sigmoid, world
+from tests.law.worlds import fitted, sigmoid, world
 
 
 def forecasts(seeds=4, days=300, spread=0.8):

@@ -8,8 +8,8 @@ import pytest
 
 from scaling import fit
 from scaling.errors import UserError
-from scaling.judging import published as laws
-from scaling.judging.published import fit_two_variable_law
+from scaling.law import published as laws
+from scaling.law.published import fit_two_variable_law
 
 
 def published(noise=0.003, runs=60):

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from scaling.judging import shapes
-from scaling.judging.effects import effects, holm, slope_weights
-from scaling.judging.verdict import verdict
-from tests.judging.worlds import FIVE, world
+from scaling.law import shapes
+from scaling.law.effects import effects, holm, slope_weights
+from scaling.law.verdict import verdict
+from tests.law.worlds import FIVE, world
 
 
 def slope_of(losses, parameters=FIVE[:3], samples=500, horizon=1):

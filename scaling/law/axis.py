@@ -6,9 +6,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from scaling.judging.effects import Effect, contrast_weights, effects, holm, slope_weights
-from scaling.judging.turning import turning_point
-from scaling.judging.verdict import Contrast, verdict
+from scaling.law.effects import Effect, contrast_weights, effects, holm, slope_weights
+from scaling.law.turning import turning_point
+from scaling.law.verdict import Contrast, verdict
 
 Array = npt.NDArray[np.float64]
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from scaling.judging.joint_law import joint_law
-from tests.judging.worlds import DAYS, FIVE, surface_law, surface_world
+from scaling.law.joint_law import joint_law
+from tests.law.worlds import DAYS, FIVE, surface_law, surface_world
 
 SIZES = np.geomspace(2e5, 2e8, 5)
 LENGTHS = np.geomspace(500, 16000, 5)

@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 
 from scaling.errors import UserError
-from scaling.judging.ladder import read_ladder
-from scaling.judging.law import fit_law
+from scaling.law.ladder import read_ladder
+from scaling.law.one_axis import fit_law
 
 NETWORKS = ("budget", "parameters", "seed", "date", "y", "p")
 BASELINES = ("model", "date", "y", "p")

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from scaling.judging import shapes
-from tests.judging.worlds import FIVE
+from scaling.law import shapes
+from tests.law.worlds import FIVE
 
 
 def correlated(error=1e-3, shared=1e-2, count=5):

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from scaling.judging.resampling import (
+from scaling.law.resampling import (
     BOOTSTRAP_SEED,
     block_length,
     day_weights,

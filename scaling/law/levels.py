@@ -7,8 +7,8 @@ import numpy as np
 import numpy.typing as npt
 
 from scaling import metrics
-from scaling.judging.effects import Effect, effects
-from scaling.judging.resampling import BOOTSTRAP_SEED, day_weights, stretched_interval
+from scaling.law.effects import Effect, effects
+from scaling.law.resampling import BOOTSTRAP_SEED, day_weights, stretched_interval
 
 Array = npt.NDArray[np.float64]
 

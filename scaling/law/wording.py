@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from scaling.judging.effects import DUST
+from scaling.law.effects import DUST
 
 FEW_BLOCKS = 30
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tests.judging.worlds import FIVE, fitted, world
+from tests.law.worlds import FIVE, fitted, world
 
 SIX = np.geomspace(2e5, 2e8, 6)
 TIGHT = {"day": 1e-3, "seed": 3e-4, "both": 3e-3}

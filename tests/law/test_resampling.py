@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from scaling.judging import resampling
+from scaling.law import resampling
 
 
 def test_blocks_are_no_shorter_than_the_horizon_and_grow_with_memory():

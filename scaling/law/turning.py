@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from scaling.judging.effects import Effect
-from scaling.judging.shapes import vertex
+from scaling.law.effects import Effect
+from scaling.law.shapes import vertex
 
 Array = npt.NDArray[np.float64]
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tests.judging.worlds import fitted, world
+from tests.law.worlds import fitted, world
 
 
 def test_the_best_network_is_the_one_validation_prefers_even_if_test_does_not():

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from scaling.judging.wording import rounded
+from scaling.law.wording import rounded
 
 WORDS = {
     "parameters": {

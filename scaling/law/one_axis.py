@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 
 from scaling import metrics
-from scaling.judging.against_baselines import best_network
-from scaling.judging.axis import Settings, contrast_rows, judge_axis, slope_row
-from scaling.judging.ladder import Ladder
-from scaling.judging.levels import level_rows
-from scaling.judging.resampling import BOOTSTRAP_SEED
-from scaling.judging.shapes import compare_shapes
-from scaling.judging.verdict import EQUIVALENCE, sensitivity
-from scaling.judging.wording import sentence, warnings
+from scaling.law.against_baselines import best_network
+from scaling.law.axis import Settings, contrast_rows, judge_axis, slope_row
+from scaling.law.ladder import Ladder
+from scaling.law.levels import level_rows
+from scaling.law.resampling import BOOTSTRAP_SEED
+from scaling.law.shapes import compare_shapes
+from scaling.law.verdict import EQUIVALENCE, sensitivity
+from scaling.law.wording import sentence, warnings
 
 
 def fit_law(

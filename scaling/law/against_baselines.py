@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 
 from scaling import metrics
-from scaling.judging.effects import Effect, effects, holm
-from scaling.judging.ladder import Ladder
+from scaling.law.effects import Effect, effects, holm
+from scaling.law.ladder import Ladder
 
 LEVEL = 0.05
 RULE = (

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from tests.judging.worlds import fitted, world
+from tests.law.worlds import fitted, world
 
 
 def test_a_real_effect_smaller_than_delta_is_said_to_be_small():

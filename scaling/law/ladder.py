@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from scaling.errors import UserError
-from scaling.judging.runs import DRAWS, WHOLE_BLOCK, Run, Runs, read_runs
+from scaling.law.runs import DRAWS, WHOLE_BLOCK, Run, Runs, read_runs
 
 Array = npt.NDArray[np.float64]
 Level = tuple[str, str]

@@ -5,9 +5,9 @@ import json
 import numpy as np
 import pytest
 
-from scaling.judging import two_axes
-from scaling.judging.axis import Settings
-from tests.judging.worlds import DAYS, FIVE, surface_law, surface_world
+from scaling.law import two_axes
+from scaling.law.axis import Settings
+from tests.law.worlds import DAYS, FIVE, surface_law, surface_world
 
 TIGHT = {"day": 1e-3, "seed": 3e-4, "both": 3e-3}
 

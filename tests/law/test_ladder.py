@@ -5,8 +5,8 @@ import pandas as pd
 import pytest
 
 from scaling.errors import UserError
-from scaling.judging.ladder import read_ladder
-from tests.judging.worlds import BASE_RATE, fitted, sigmoid, study, world
+from scaling.law.ladder import read_ladder
+from tests.law.worlds import BASE_RATE, fitted, sigmoid, study, world
 
 
 def test_a_study_is_read_smallest_first_with_the_best_weights_and_the_training_base_rate():

@@ -3,8 +3,9 @@
 import numpy as np
 import pandas as pd
 
-from scaling.judging import law, two_axes
-from scaling.judging.ladder import Ladder, Surface
+from scaling.law import one_axis as law
+from scaling.law import two_axes
+from scaling.law.ladder import Ladder, Surface
 
 SIZES = {"200k": 200_000, "600k": 600_000, "2m": 2_000_000}
 FIVE = np.array([2e5, 6e5, 2e6, 2e7, 2e8])

@@ -11,15 +11,15 @@ import numpy as np
 import numpy.typing as npt
 
 from scaling import metrics
-from scaling.judging.along import Along, along_row, judge_along
-from scaling.judging.axis import Settings, judge_axis, slope_row
-from scaling.judging.effects import Effect, effects, slope_weights
-from scaling.judging.joint_law import joint_law
-from scaling.judging.ladder import Surface
-from scaling.judging.levels import level_rows
-from scaling.judging.resampling import BOOTSTRAP_SEED
-from scaling.judging.two_axes_wording import sentence, warnings
-from scaling.judging.verdict import EQUIVALENCE
+from scaling.law.along import Along, along_row, judge_along
+from scaling.law.axis import Settings, judge_axis, slope_row
+from scaling.law.effects import Effect, effects, slope_weights
+from scaling.law.joint_law import joint_law
+from scaling.law.ladder import Surface
+from scaling.law.levels import level_rows
+from scaling.law.resampling import BOOTSTRAP_SEED
+from scaling.law.two_axes_wording import sentence, warnings
+from scaling.law.verdict import EQUIVALENCE
 
 Array = npt.NDArray[np.float64]
 

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from scaling.judging.effects import Effect
-from scaling.judging.verdict import Contrast, sensitivity, verdict
-from tests.judging.worlds import FIVE, fitted, world
+from scaling.law.effects import Effect
+from scaling.law.verdict import Contrast, sensitivity, verdict
+from tests.law.worlds import FIVE, fitted, world
 
 TIGHT = {"day": 1e-4, "seed": 1e-4, "both": 1e-3}
 

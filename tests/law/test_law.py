@@ -5,9 +5,9 @@ import json
 import numpy as np
 import pytest
 
-from scaling.judging.ladder import read_ladder
-from scaling.judging.law import fit_law
-from tests.judging.worlds import BASE_RATE, fitted, study, world
+from scaling.law.ladder import read_ladder
+from scaling.law.one_axis import fit_law
+from tests.law.worlds import BASE_RATE, fitted, study, world
 
 
 def test_delta_is_a_fraction_of_the_entropy_of_the_training_base_rate():

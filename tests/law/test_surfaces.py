@@ -5,10 +5,10 @@ import pandas as pd
 import pytest
 
 from scaling.errors import UserError
-from scaling.judging.ladder import ladder_of, read_ladder, surfaces_of
-from scaling.judging.law import fit_law
-from scaling.judging.runs import read_runs
-from tests.judging.worlds import study, study_of_days
+from scaling.law.ladder import ladder_of, read_ladder, surfaces_of
+from scaling.law.one_axis import fit_law
+from scaling.law.runs import read_runs
+from tests.law.worlds import study, study_of_days
 
 
 def surfaces(networks, baselines):

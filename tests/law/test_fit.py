@@ -7,8 +7,8 @@ import pytest
 
 from scaling import fit
 from scaling.errors import UserError
-from scaling.judging.resampling import BOOTSTRAP_SEED
-from tests.judging.worlds import study, study_of_days
+from scaling.law.resampling import BOOTSTRAP_SEED
+from tests.law.worlds import study, study_of_days
 
 ROOT = Path(__file__).parents[2]
 
