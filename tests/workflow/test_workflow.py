@@ -339,7 +339,7 @@ def test_a_tracking_key_retrains_nothing(study: Path) -> None:
         (str(TINY_CONFIG), "learning_rate: 0.001", "learning_rat: 0.001", "`learning_rate`?"),
         (str(TINY_CONFIG), "threshold: 0.01", "threshold: 1.0", "1.0 % is 0.01"),
         ("configs/model/patchtst_6k.yaml", "heads: 2", "heads: 3", "heads 3 does not divide"),
-        ("configs/grid.yaml", "budgets: [6k, 20k]", "budgets: [5m]", "allowed: 6k, 20k"),
+        ("configs/grid.yaml", "budgets: [6k, 20k]", "budgets: [5m]", "family patchtst: 6k, 20k"),
         ("configs/grid.yaml", "daily/other", "daily/none", "daily/none.yaml: no such file"),
     ],
 )
