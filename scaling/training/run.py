@@ -138,6 +138,7 @@ def planned_record(
         "sample_order": checkpoint.checksum({"days": order}),
         "config": configs.as_dict(request.config),
         "model": configs.as_dict(request.model),
+        "recipe": configs.as_dict(recipe.optimiser),
         "data_md5": request.prices_md5,
         "features_md5": request.features_md5,
         "feature_names": list(study.feature_names),
