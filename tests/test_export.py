@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -19,9 +18,8 @@ from scaling.errors import UserError
 from scaling.record import read_json, write_json
 from scaling.training import checkpoint
 from scaling.training.model import build_model
-from tests.test_evaluate import CONFIG, MODEL, changed_record, evaluate_it, make_study, write_config
+from tests.trained_study import CONFIG, FIRST, MODEL, changed_record
 
-CHECKPOINT = "results/1k.ckpt"
 # The reader's side: it knows the folder and the raw features, and nothing of this project.
 READER = """
 import json, sys
@@ -38,29 +36,7 @@ assert not any(name.partition(".")[0] == "scaling" for name in sys.modules)
 """
 
 
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("study")
-    before = Path.cwd()
-    os.chdir(root)
-    try:
-        make_study(root)
-        evaluate_it()
-    finally:
-        os.chdir(before)
-    return root
-
-
-@pytest.fixture
-def study(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A copy of a trained and evaluated study as working directory."""
-    copy = shutil.copytree(trained, tmp_path / "study")
-    monkeypatch.chdir(copy)
-    write_config()
-    return copy
-
-
-def export_it(folder: str = "exported/1k", path: str = CHECKPOINT) -> Path:
+def export_it(folder: str = "exported/1k", path: str = FIRST) -> Path:
     export.main(["--checkpoint", path, "--to", folder])
     return Path(folder)
 
@@ -86,7 +62,7 @@ def test_plain_transformers_gives_the_same_logits_from_raw_features(
     assert "not used" not in done.stderr
 
     model = build_model(PatchTSTShape(**MODEL), load_config(CONFIG).window, 20)
-    model.load_state_dict(checkpoint.load(CHECKPOINT)["weights"])
+    model.load_state_dict(checkpoint.load(FIRST)["weights"])
     with torch.no_grad():
         ours = model.eval()(loaded.dataset.windows(torch.from_numpy(days)))
     assert ours.std() > 0.01
@@ -99,7 +75,7 @@ def test_the_folder_holds_the_weights_the_normaliser_and_the_record(study: Path)
     assert names == {
         *("README.md", "config.json", "model.safetensors", "normaliser.json", "record.json"),
     }
-    content = checkpoint.load(CHECKPOINT)
+    content = checkpoint.load(FIRST)
     stored = load_file(folder / "model.safetensors")
     assert all(torch.equal(value, content["weights"][name]) for name, value in stored.items())
     normaliser = read_json(folder / "normaliser.json")
@@ -200,14 +176,14 @@ def test_an_export_that_fails_half_way_leaves_nothing(
 
 
 def test_a_checkpoint_of_a_resumable_state_is_refused(study: Path) -> None:
-    content = checkpoint.load(CHECKPOINT)
+    content = checkpoint.load(FIRST)
     checkpoint.save("results/state.ckpt", {"weights": content["weights"]})
     with pytest.raises(UserError, match="no trained network"):
         export_it(path="results/state.ckpt")
 
 
 def test_a_checkpoint_with_weights_of_another_shape_is_refused(study: Path) -> None:
-    content = checkpoint.load(CHECKPOINT)
+    content = checkpoint.load(FIRST)
     record = json.loads(content["record"])
     record["model"]["ffn_dim"] += 1
     checkpoint.save("results/other.ckpt", {**content, "record": json.dumps(record)})
