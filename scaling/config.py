@@ -349,12 +349,14 @@ def _number_of_days(given: Any) -> Any:
 class GridConfig:
     """What `snakemake` without a target builds: all combinations of these, for each experiment.
 
-    `days` are the draws of each number in `train_days`. There is only one way to draw `all`.
+    A budget in `single_seed` has the first of the `seeds` only. `days` are the draws of each number
+    in `train_days`. There is only one way to draw `all`.
     """
 
     experiments: Annotated[list[SafeName], Field(min_length=1)]
     budgets: Annotated[list[str], Field(min_length=1)]
     seeds: Annotated[list[Seed], Field(min_length=1)]
+    single_seed: list[str] = dataclasses.field(default_factory=list)
     train_days: Annotated[
         list[Annotated[int | Literal["all"], BeforeValidator(_number_of_days)]], Field(min_length=1)
     ] = dataclasses.field(default_factory=lambda: ["all"])
@@ -368,6 +370,11 @@ class GridConfig:
             values = getattr(self, field.name)
             if twice := [v for v in values if values.count(v) > 1]:
                 raise ValueError(f"{field.name}: {twice[0]} stands twice; keep one")
+        if unknown := [budget for budget in self.single_seed if budget not in self.budgets]:
+            raise ValueError(
+                f"single_seed: got {unknown[0]}; allowed: budgets of this grid: "
+                f"{', '.join(self.budgets)}"
+            )
         if self.train_days == ["all"] and self.days != ["recent"]:
             raise ValueError(
                 f"days: got {', '.join(self.days)}, but train_days has no number of days to draw; "
@@ -385,7 +392,7 @@ class GridConfig:
             Run(budget, seed, *sample)
             for budget in self.budgets
             for sample in samples
-            for seed in self.seeds
+            for seed in self.seeds[: 1 if budget in self.single_seed else None]
         ]
 
 
