@@ -25,6 +25,7 @@ MODEL_ROOT = CONFIG_ROOT / "model"
 RESULTS_ROOT = Path("results")
 TIER_ROOT = Path(__file__).parent / "data/tiers"
 DEFAULT_TIER = "a20"
+EXTERNAL = "external"  # the tier of a table that was made elsewhere: no module here builds it
 FEATURES_FILE = re.compile(r".+_features_([a-z0-9]+)\.parquet")
 DEFAULT_FAMILY = "patchtst"
 # A number is written in one way only, so that two names never mean one run.
@@ -60,11 +61,11 @@ def known_tiers() -> list[str]:
 def tier_named(features: Path) -> str:
     """`SPY_features_a20.parquet` -> `'a20'`; a name without a known tier is a `UserError`."""
     match = FEATURES_FILE.fullmatch(features.name)
-    if match is None or match[1] not in known_tiers():
+    if match is None or match[1] not in (*known_tiers(), EXTERNAL):
         raise UserError(
             f"features: got {features}; allowed: a name such as SPY_features_{DEFAULT_TIER}.parquet"
             f" that ends in a tier: {', '.join(known_tiers())} (to add one, add a module to "
-            "scaling/data/tiers)"
+            f"scaling/data/tiers), or in {EXTERNAL} for a table that was made elsewhere"
         )
     return match[1]
 
@@ -98,7 +99,7 @@ class DataConfig:
 
     @property
     def tier(self) -> str:
-        """The tier of the features: a module in `scaling/data/tiers`."""
+        """The tier of the features: a module in `scaling/data/tiers`, or `EXTERNAL`."""
         return tier_named(self.features)
 
 
@@ -459,12 +460,15 @@ def load_config(
         model_config_path(config.param_budget, config.family)
     except UserError as error:
         raise UserError(f"{path}: {error}") from None
-    for key in ("prices", "manifest"):  # the workflow builds the features from these
+    doors = {"prices": "fetch", "manifest": "fetch", "features": "prepare"}
+    if config.data.tier != EXTERNAL:
+        del doors["features"]  # the workflow builds them
+    for key, door in doors.items():
         file = getattr(config.data, key)
         if not file.is_file():
             raise UserError(
                 f"{path}: data.{key}: {file} does not exist in {Path.cwd()}; paths start at the "
-                "repository root; to bring prices in, type: python -m scaling.fetch --help"
+                f"repository root; to bring {key} in, type: python -m scaling.{door} --help"
             )
     return config
 
@@ -531,9 +535,12 @@ def split_run_name(name: str, own_seed: int) -> Run:
     return run
 
 
-def features_record(features: Path) -> Path:
-    """The record of a features file: the JSON file beside it."""
-    return features.with_suffix(".json")
+def features_record(features: Path, manifest: Path) -> Path:
+    """What says how features were made: the JSON file beside them.
+
+    The manifest says it of a table that was made elsewhere.
+    """
+    return manifest if tier_named(features) == EXTERNAL else features.with_suffix(".json")
 
 
 def artefact(experiment: str, run: str, suffix: str) -> Path:

@@ -9,8 +9,8 @@ from typing import Any
 
 from scaling import config as configs
 from scaling.data.dataset import split_samples
+from scaling.data.features import feature_days, feature_names
 from scaling.data.prices import prices_of
-from scaling.data.tiers import tier_of
 from scaling.machine.processes import STATE_BYTES
 from scaling.record import read_json
 from scaling.training.batch_size import parameters_of
@@ -35,8 +35,7 @@ class Cost:
 
 def epoch_windows(config: configs.TrainingConfig) -> tuple[int, int]:
     """Training and validation windows of one epoch, counted from the prices alone."""
-    dropped = tier_of(config.data.tier).ROWS_DROPPED
-    dates = prices_of(config.data).index[dropped:].to_numpy()
+    dates = feature_days(config.data.features, prices_of(config.data)).to_numpy()
     samples = split_samples(dates, config.splits, config.window.warmup, config.task.horizon)
     return len(samples["train"]), len(samples["validation"])
 
@@ -60,7 +59,7 @@ def cost_of(experiment: str, run: configs.Run, results: Path, device_flops: floa
     path = configs.experiment_path(experiment)
     config = configs.load_config(path, *run)
     model = configs.load_model_config(run.budget, config.family)
-    n_channels = len(tier_of(config.data.tier).FEATURE_NAMES)
+    n_channels = len(feature_names(config.data.features))
     parameters = parameters_of(model, config.window, n_channels)
     check_budget(run.budget, model.family, parameters)
     train, validation = epoch_windows(config)

@@ -23,7 +23,7 @@ def checked_data(wildcards):
     return {
         "prices": str(data.prices),
         "features": str(data.features),
-        "features_record": ancient(str(configs.features_record(data.features))),
+        "features_record": ancient(str(configs.features_record(data.features, data.manifest))),
         "stamp": f"results/{wildcards.experiment}/data.md5",
     }
 
@@ -35,6 +35,11 @@ def identity(entry, family=None, **parts):
     builds a network names its `family`, so that the code of another family does not count.
     """
     return json.dumps({"code": code_digest(entry, family=family), **parts}, sort_keys=True)
+
+
+def tier_digest(tier):
+    """The code that builds the features of a tier; none builds a table that was made elsewhere."""
+    return None if tier == configs.EXTERNAL else features_digest(tier)
 
 
 def family_of(wildcards):
