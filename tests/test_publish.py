@@ -70,9 +70,10 @@ def test_a_summary_has_the_law_the_runs_and_when_and_how_long_they_were_trained(
 
 
 def test_the_table_of_a_ladder_shows_each_size_and_each_baseline(made: Path) -> None:
-    head, first, *_, rival = tables(published(made))[0]
+    head, first, _, third, rival = tables(published(made))[0]
     assert head[:4] == ["budget", "parameters", "PFLOP", "seconds"]
     assert first[:4] == ["200k", "201,000", "12.1", "201"]
+    assert third[:2] == ["2M", "2,010,000"]
     size = read_json(made / "half_hour.json")["law"]["sizes"][0]
     low, high = size["skill_interval"]
     assert first[5] == f"{100 * size['skill']:.1f} ({100 * low:.1f} to {100 * high:.1f})"

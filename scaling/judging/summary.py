@@ -147,7 +147,7 @@ def _ladder_table(summary: Summary) -> Iterator[Row]:
             if run["budget"] == size["budget"] and run["train_days"] is None
         ]
         yield [
-            size["budget"],
+            label(size["budget"]),
             f"{size['parameters']:,}",
             f"{runs[0]['flops'] / 1e15:.3g}",
             f"{median(run['seconds'] for run in runs):,.0f}",
@@ -169,7 +169,7 @@ def _surface_table(surface: Mapping[str, Any]) -> Iterator[Row]:
     levels = [cell["train_days"] for cell in surface["cells"]][: len(next(iter(rows.values())))]
     yield [f"test skill, %, by training days ({surface['draw']})", *levels]
     for budget, skills in rows.items():
-        yield [budget, *skills]
+        yield [label(budget), *skills]
     for name, baseline in surface["baselines"].items():
         yield [name.replace("_", " "), *map(_skill, baseline["levels"])]
 
@@ -182,6 +182,11 @@ def _slope_table(law: Mapping[str, Any]) -> Iterator[Row]:
             row = surface[axis]
             yield [f"{axis} ({draw})", _slope(row["slope"]), row["verdict"]]
         yield [f"both ({draw})", _slope(surface["interaction"]), ""]
+
+
+def label(budget: str) -> str:
+    """A budget as a page writes it: `200k`, `2M`, `2B`."""
+    return budget.replace("m", "M").replace("b", "B")
 
 
 def percent(value: float) -> str:
