@@ -4,7 +4,6 @@ import json
 import os
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from scaling.config import MULTIPLIERS, OptimiserConfig, PatchTSTShape
@@ -65,16 +64,12 @@ def test_a_search_that_never_ends_says_that_it_has_not_settled() -> None:
 
 
 def test_a_recipe_that_was_only_lucky_gains_nothing_with_other_seeds() -> None:
-    """Trials differ by luck alone, and the search takes the luckiest one."""
-
     def loss_of(place: Place, seed: int = 1000) -> float:
-        return 0.4 + 0.001 * float(np.random.default_rng([seed, *np.abs(place)]).normal())
+        return 0.398 if (place, seed) == ((1, 0, 0), 1000) else 0.4
 
-    losses = search(loss_of, START)
-    best = best_of(losses)
-    assert losses[START] - losses[best] > 0.001
-    assert confirmed(loss_of, best, 1000) < losses[START] - losses[best]
-    assert confirmed(loss_of, START, 1000) == 0.0
+    best = best_of(search(loss_of, START))
+    assert best == (1, 0, 0)
+    assert confirmed(loss_of, best, 1000) == 0.0
 
 
 def test_a_recipe_that_helps_gains_with_other_seeds() -> None:
