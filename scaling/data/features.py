@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from scaling.config import DEFAULT_TIER, TrainingConfig, features_record, tier_named
+from scaling.config import DEFAULT_TIER, Market, TrainingConfig, features_record, tier_named
 from scaling.data.manifest import facts_of, verify
 from scaling.data.prices import read_parquet, rows_named
 from scaling.data.tiers import tier_of
@@ -105,16 +105,26 @@ def check_dates(prices: Frame, features: Frame, where: str | Path) -> None:
 
 
 def verified_data(config: TrainingConfig, stamp: Path | None = None) -> tuple[str, str]:
-    """Check prices against the manifest and features against their record; return both MD5s.
+    """Check the data of all markets; return the MD5s of their prices and of their features.
 
-    `stamp` is the file that `check_data` wrote. A stamp of other data is a `UserError`.
+    Those of several markets are one text, in the order of the config. `stamp` is the file that
+    `check_data` wrote. A stamp of other data is a `UserError`.
     """
-    prices_md5 = verify(config.data.prices, config.data.manifest)
-    calendar = facts_of(config.data.prices, config.data.manifest)["calendar"]
-    features_md5 = verify_features(config.data.features, prices_md5, calendar)
-    if stamp and not {prices_md5, features_md5} <= set(stamp.read_text().split()):
-        raise UserError(
-            f"{stamp}: is not the stamp of {config.data.prices} (MD5 {prices_md5}) and "
-            f"{config.data.features} (MD5 {features_md5}); make it again: snakemake {stamp}"
-        )
-    return prices_md5, features_md5
+    found = []
+    for market in config.data.markets:
+        prices_md5, features_md5 = verified_market(market, config.data.manifest)
+        if stamp and not {prices_md5, features_md5} <= set(stamp.read_text().split()):
+            raise UserError(
+                f"{stamp}: is not the stamp of {market.prices} (MD5 {prices_md5}) and "
+                f"{market.features} (MD5 {features_md5}); make it again: snakemake {stamp}"
+            )
+        found.append((prices_md5, features_md5))
+    of_prices, of_features = zip(*found, strict=True)
+    return ", ".join(of_prices), ", ".join(of_features)
+
+
+def verified_market(market: Market, manifest: Path) -> tuple[str, str]:
+    """Check prices against the manifest and features against their record; return both MD5s."""
+    prices_md5 = verify(market.prices, manifest)
+    calendar = facts_of(market.prices, manifest)["calendar"]
+    return prices_md5, verify_features(market.features, prices_md5, calendar)

@@ -15,15 +15,17 @@ import torch
 
 from scaling.config import (
     BUDGET_TOLERANCE,
+    Market,
     SplitConfig,
     TaskConfig,
     TrainingConfig,
     budget_parameters,
 )
 from scaling.data.dataset import Labels, Study
-from scaling.data.features import build_features
+from scaling.data.features import build_features, load_features
 from scaling.data.manifest import facts_of
 from scaling.data.plausibility import summarise, unexplained
+from scaling.data.prices import prices_of
 from scaling.errors import UserError
 from scaling.metrics import log_loss
 
@@ -324,27 +326,38 @@ def shuffled_labels_teach_nothing(skills: Sequence[float]) -> Check:
     )
 
 
-def study_checks(
-    study: Study, config: TrainingConfig, prices: pd.DataFrame, features: pd.DataFrame
-) -> list[Check]:
+def study_checks(study: Study, config: TrainingConfig) -> list[Check]:
     """The checks of data and labels, which all models of an experiment share.
 
-    `study` holds all three blocks; `prices` and `features` are loaded from the config's files.
+    `study` holds all three blocks. With several markets, a check of one market bears its name.
     """
     raw = {block: study.raw_features[days] for block, days in study.samples.items()}
-    close = prices.loc[features.index[0] :, "close"]
-    until = pd.Timestamp(study.dates[-1])
-    facts = facts_of(config.data.prices, config.data.manifest)
+    found = [_market_checks(study, market, config) for market in config.data.markets]
+    if len(found) > 1:
+        for market, own in zip(config.data.markets, found, strict=True):
+            for item in own:
+                item["name"] += f" ({market.name})"
+    return [
+        *(plausible for plausible, *_ in found),
+        enough_samples({block: study.labels(block) for block in study.samples}, config.splits),
+        no_gross_drift(drift_table(raw, study.feature_names)),
+        *(item for _, *others in found for item in others),
+    ]
+
+
+def _market_checks(study: Study, market: Market, config: TrainingConfig) -> list[Check]:
+    """The checks of one market's prices, features, windows and labels."""
+    prices, features = prices_of(market, config.data.manifest), load_features(market.features)
+    rows = study.assets[market.name]
+    close = prices.loc[features.index[0] : pd.Timestamp(study.dates[rows.stop - 1]), "close"]
+    labels = study.dataset.labels[rows.start : rows.stop - config.task.horizon]
+    facts = facts_of(market.prices, config.data.manifest)
     build = partial(build_features, tier=config.data.tier, calendar=facts["calendar"])
     return [
         prices_are_plausible(prices, facts),
-        enough_samples({block: study.labels(block) for block in study.samples}, config.splits),
-        no_gross_drift(drift_table(raw, study.feature_names)),
         features_ignore_the_future(prices, features, build),
-        windows_ignore_the_future(study, prices, build),
-        labels_from_raw_closes(
-            close.loc[:until].to_numpy(), study.dataset.labels.cpu().numpy(), config.task
-        ),
+        windows_ignore_the_future(study.of([market.name]), prices, build),
+        labels_from_raw_closes(close.to_numpy(), labels.cpu().numpy(), config.task),
     ]
 
 

@@ -154,7 +154,7 @@ def prediction_rows(record: dict[str, Any], study: Study, p: Probabilities) -> p
                     "budget": record["budget"],
                     "parameters": record["parameters"],
                     "seed": record["seed"],
-                    "date": study.dates[study.samples[block]].astype("datetime64[us]"),
+                    **study.days(block),
                     "split": block,
                     "weights": weights,
                     "y": study.labels(block),

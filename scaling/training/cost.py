@@ -35,9 +35,13 @@ class Cost:
 def epoch_windows(config: configs.TrainingConfig) -> tuple[int, int]:
     """Training and validation windows of one epoch, counted from the prices alone."""
     dropped = tier_of(config.data.tier).ROWS_DROPPED
-    dates = prices_of(config.data).index[dropped:].to_numpy()
-    samples = split_samples(dates, config.splits, config.window.warmup, config.task.horizon)
-    return len(samples["train"]), len(samples["validation"])
+    train = validation = 0
+    for market in config.data.markets:
+        dates = prices_of(market, config.data.manifest).index[dropped:].to_numpy()
+        samples = split_samples(dates, config.splits, config.window.warmup, config.task.horizon)
+        train += len(samples["train"])
+        validation += len(samples["validation"]) if market.judged else 0
+    return train, validation
 
 
 def _read_if_there(path: Path) -> dict[str, Any] | None:

@@ -263,13 +263,15 @@ def tracked(
 def run_info(request: Request, record: dict[str, Any]) -> RunInfo:
     """What the trackers are told of the run."""
     optimiser, model = (configs.as_dict(c) for c in (request.config.optimiser, request.model))
+    prices = [str(market.prices) for market in request.config.data.markets]
+    digests = record["data_md5"].split(", ")
     return RunInfo(
         experiment=request.experiment,
         run=request.run,
         params={**optimiser, **model},
         tags={key: str(record[key]) for key in TAGS},
         directory=request.output.parent,
-        datasets=[("prices", str(request.config.data.prices), record["data_md5"])],
+        datasets=[("prices", path, md5) for path, md5 in zip(prices, digests, strict=True)],
     )
 
 

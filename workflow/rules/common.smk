@@ -8,22 +8,25 @@ from snakemake.exceptions import WorkflowError
 VERSIONS = versions_of(COMPUTING_PACKAGES)
 
 
-def configured(path_of):
-    """A path from the experiment's config, for `input`: `configured(lambda data: data.prices)`."""
-    return lambda wildcards: str(path_of(EXPERIMENTS[wildcards.experiment].data))
+def of_markets(path_of):
+    """A path of each market, for `input`: `of_markets(lambda market: market.prices)`."""
+    return lambda wildcards: [
+        str(path_of(market)) for market in EXPERIMENTS[wildcards.experiment].data.markets
+    ]
 
 
 def checked_data(wildcards):
     """What every rule after the check of the data has for input, with `unpack`.
 
-    The record of the features is `ancient`: features that are built again with the same result
+    The records of the features are `ancient`: features that are built again with the same result
     have a new record but the same stamp, and retrain nothing.
     """
-    data = EXPERIMENTS[wildcards.experiment].data
+    markets = EXPERIMENTS[wildcards.experiment].data.markets
+    records = [configs.features_record(market.features) for market in markets]
     return {
-        "prices": str(data.prices),
-        "features": str(data.features),
-        "features_record": ancient(str(configs.features_record(data.features))),
+        "prices": [str(market.prices) for market in markets],
+        "features": [str(market.features) for market in markets],
+        "features_record": [ancient(str(record)) for record in records],
         "stamp": f"results/{wildcards.experiment}/data.md5",
     }
 
@@ -81,7 +84,8 @@ def days_of(run):
 def baselines_identity(wildcards):
     """Everything that the baselines depend on; the seed only where it draws their days."""
     own, run = EXPERIMENTS[wildcards.experiment], run_of(wildcards.experiment, wildcards.baselines)
-    asked = {name: configs.as_dict(getattr(own, name)) for name in ("task", "window", "splits")}
+    sections = ("data", "task", "window", "splits")
+    asked = {name: configs.as_dict(getattr(own, name)) for name in sections}
     drawn_by = {"seed": run.seed} if run.days == "blocks" else {}
     return identity("judge_baselines", **asked, **days_of(run), **drawn_by)
 

@@ -25,10 +25,10 @@ rule features:
 # the stamp comes out the same, nothing that depends on it.
 checkpoint check_manifest:
     input:
-        prices=configured(lambda data: data.prices),
-        manifest=configured(lambda data: data.manifest),
-        features=configured(lambda data: data.features),
-        features_record=configured(lambda data: configs.features_record(data.features)),
+        prices=of_markets(lambda market: market.prices),
+        manifest=lambda wildcards: str(EXPERIMENTS[wildcards.experiment].data.manifest),
+        features=of_markets(lambda market: market.features),
+        features_record=of_markets(lambda market: configs.features_record(market.features)),
     output:
         "results/{experiment}/data.md5",
     log:
