@@ -82,6 +82,7 @@ CLOSED = ConfigDict(extra="forbid")
 Integer = Annotated[int, Field(strict=True)]
 Positive = Annotated[Integer, Field(gt=0)]
 Real = Annotated[float, Field(strict=True, allow_inf_nan=False)]
+Multiplier = Annotated[Real, Field(gt=0)]
 Flag = Annotated[bool, Field(strict=True)]
 Seed = Annotated[Integer, Field(ge=0, lt=2**32)]
 Dates = tuple[date, date]
@@ -243,14 +244,14 @@ class SplitConfig:
 class OptimiserConfig:
     """AdamW with linear warm-up, cosine decay and gradient clipping.
 
-    `learning_rate` is the experiment's, and each budget multiplies it (`ModelConfig`).
-    `batch_size` is the number of samples in an optimiser step, the same on every machine.
+    It is the experiment's, and a size multiplies some of it (`ModelConfig.recipe`). `batch_size` is
+    the number of samples in an optimiser step, the same on every machine.
     """
 
     batch_size: Positive
     epochs: Positive
     learning_rate: Annotated[Real, Field(gt=0, lt=1)]
-    weight_decay: Annotated[Real, Field(ge=0, lt=1)]
+    weight_decay: Annotated[Real, Field(ge=0, lt=1000)]
     warmup_fraction: Annotated[Real, Field(ge=0, lt=1)]
     gradient_clip: Annotated[Real, Field(gt=0)]
     early_stopping_patience: Positive
@@ -335,21 +336,46 @@ class TrainingConfig:
         return self
 
 
-@dataclass(frozen=True, config=CLOSED)
+# A size multiplies these settings of an experiment's optimiser.
+MULTIPLIERS = ("learning_rate_multiplier", "weight_decay_multiplier", "epochs_multiplier")
+
+
+@dataclass(frozen=True, config=CLOSED, kw_only=True)
 class ModelConfig:
     """The shape of one parameter budget. Each family of networks adds its own fields.
 
-    A family is a class below and a module of its name in `scaling/training/families`.
+    A family is a class below and a module of its name in `scaling/training/families`. A learning
+    rate, a weight decay and a number of epochs that are right for one size are wrong for another
+    (Kim et al. 2025, arXiv 2509.14786), so each size has its multipliers.
     """
 
     family: ClassVar[str]
     d_model: Positive
     layers: Positive
     dropout: Annotated[Real, Field(ge=0, lt=1)]
-    learning_rate_multiplier: Annotated[Real, Field(gt=0)]
+    learning_rate_multiplier: Multiplier
+    weight_decay_multiplier: Multiplier = 1.0
+    epochs_multiplier: Multiplier = 1.0
+
+    def recipe(self, asked: OptimiserConfig) -> OptimiserConfig:
+        """The experiment's optimiser as this size is trained with it."""
+        many = {
+            name: max(1, round(getattr(asked, name) * self.epochs_multiplier))
+            for name in ("epochs", "early_stopping_patience")
+        }
+        return dataclasses.replace(
+            asked,
+            learning_rate=asked.learning_rate * self.learning_rate_multiplier,
+            weight_decay=asked.weight_decay * self.weight_decay_multiplier,
+            **many,
+        )
+
+    def multiplied(self, factors: Mapping[str, float]) -> "ModelConfig":
+        """The same shape with its multipliers times `factors`, which have the same names."""
+        return dataclasses.replace(self, **{k: getattr(self, k) * v for k, v in factors.items()})
 
 
-@dataclass(frozen=True, config=CLOSED)
+@dataclass(frozen=True, config=CLOSED, kw_only=True)
 class PatchTSTShape(ModelConfig):
     """PatchTST: `ffn_dim` is the width of the feed-forward part of each layer."""
 
@@ -364,7 +390,7 @@ class PatchTSTShape(ModelConfig):
         return self
 
 
-@dataclass(frozen=True, config=CLOSED)
+@dataclass(frozen=True, config=CLOSED, kw_only=True)
 class PatchTSMixerShape(ModelConfig):
     """PatchTSMixer: the hidden layer of each MLP has `expansion_factor` times its inputs."""
 

@@ -14,7 +14,7 @@ from scaling.config import DEFAULT_FAMILY, TaskConfig
 from scaling.judging.study_files import StudyFiles
 
 FOLDER = Path(__file__).parent
-# The sweeps' figure is apart: it is drawn only where learning rates were tried.
+# The sweeps' figure is apart: it is drawn only where recipes were tried.
 SWEEPS = "sweeps"
 
 
@@ -140,18 +140,17 @@ def _baselines(study: StudyFiles) -> list[dict[str, Any]]:
     ]
 
 
-def _tried_rates(study: StudyFiles, sweeps: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """For each sweep its best learning rate, and the rates that the ladder was trained with."""
+def _recipes(study: StudyFiles, sweeps: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """For each sweep its best recipe, and the recipes that the ladder was trained with."""
     return [
         {
             "budget": sweep["budget"],
-            "best": sweep["learning_rate"] * sweep["best_multiplier"],
+            "best": _recipe(sweep["best"]),
             "tried": len(sweep["trials"]),
             "interior": sweep["interior"],
             "trained": sorted(
                 {
-                    run["config"]["optimiser"]["learning_rate"]
-                    * run["model"]["learning_rate_multiplier"]
+                    _recipe(run["recipe"])
                     for run in study.records
                     if run["budget"] == sweep["budget"]
                 }
@@ -159,6 +158,14 @@ def _tried_rates(study: StudyFiles, sweeps: Sequence[Mapping[str, Any]]) -> list
         }
         for sweep in sweeps
     ]
+
+
+def _recipe(settings: Mapping[str, Any]) -> str:
+    """`'learning rate 0.001, weight decay 0.01, 5 epochs'`."""
+    return (
+        f"learning rate {rate(settings['learning_rate'])}, weight decay "
+        f"{rate(settings['weight_decay'])}, {settings['epochs']} epochs"
+    )
 
 
 def _provenance(study: StudyFiles) -> list[tuple[str, str]]:
@@ -225,7 +232,7 @@ def html_page(
         failed=[item for item in checks if not item["passed"]],
         differences=differences,
         left_out=left_out,
-        sweeps=_tried_rates(study, sweeps),
+        sweeps=_recipes(study, sweeps),
         drift=study.evaluations[0]["drift"],
         provenance=_provenance(study),
     )

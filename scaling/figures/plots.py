@@ -15,6 +15,12 @@ from scaling.metrics import log_loss_skill, reliability
 
 MARKERS = "osD^vP"
 WIDE = (7.2, 3.8)
+# What a sweep varies, and what a reader calls it.
+SETTINGS = {
+    "learning_rate": "peak learning rate",
+    "weight_decay": "weight decay",
+    "epochs": "epochs",
+}
 
 
 def _axes(size: tuple[float, float] = WIDE) -> tuple[Figure, Axes]:
@@ -187,23 +193,34 @@ def _learning_curve(axes: Axes, run: Mapping[str, Any], colour: str) -> None:
 
 @rc_context(STYLE)
 def sweeps(swept: Sequence[Mapping[str, Any]]) -> Figure:
-    """Validation log-loss against the peak learning rate, a line per budget; `swept` are sweeps.
+    """Validation log-loss against each setting of the recipe, a line per budget.
 
-    A ring marks the best rate where those beside it are worse, a star a best rate at the edge.
+    `swept` are sweeps. A point is the lowest loss of all trials with that value of the setting. A
+    ring marks a best trial whose neighbours are all worse, a star one with an untried neighbour.
     """
-    figure, axes = _axes()
-    axes.set_xscale("log")
-    for index, sweep in enumerate(swept):
-        rates = [sweep["learning_rate"] * trial["multiplier"] for trial in sweep["trials"]]
-        losses = [trial["val_log_loss"] for trial in sweep["trials"]]
-        colour, line = _colour(index), f"{_marker(index)}-"
-        axes.plot(rates, losses, line, color=colour, ms=4, label=sweep["budget"])
-        best = [trial["multiplier"] for trial in sweep["trials"]].index(sweep["best_multiplier"])
-        ring = "o" if sweep["interior"] else "*"
-        axes.plot(rates[best], losses[best], ring, color=colour, ms=13, mfc="none", mew=1.5)
-    axes.set_xlabel("peak learning rate")
-    axes.set_ylabel("best validation log-loss, nats")
-    axes.legend(title="budget")
+    figure = Figure(figsize=(7.2, 3.2), layout="constrained")
+    panels = figure.subplots(1, len(SETTINGS), sharey=True)
+    for axes, (setting, label) in zip(panels, SETTINGS.items(), strict=True):
+        axes.set_xscale("log")
+        for index, sweep in enumerate(swept):
+            lowest: dict[float, float] = {}
+            for trial in sorted(sweep["trials"], key=lambda trial: trial["val_log_loss"]):
+                lowest.setdefault(trial[setting], trial["val_log_loss"])
+            values, colour = sorted(lowest), _colour(index)
+            losses = [lowest[value] for value in values]
+            axes.plot(
+                *(values, losses, f"{_marker(index)}-"), color=colour, ms=4, label=sweep["budget"]
+            )
+            ring, best = "o" if sweep["interior"] else "*", sweep["best"]
+            axes.plot(
+                *(best[setting], best["val_log_loss"], ring),
+                **{"color": colour, "ms": 13, "mfc": "none", "mew": 1.5},
+            )
+        axes.set_xlabel(label)
+    panels[-1].set_xscale("log", base=2)
+    panels[-1].xaxis.set_major_formatter(lambda epochs, _: f"{epochs:g}")
+    panels[0].set_ylabel("best validation log-loss, nats")
+    panels[0].legend(title="budget")
     return figure
 
 

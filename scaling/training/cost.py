@@ -67,7 +67,7 @@ def cost_of(experiment: str, run: configs.Run, results: Path, device_flops: floa
     parameters = parameters_of(model, config.window, n_channels)
     check_budget(run.budget, model.family, parameters)
     train, validation = epoch_windows(config)
-    windows = config.optimiser.epochs * (train + FORWARD_SHARE * validation)
+    windows = model.recipe(config.optimiser).epochs * (train + FORWARD_SHARE * validation)
     flops = windows * training_flops(model, config.window, n_channels)
     name = configs.run_name(run, configs.load_config(path).seed)
     search = _read_if_there(results / experiment / f"{run.budget}.batch_size.json")

@@ -24,7 +24,7 @@ def test_the_sweep_figure_has_rates_on_a_log_axis_and_marks_an_edge_otherwise(
     tmp_path: Path,
 ) -> None:
     paths = [write_sweep(tmp_path, "200k", VALLEY), write_sweep(tmp_path, "2m", FALLING)]
-    (axes,) = plots.sweeps([read_json(path) for path in paths]).axes
+    axes, _, _ = plots.sweeps([read_json(path) for path in paths]).axes
     valley, ring, falling, star = axes.get_lines()
     assert axes.get_xscale() == "log"
     assert list(valley.get_xdata()) == pytest.approx([5e-4, 1e-3, 2e-3, 4e-3])

@@ -67,7 +67,9 @@ rule shuffled_control:
     resources:
         gpu=int(has_gpu()),
     params:
-        identity=lambda wildcards: budget_identity("shuffled_control", wildcards),
+        identity=lambda wildcards: run_identity(
+            wildcards.experiment, wildcards.budget, "shuffled_control"
+        ),
     shell:
         "exec python -m scaling.shuffled_control --config configs/{wildcards.experiment:q}.yaml"
         " --param-budget {wildcards.budget:q} --data-md5 {input.stamp:q}"
