@@ -13,6 +13,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from scaling.data.dataset import Study
+from scaling.judging.markets import by_market
 from scaling.metrics import fit_recalibration, log_loss, score
 
 Array = npt.NDArray[np.float64]
@@ -83,6 +84,7 @@ def judge(
             "recalibration": recalibration._asdict(),
             **{block: score(y[block], p[block], rate) for block in JUDGED},
             "test_recalibrated": score(y["test"], recalibration(p["test"]), rate),
+            **by_market(study, y, p),
         }
     return pd.concat(frames, ignore_index=True), models
 

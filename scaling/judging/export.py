@@ -14,7 +14,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from transformers import PatchTSTForClassification
 
-from scaling.config import PatchTSTShape, TaskConfig, WindowConfig, tier_named
+from scaling.config import DataConfig, MarketsConfig, PatchTSTShape, TaskConfig, WindowConfig
 from scaling.data.manifest import registered_entry
 from scaling.errors import UserError
 from scaling.judging.evaluation import load_weights
@@ -82,24 +82,43 @@ def model_card(record: Mapping[str, Any], evaluation: Mapping[str, Any] | None) 
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    origin, licence = _origin_and_licence(record)
+    data = _data_of(record)
+    origin, licence = _origins_and_licences(data, record["data_md5"])
     return environment.get_template("model_card.md").render(
         record=record,
         evaluation=evaluation,
         failed=[check for check in (evaluation or {}).get("checks", ()) if not check["passed"]],
         event=TaskConfig(**record["config"]["task"]).question(),
-        tier=tier_named(Path(record["config"]["data"]["features"])),
+        tier=data.tier,
+        prices=", ".join(f"`{market.prices}`" for market in data.markets),
+        markets="one market" if len(data.markets) == 1 else f"{len(data.markets)} markets",
         origin=origin,
         data_licence=licence,
     )
 
 
-def _origin_and_licence(record: Mapping[str, Any]) -> tuple[str, str]:
+def _data_of(record: Mapping[str, Any]) -> DataConfig | MarketsConfig:
+    given = dict(record["config"]["data"])
+    if "assets" in given:
+        return build(MarketsConfig, given, Path(RECORD))
+    return build(DataConfig, given, Path(RECORD))
+
+
+def _origins_and_licences(data: DataConfig | MarketsConfig, digests: str) -> tuple[str, str]:
+    """What the manifest says of the prices of each market, each thing once."""
+    found = [
+        _origin_and_licence(market.prices, data.manifest, md5)
+        for market, md5 in zip(data.markets, digests.split(", "), strict=True)
+    ]
+    origins, licences = (list(dict.fromkeys(said)) for said in zip(*found, strict=True))
+    return "; ".join(origins), ", ".join(licences)
+
+
+def _origin_and_licence(prices: Path, manifest: Path, md5: str) -> tuple[str, str]:
     """What the manifest says of the prices of the training; it may know only later ones."""
-    data = record["config"]["data"]
-    entry = registered_entry(data["prices"], data["manifest"])
-    if entry is None or entry["hash"] != f"md5:{record['data_md5']}":
-        unknown = f"not known: {data['manifest']} no longer registers these prices"
+    entry = registered_entry(prices, manifest)
+    if entry is None or entry["hash"] != f"md5:{md5}":
+        unknown = f"not known: {manifest} no longer registers these prices"
         return unknown, unknown
     origin = "; ".join(source["title"] for source in entry.get("sources", ()))
     licence = ", ".join(licence["name"] for licence in entry.get("licenses", ()))
