@@ -33,6 +33,7 @@ MODEL_ROOT = CONFIG_ROOT / "model"
 RESULTS_ROOT = Path("results")
 TIER_ROOT = Path(__file__).parent / "data/tiers"
 DEFAULT_TIER = "a20"
+EXTERNAL = "external"  # the tier of a table that was made elsewhere: no module here builds it
 FEATURES_FILE = re.compile(r".+_features_([a-z0-9]+)\.parquet")
 DEFAULT_FAMILY = "patchtst"
 # A number is written in one way only, so that two names never mean one run.
@@ -68,11 +69,11 @@ def known_tiers() -> list[str]:
 def tier_named(features: Path) -> str:
     """`SPY_features_a20.parquet` -> `'a20'`; a name without a known tier is a `UserError`."""
     match = FEATURES_FILE.fullmatch(features.name)
-    if match is None or match[1] not in known_tiers():
+    if match is None or match[1] not in (*known_tiers(), EXTERNAL):
         raise UserError(
             f"features: got {features}; allowed: a name such as SPY_features_{DEFAULT_TIER}.parquet"
             f" that ends in a tier: {', '.join(known_tiers())} (to add one, add a module to "
-            "scaling/data/tiers)"
+            f"scaling/data/tiers), or in {EXTERNAL} for a table that was made elsewhere"
         )
     return match[1]
 
@@ -117,7 +118,7 @@ class DataConfig:
 
     @property
     def tier(self) -> str:
-        """The tier of the features: a module in `scaling/data/tiers`."""
+        """The tier of the features: a module in `scaling/data/tiers`, or `EXTERNAL`."""
         return tier_named(self.features)
 
     @property
@@ -145,7 +146,8 @@ class MarketsConfig:
                 raise ValueError(f"{key}: {twice[0]} stands twice; keep one")
         if strange := [name for name in self.judged if name not in self.assets]:
             raise ValueError(f"judged: got {strange[0]}; allowed: {', '.join(self.assets)}")
-        tier_named(self.markets[0].features)
+        if self.tier not in known_tiers():
+            raise ValueError(f"tier: got {self.tier}; allowed: {', '.join(known_tiers())}")
         return self
 
     @property
@@ -420,12 +422,14 @@ def _number_of_days(given: Any) -> Any:
 class GridConfig:
     """What `snakemake` without a target builds: all combinations of these, for each experiment.
 
-    `days` are the draws of each number in `train_days`. There is only one way to draw `all`.
+    A budget in `single_seed` has the first of the `seeds` only. `days` are the draws of each number
+    in `train_days`. There is only one way to draw `all`.
     """
 
     experiments: Annotated[list[SafeName], Field(min_length=1)]
     budgets: Annotated[list[str], Field(min_length=1)]
     seeds: Annotated[list[Seed], Field(min_length=1)]
+    single_seed: list[str] = dataclasses.field(default_factory=list)
     train_days: Annotated[
         list[Annotated[int | Literal["all"], BeforeValidator(_number_of_days)]], Field(min_length=1)
     ] = dataclasses.field(default_factory=lambda: ["all"])
@@ -439,6 +443,11 @@ class GridConfig:
             values = getattr(self, field.name)
             if twice := [v for v in values if values.count(v) > 1]:
                 raise ValueError(f"{field.name}: {twice[0]} stands twice; keep one")
+        if unknown := [budget for budget in self.single_seed if budget not in self.budgets]:
+            raise ValueError(
+                f"single_seed: got {unknown[0]}; allowed: budgets of this grid: "
+                f"{', '.join(self.budgets)}"
+            )
         if self.train_days == ["all"] and self.days != ["recent"]:
             raise ValueError(
                 f"days: got {', '.join(self.days)}, but train_days has no number of days to draw; "
@@ -456,7 +465,7 @@ class GridConfig:
             Run(budget, seed, *sample)
             for budget in self.budgets
             for sample in samples
-            for seed in self.seeds
+            for seed in self.seeds[: 1 if budget in self.single_seed else None]
         ]
 
 
@@ -524,14 +533,17 @@ def load_config(
         model_config_path(config.param_budget, config.family)
     except UserError as error:
         raise UserError(f"{path}: {error}") from None
-    # The workflow builds the features from these.
-    key = "assets" if isinstance(config.data, MarketsConfig) else "prices"
-    needed = [(key, market.prices) for market in config.data.markets]
-    for key, file in (*needed, ("manifest", config.data.manifest)):
+    data = config.data
+    asked = "assets" if isinstance(data, MarketsConfig) else "prices"
+    needed = [(asked, market.prices, "fetch") for market in data.markets]
+    needed += [("manifest", data.manifest, "fetch")]
+    if data.tier == EXTERNAL:  # other features are built by the workflow
+        needed += [("features", market.features, "prepare") for market in data.markets]
+    for key, file, door in needed:
         if not file.is_file():
             raise UserError(
                 f"{path}: data.{key}: {file} does not exist in {Path.cwd()}; paths start at the "
-                "repository root; to bring prices in, type: python -m scaling.fetch --help"
+                f"repository root; to bring {key} in, type: python -m scaling.{door} --help"
             )
     return config
 
@@ -598,9 +610,12 @@ def split_run_name(name: str, own_seed: int) -> Run:
     return run
 
 
-def features_record(features: Path) -> Path:
-    """The record of a features file: the JSON file beside it."""
-    return features.with_suffix(".json")
+def features_record(features: Path, manifest: Path) -> Path:
+    """What says how features were made: the JSON file beside them.
+
+    The manifest says it of a table that was made elsewhere.
+    """
+    return manifest if tier_named(features) == EXTERNAL else features.with_suffix(".json")
 
 
 def artefact(experiment: str, run: str, suffix: str) -> Path:

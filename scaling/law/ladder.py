@@ -37,6 +37,11 @@ class Ladder(NamedTuple):
     ensembles: list[Array] | None = None
     """For each size of several markets the loss of the seeds' mean, [1, days]; see `_ensembles`."""
 
+    @property
+    def replicated(self) -> list[int]:
+        """The places of the sizes that have several seeds."""
+        return [index for index, seeds in enumerate(self.seeds) if len(seeds) > 1]
+
 
 class Surface(NamedTuple):
     """A study of two axes: every size was trained on every number of days, in several seeds.

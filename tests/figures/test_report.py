@@ -81,6 +81,23 @@ def test_a_failed_check_of_one_run_is_marked_before_the_verdict(
     assert "CHECKS FAILED: parameters match the budget" in capsys.readouterr().out
 
 
+def test_a_check_that_could_not_be_made_is_said_beside_the_verdict_and_voids_nothing(
+    study: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    unknown = checks.unknown_look_ahead(Path("data/raw/X_features_external.parquet"))
+    for path in study.glob("*.eval.json"):
+        change(path, checks=[*read_json(path)["checks"], unknown])
+    report.main(flags_of(study))
+    page, law = read_page(study), read_json(study / "scaling_law.json")
+    assert "failed" not in page.ids
+    assert "void" not in page.text
+    said = page.text.index("Could not be checked: features do not see the future.")
+    assert page.text.index(law["sentence"]) < said < page.text.index("Against the baselines")
+    assert "4 of 5 validity checks passed" in page.text
+    assert "features do not see the future could not be checked" in page.text  # the table's row
+    assert "COULD NOT BE CHECKED, features do not see the future" in capsys.readouterr().out
+
+
 def test_a_control_that_learns_from_shuffled_labels_voids_the_verdict_in_the_first_lines(
     study: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

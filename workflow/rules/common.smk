@@ -8,11 +8,16 @@ from snakemake.exceptions import WorkflowError
 VERSIONS = versions_of(COMPUTING_PACKAGES)
 
 
-def of_markets(path_of):
-    """A path of each market, for `input`: `of_markets(lambda market: market.prices)`."""
-    return lambda wildcards: [
-        str(path_of(market)) for market in EXPERIMENTS[wildcards.experiment].data.markets
-    ]
+def data_files(wildcards):
+    """The prices, the features and the records of the features, of all markets of an experiment."""
+    data = EXPERIMENTS[wildcards.experiment].data
+    return {
+        "prices": [str(market.prices) for market in data.markets],
+        "features": [str(market.features) for market in data.markets],
+        "features_record": [
+            str(configs.features_record(market.features, data.manifest)) for market in data.markets
+        ],
+    }
 
 
 def checked_data(wildcards):
@@ -21,14 +26,10 @@ def checked_data(wildcards):
     The records of the features are `ancient`: features that are built again with the same result
     have a new record but the same stamp, and retrain nothing.
     """
-    markets = EXPERIMENTS[wildcards.experiment].data.markets
-    records = [configs.features_record(market.features) for market in markets]
-    return {
-        "prices": [str(market.prices) for market in markets],
-        "features": [str(market.features) for market in markets],
-        "features_record": [ancient(str(record)) for record in records],
-        "stamp": f"results/{wildcards.experiment}/data.md5",
-    }
+    files = data_files(wildcards)
+    records = [ancient(record) for record in files["features_record"]]
+    stamp = f"results/{wildcards.experiment}/data.md5"
+    return {**files, "features_record": records, "stamp": stamp}
 
 
 def identity(entry, family=None, **parts):
@@ -38,6 +39,11 @@ def identity(entry, family=None, **parts):
     builds a network names its `family`, so that the code of another family does not count.
     """
     return json.dumps({"code": code_digest(entry, family=family), **parts}, sort_keys=True)
+
+
+def tier_digest(tier):
+    """The code that builds the features of a tier; none builds a table that was made elsewhere."""
+    return None if tier == configs.EXTERNAL else features_digest(tier)
 
 
 def family_of(wildcards):

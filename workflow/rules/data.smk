@@ -25,10 +25,8 @@ rule features:
 # the stamp comes out the same, nothing that depends on it.
 checkpoint check_manifest:
     input:
-        prices=of_markets(lambda market: market.prices),
+        unpack(data_files),
         manifest=lambda wildcards: str(EXPERIMENTS[wildcards.experiment].data.manifest),
-        features=of_markets(lambda market: market.features),
-        features_record=of_markets(lambda market: configs.features_record(market.features)),
     output:
         "results/{experiment}/data.md5",
     log:

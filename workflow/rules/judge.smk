@@ -20,7 +20,7 @@ rule evaluate:
         identity=lambda wildcards: identity(
             "evaluate",
             family_of(wildcards),
-            tier=features_digest(EXPERIMENTS[wildcards.experiment].data.tier),
+            tier=tier_digest(EXPERIMENTS[wildcards.experiment].data.tier),
         ),
     shell:
         "exec python -m scaling.evaluate --config configs/{wildcards.experiment:q}.yaml"

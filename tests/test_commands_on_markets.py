@@ -1,6 +1,7 @@
 """Commands on a study of several markets: each one works, or refuses it in one line."""
 
-import os
+import contextlib
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from scaling.metrics import score
 from scaling.record import file_md5, read_json, write_parquet
 from scaling.training.cost import epoch_windows
 from tests.conftest import random_prices
-from tests.test_evaluate import CONFIG, make_study, write_config
+from tests.trained_study import CONFIG, write_config
 
 JUDGED = {"one": ["SPY"], "both": ["SPY", "XYZ"]}
 
@@ -30,13 +31,10 @@ def asks_for(study: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def root(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two markets with calendars of their own, and a network trained for each of `JUDGED`."""
-    root = tmp_path_factory.mktemp("markets")
-    before = Path.cwd()
-    os.chdir(root)
-    try:
-        make_study(root)
+    root = Path(shutil.copytree(trained, tmp_path_factory.mktemp("markets") / "study"))
+    with contextlib.chdir(root):
         prices, path = random_prices(rows=1100, seed=5), "data/raw/XYZ.parquet"
         write_parquet(path, prices)
         days = [str(prices.index[row].date()) for row in (0, -1)]
@@ -58,8 +56,6 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
                     *("--output", f"{folder}/1k.eval.json"),
                 ]
             )
-    finally:
-        os.chdir(before)
     return root
 
 
