@@ -4,9 +4,9 @@ from typing import Any
 
 import numpy as np
 
-from scaling import metrics
 from scaling.law.effects import Effect, effects, holm
 from scaling.law.ladder import Ladder
+from scaling.law.levels import base_losses
 
 LEVEL = 0.05
 RULE = (
@@ -37,7 +37,7 @@ def best_network(
     found, block, _ = effects(
         [ladder.losses[best]], np.ones((len(names), 1)), less=less, horizon=horizon, samples=samples
     )
-    reference = metrics.log_loss(ladder.y, np.full(len(ladder.y), ladder.base_rate))
+    reference = float(base_losses(ladder.y, ladder.base_rate).mean())
     comparisons = experiments * len(names)
     adjusted = holm([effect.p_value for effect in found], comparisons)
     against = {

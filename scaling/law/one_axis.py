@@ -82,7 +82,7 @@ def fit_law(
             "count": len(ladder.dates),
             "first": str(ladder.dates[0].date()),
             "last": str(ladder.dates[-1].date()),
-            "positives": int(ladder.y.sum()),
+            "positives": round(float(ladder.y.sum())),
         },
         "seeds": dict(zip(ladder.budgets, ladder.seeds, strict=True)),
     }
@@ -98,7 +98,12 @@ def _judge(ladder: Ladder, judged: list[int], settings: Settings) -> Judgement:
 def _sizes(ladder: Ladder, horizon: int, samples: int) -> tuple[list[dict[str, Any]], int]:
     """A row for each size, and the block length that the levels ask for."""
     rows, block = level_rows(
-        ladder.losses, ladder.y, ladder.base_rate, horizon=horizon, samples=samples
+        ladder.losses,
+        ladder.y,
+        ladder.base_rate,
+        ladder.ensembles,
+        horizon=horizon,
+        samples=samples,
     )
     return [
         {

@@ -35,9 +35,14 @@ class Cost:
 
 def epoch_windows(config: configs.TrainingConfig) -> tuple[int, int]:
     """Training and validation windows of one epoch, counted from the prices alone."""
-    dates = feature_days(config.data.features, prices_of(config.data)).to_numpy()
-    samples = split_samples(dates, config.splits, config.window.warmup, config.task.horizon)
-    return len(samples["train"]), len(samples["validation"])
+    train = validation = 0
+    for market in config.data.markets:
+        prices = prices_of(market, config.data.manifest)
+        dates = feature_days(market.features, prices).to_numpy()
+        samples = split_samples(dates, config.splits, config.window.warmup, config.task.horizon)
+        train += len(samples["train"])
+        validation += len(samples["validation"]) if market.judged else 0
+    return train, validation
 
 
 def _read_if_there(path: Path) -> dict[str, Any] | None:
@@ -59,7 +64,7 @@ def cost_of(experiment: str, run: configs.Run, results: Path, device_flops: floa
     path = configs.experiment_path(experiment)
     config = configs.load_config(path, *run)
     model = configs.load_model_config(run.budget, config.family)
-    n_channels = len(feature_names(config.data.features))
+    n_channels = len(feature_names(config.data.markets[0].features))
     parameters = parameters_of(model, config.window, n_channels)
     check_budget(run.budget, model.family, parameters)
     train, validation = epoch_windows(config)
