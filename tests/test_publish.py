@@ -21,16 +21,15 @@ NOON = 1795521600  # 2026-11-24, 12:00 UTC
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A planted study, trained for half an hour; to be read only."""
+    """A planted study that was trained on one day; to be read only."""
     root = tmp_path_factory.mktemp("published")
     folder = root / "results" / EXPERIMENT
     folder.mkdir(parents=True)
     make_study(folder)
     for number, run in enumerate(RUNS):
-        ending = {"ending": {"status": "finished", "time": NOON + 300 * (number + 1)}}
-        lines = [{"time": NOON + 300 * number}, ending]
-        (folder / f"{run}.metrics.jsonl").write_text("\n".join(map(json.dumps, lines)) + "\n")
-    (root / "half_hour.yaml").write_text(GRID)
+        ending = {"ending": {"status": "finished", "time": NOON + 300 * number}}
+        (folder / f"{run}.metrics.jsonl").write_text(json.dumps(ending) + "\n")
+    (root / "planted.yaml").write_text(GRID)
     return root
 
 
@@ -41,8 +40,8 @@ def study(made: Path, tmp_path: Path) -> Path:
 
 
 def published(root: Path) -> dict:
-    output = root / "half_hour.json"
-    flags = ["--grid", str(root / "half_hour.yaml"), "--results", str(root / "results")]
+    output = root / "planted.json"
+    flags = ["--grid", str(root / "planted.yaml"), "--results", str(root / "results")]
     publish.main([*flags, "--output", str(output)])
     return read_json(output)
 
@@ -54,8 +53,9 @@ def test_a_summary_has_the_law_the_runs_and_when_and_how_long_they_were_trained(
     for key in ("verdict", "slope", "sizes", "best_network", "slope_over"):
         assert found["law"][key] == law[key]
     assert "inputs" not in found["law"]
-    assert found["command"] == f"snakemake --configfile {made / 'half_hour.yaml'}"
-    assert (found["finished"], found["minutes"]) == ("2026-11-24", pytest.approx(30))
+    assert found["command"] == f"snakemake --configfile {made / 'planted.yaml'}"
+    assert found["finished"] == "2026-11-24"
+    assert found["training_minutes"] == pytest.approx(2 * (201 + 598 + 2010) / 60)
     assert [run["run"] for run in found["runs"]] == RUNS
     record = read_json(made / "results" / EXPERIMENT / "2m.seed43.json")
     last = found["runs"][-1]
@@ -74,7 +74,7 @@ def test_the_table_of_a_ladder_shows_each_size_and_each_baseline(made: Path) -> 
     assert head[:4] == ["budget", "parameters", "PFLOP", "seconds"]
     assert first[:4] == ["200k", "201,000", "12.1", "201"]
     assert third[:2] == ["2M", "2,010,000"]
-    size = read_json(made / "half_hour.json")["law"]["sizes"][0]
+    size = read_json(made / "planted.json")["law"]["sizes"][0]
     low, high = size["skill_interval"]
     assert first[5] == f"{100 * size['skill']:.1f} ({100 * low:.1f} to {100 * high:.1f})"
     assert rival[0] == "logistic regression" and rival[1:4] == ["", "", ""]
@@ -110,14 +110,14 @@ def test_a_run_that_was_trained_again_after_its_evaluation_is_refused(study: Pat
 
 
 def test_a_law_of_more_runs_than_the_grid_asks_for_is_refused(study: Path) -> None:
-    (study / "half_hour.yaml").write_text(GRID + "single_seed: [2m]\n")
+    (study / "planted.yaml").write_text(GRID + "single_seed: [2m]\n")
     with pytest.raises(UserError, match="fit it again"):
         published(study)
 
 
 def test_a_training_whose_end_is_not_recorded_is_refused(study: Path) -> None:
     (study / "results" / EXPERIMENT / "2m.metrics.jsonl").unlink()
-    with pytest.raises(UserError, match="does not say how the training ended"):
+    with pytest.raises(UserError, match="does not say when the training ended"):
         published(study)
 
 
@@ -130,6 +130,6 @@ def test_a_training_whose_end_is_not_recorded_is_refused(study: Path) -> None:
 )
 def test_a_grid_that_is_no_single_study_of_all_days_is_refused(study: Path, line: str) -> None:
     rest = GRID.partition("\n")[2]
-    (study / "half_hour.yaml").write_text(f"{line}\n{rest}")
+    (study / "planted.yaml").write_text(f"{line}\n{rest}")
     with pytest.raises(UserError, match="allowed: one experiment"):
         published(study)

@@ -42,7 +42,7 @@ def figures(study: Summary) -> dict[str, str]:
     low, high = slope["interval95"]
     first, last = (date.fromisoformat(days[end]) for end in ("first", "last"))
     skills = [f"{100 * size['skill']:.0f}" for size in sizes]
-    minutes, hours = study["minutes"], study["minutes"] / 60
+    minutes, hours = study["training_minutes"], study["training_minutes"] / 60
     found = {
         "sizes": f"{', '.join(smaller)} and {largest} parameters",
         "seeds": seeds_of(law["seeds"]),
@@ -55,7 +55,7 @@ def figures(study: Summary) -> dict[str, str]:
         "skill": f"{min(skills, key=float)} to {max(skills, key=float)} % skill",
         "command": f"`{study['command']}`",
         "date": study["finished"],
-        "duration": f"in {minutes:.0f} minutes" if minutes < 100 else f"in {hours:.1f} hours",
+        "duration": f"{minutes:.0f} minutes" if minutes < 100 else f"{hours:.1f} hours",
     }
     if law["verdict"] == "inconclusive":
         smallest = law["smallest_detectable_effect"]

@@ -40,14 +40,14 @@ def summarise(grid: configs.GridConfig, path: Path, results: Path) -> Summary:
     own = configs.load_config(configs.experiment_path(experiment)).seed
     made = [_read_run(folder, configs.run_name(run, own), law) for run in grid.runs]
     _require_the_grids_runs(grid, path, law)
-    first, last = _first_and_last_moment(folder / f"{record['run']}{SUFFIX}" for record, _ in made)
+    ends = [_end_of_training(folder / f"{record['run']}{SUFFIX}") for record, _ in made]
     checks = [check["passed"] for _, evaluation in made for check in evaluation["checks"]]
     return {
         "kind": "summary",
         "command": f"snakemake --configfile {path}",
         "experiment": experiment,
-        "finished": datetime.fromtimestamp(last, UTC).date().isoformat(),
-        "minutes": (last - first) / 60,
+        "finished": datetime.fromtimestamp(max(ends), UTC).date().isoformat(),
+        "training_minutes": sum(record["seconds"] for record, _ in made) / 60,
         "trained": {key: sorted({record[key] for record, _ in made}) for key in MADE_BY},
         "checks": {"made": len(checks), "passed": sum(checks)},
         "runs": [_run_row(run, *files) for run, files in zip(grid.runs, made, strict=True)],
@@ -82,18 +82,15 @@ def _require_the_grids_runs(grid: configs.GridConfig, path: Path, law: Mapping[s
         )
 
 
-def _first_and_last_moment(local_records: Iterator[Path]) -> tuple[float, float]:
-    """When the first training started and the last one ended, in seconds since 1970."""
-    moments = []
-    for path in local_records:
-        lines = read_lines(path)
-        if not lines or "ending" not in lines[-1]:
-            raise UserError(
-                f"{path}: does not say how the training ended, and a summary names the day; "
-                "copy it from where the run was trained"
-            )
-        moments += [lines[0]["time"], lines[-1]["ending"]["time"]]
-    return min(moments), max(moments)
+def _end_of_training(local_record: Path) -> float:
+    """In seconds since 1970. UserError if the local record does not tell it."""
+    lines = read_lines(local_record)
+    if not lines or "ending" not in lines[-1]:
+        raise UserError(
+            f"{local_record}: does not say when the training ended, and a summary has the day; "
+            "copy it from where the run was trained"
+        )
+    return float(lines[-1]["ending"]["time"])
 
 
 def _run_row(
