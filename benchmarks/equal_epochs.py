@@ -10,8 +10,11 @@ Build the features first: snakemake data/processed/v1/SP500_features_a20.parquet
 
 import argparse
 import dataclasses
+import sys
 from pathlib import Path
 from statistics import mean
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from scaling import config as configs
 from scaling.data.dataset import Study, load_study

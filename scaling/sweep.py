@@ -6,10 +6,7 @@ python -m scaling.sweep --config configs/daily/threshold_1pct.yaml --param-budge
 """
 
 import argparse
-import dataclasses
-import math
 from pathlib import Path
-from typing import Any
 
 from scaling import config as configs
 from scaling.digest import code_digest
@@ -17,7 +14,6 @@ from scaling.errors import EXIT_STOPPED, UserError, run_command
 from scaling.record import micro_batch_of, provenance, write_json
 
 SWEEP_SEED = 1000  # studies count up from 42
-SWEPT = ("learning_rate", "weight_decay", "epochs")
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
@@ -51,40 +47,24 @@ def main(argv: list[str] | None = None) -> int | None:
     from scaling.data.features import verified_data
     from scaling.machine.guard import ThermalGuard
     from scaling.training import sweep
-    from scaling.training.trainer import Recipe, Stopped
-    from scaling.training.trial import hardware_of, trial
+    from scaling.training.trainer import Stopped
+    from scaling.training.trial import hardware_of
 
     prices_md5, _ = verified_data(config)
     micro_batch = micro_batch_of(arguments.batch_size, config.optimiser.batch_size)
     hardware = hardware_of(config, micro_batch, arguments.threads)
     study = load_study(config)
-    trials: list[dict[str, Any]] = []
-
-    def loss_of(place: sweep.Place, seed: int = config.seed) -> float:
-        tried = model.multiplied(sweep.multipliers(place))
-        asked = tried.recipe(config.optimiser)
-        least, most = sweep.DECAYS
-        if not least <= asked.weight_decay <= most:
-            return math.inf
-        # A trial runs its whole schedule: one that was stopped early would be judged on less.
-        whole = dataclasses.replace(asked, early_stopping_patience=asked.epochs)
-        settings = {"seed": seed} | {name: getattr(whole, name) for name in SWEPT}
-        print(f"{config.param_budget}: {settings}", flush=True)
-        progress = trial(config, tried, study, Recipe(whole, seed), hardware, guard).progress
-        loss = progress.best_log_loss
-        trials.append(settings | {"val_log_loss": loss, "curve": progress.epochs})
-        print(f"    validation log-loss {loss:.5f}", flush=True)
-        return loss
-
     try:
         with ThermalGuard(config.thermal, hardware.device.type) as guard:
-            losses = sweep.search(loss_of, sweep.START)
-            searched = len(trials)
-            gain = sweep.confirmed(loss_of, sweep.best_of(losses), config.seed)
+            trials = sweep.Trials(config, model, study, hardware, guard)
+            losses = sweep.search(trials.loss_of, sweep.START)
+            searched = len(trials.done)
+            gain = sweep.confirmed(trials.loss_of, sweep.best_of(losses), config.seed)
     except Stopped as stop:
         print(f"stopped: {stop}; the sweep starts anew next time")
         return EXIT_STOPPED
     best, interior = sweep.best_of(losses), sweep.settled(losses)
+    tried, again = trials.done[:searched], trials.done[searched:]
     found = model.multiplied(sweep.multipliers(best))
     chosen = {name: getattr(found, name) for name in configs.MULTIPLIERS}
     record = {
@@ -92,10 +72,10 @@ def main(argv: list[str] | None = None) -> int | None:
         "budget": config.param_budget,
         **configs.training_identity(config, model),
         "seed": config.seed,
-        "trials": trials[:searched],
-        "best": min(trials[:searched], key=lambda tried: tried["val_log_loss"]),
+        "trials": tried,
+        "best": min(tried, key=lambda one: one["val_log_loss"]),
         "best_multipliers": chosen,
-        "confirmation": {"trials": trials[searched:], "gain": gain},
+        "confirmation": {"trials": again, "gain": gain},
         "interior": interior,
         "data_md5": prices_md5,
         "label_hash": study.label_hash,

@@ -4,9 +4,17 @@ In a regime of few data that are seen several times, loss falls with size only w
 tuned at each size, with a decay far above the usual (Kim et al. 2025, arXiv 2509.14786).
 """
 
+import math
 from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any
 
-from scaling.config import MULTIPLIERS
+from scaling.config import MULTIPLIERS, ModelConfig, TrainingConfig
+from scaling.data.dataset import Study
+from scaling.training.trainer import Guard, Hardware, Recipe
+from scaling.training.trial import trial
+
+SETTINGS = ("learning_rate", "weight_decay", "epochs")
 
 # A place counts steps from the budget's own recipe: of the learning rate, the decay, the epochs.
 Place = tuple[int, int, int]
@@ -34,6 +42,36 @@ def neighbour(place: Place, axis: int, direction: int) -> Place:
     moved[axis] += direction
     rate, decay, epochs = moved
     return rate, decay, epochs
+
+
+@dataclass
+class Trials:
+    """Trainings of one size with one recipe after another, and what came of each."""
+
+    config: TrainingConfig
+    model: ModelConfig
+    study: Study
+    hardware: Hardware
+    guard: Guard
+    done: list[dict[str, Any]] = field(default_factory=list)
+
+    def loss_of(self, place: Place, seed: int | None = None) -> float:
+        """The best validation log-loss of a recipe, infinite where its decay is out of bounds."""
+        seed = self.config.seed if seed is None else seed
+        model = self.model.multiplied(multipliers(place))
+        asked = model.recipe(self.config.optimiser)
+        least, most = DECAYS
+        if not least <= asked.weight_decay <= most:
+            return math.inf
+        # A trial runs its whole schedule: one that was stopped early would be judged on less.
+        recipe = Recipe(replace(asked, early_stopping_patience=asked.epochs), seed)
+        settings = {name: getattr(asked, name) for name in SETTINGS}
+        print(f"{self.config.param_budget}, seed {seed}: {settings}", flush=True)
+        outcome = trial(self.config, model, self.study, recipe, self.hardware, self.guard)
+        loss, curve = outcome.progress.best_log_loss, outcome.progress.epochs
+        self.done.append({"seed": seed, **settings, "val_log_loss": loss, "curve": curve})
+        print(f"    validation log-loss {loss:.5f}", flush=True)
+        return loss
 
 
 def search(loss_of: Callable[[Place], float], start: Place) -> dict[Place, float]:
