@@ -26,13 +26,14 @@ def main(argv: list[str] | None = None) -> None:
     """Verify prices and features. Equal data give an equal stamp, so that nothing is rebuilt."""
     args = _parser().parse_args(argv)
     config = load_config(args.config)
-    data = config.data
-    from scaling.data.features import check_dates, load_features, verified_data
+    from scaling.data.features import check_dates, load_features, verified_market
     from scaling.data.prices import prices_of
 
-    prices_md5, features_md5 = verified_data(config)
-    check_dates(prices_of(data), load_features(data.features), data.features)
-    stamp = f"{prices_md5}  {data.prices}\n{features_md5}  {data.features}\n"
+    stamp, manifest = "", config.data.manifest
+    for market in config.data.markets:
+        prices_md5, features_md5 = verified_market(market, manifest)
+        check_dates(prices_of(market, manifest), load_features(market.features), market.features)
+        stamp += f"{prices_md5}  {market.prices}\n{features_md5}  {market.features}\n"
     with atomic_file(args.output) as stream:
         stream.write(stamp.encode())
     print(

@@ -13,7 +13,15 @@ from datetime import date
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
-from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    model_validator,
+)
 from pydantic.dataclasses import dataclass
 
 from scaling.errors import UserError
@@ -82,11 +90,22 @@ Dates = tuple[date, date]
 Draw = Literal["recent", "blocks"]
 SafePath = Annotated[Path, AfterValidator(lambda path: Path(safe_name(path)))]
 SafeName = Annotated[str, AfterValidator(safe_name)]
+AssetName = Annotated[str, Field(pattern=f"^{NAME_PART.pattern}$")]
+
+
+class Market(NamedTuple):
+    """One market of an experiment: its prices, and the features that are built from them."""
+
+    name: str
+    prices: Path
+    features: Path
+    judged: bool
+    """Whether validation and test are of its days. Every market is trained on."""
 
 
 @dataclass(frozen=True, config=CLOSED)
 class DataConfig:
-    """The files an experiment reads. The name of the features file carries their tier."""
+    """The files of one market. The name of the features file carries their tier."""
 
     prices: SafePath = Path("data/raw/SPY.parquet")
     features: SafePath = Path("data/processed/v1/SPY_features_a20.parquet")
@@ -101,6 +120,60 @@ class DataConfig:
     def tier(self) -> str:
         """The tier of the features: a module in `scaling/data/tiers`, or `EXTERNAL`."""
         return tier_named(self.features)
+
+    @property
+    def markets(self) -> tuple[Market, ...]:
+        """The one market of these files."""
+        return (Market(self.prices.stem, self.prices, self.features, judged=True),)
+
+
+@dataclass(frozen=True, config=CLOSED)
+class MarketsConfig:
+    """Several markets that train one network, by the names of their files in data/raw.
+
+    Validation and test are of the `judged` ones. All have features of one `tier`.
+    """
+
+    assets: Annotated[tuple[AssetName, ...], Field(min_length=1)]
+    judged: Annotated[tuple[AssetName, ...], Field(min_length=1)]
+    tier: str = DEFAULT_TIER
+    manifest: SafePath = Path("data/manifest.json")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "MarketsConfig":
+        for key, names in (("assets", self.assets), ("judged", self.judged)):
+            if twice := [name for name in names if names.count(name) > 1]:
+                raise ValueError(f"{key}: {twice[0]} stands twice; keep one")
+        if strange := [name for name in self.judged if name not in self.assets]:
+            raise ValueError(f"judged: got {strange[0]}; allowed: {', '.join(self.assets)}")
+        if self.tier not in known_tiers():
+            raise ValueError(f"tier: got {self.tier}; allowed: {', '.join(known_tiers())}")
+        return self
+
+    @property
+    def markets(self) -> tuple[Market, ...]:
+        """The markets in the order of `assets`."""
+        return tuple(
+            Market(
+                name,
+                prices=Path(f"data/raw/{name}.parquet"),
+                features=Path(f"data/processed/v1/{name}_features_{self.tier}.parquet"),
+                judged=name in self.judged,
+            )
+            for name in self.assets
+        )
+
+
+def _kind_of_data(given: Any) -> str:
+    several = isinstance(given, MarketsConfig) or (isinstance(given, Mapping) and "assets" in given)
+    return "<MarketsConfig>" if several else "<DataConfig>"
+
+
+# A tag is the name of the class in angle brackets: `scaling.reading` finds the class by it.
+Data = Annotated[
+    Annotated[DataConfig, Tag("<DataConfig>")] | Annotated[MarketsConfig, Tag("<MarketsConfig>")],
+    Discriminator(_kind_of_data),
+]
 
 
 @dataclass(frozen=True, config=CLOSED)
@@ -250,7 +323,7 @@ class TrainingConfig:
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     checkpoint_minutes: Annotated[Real, Field(gt=0)] = 10.0
-    data: DataConfig = DataConfig()
+    data: Data = DataConfig()
     thermal: ThermalConfig = ThermalConfig()
     tracking: TrackingConfig = TrackingConfig()
     law: LawConfig = LawConfig()
@@ -349,12 +422,14 @@ def _number_of_days(given: Any) -> Any:
 class GridConfig:
     """What `snakemake` without a target builds: all combinations of these, for each experiment.
 
-    `days` are the draws of each number in `train_days`. There is only one way to draw `all`.
+    A budget in `single_seed` has the first of the `seeds` only. `days` are the draws of each number
+    in `train_days`. There is only one way to draw `all`.
     """
 
     experiments: Annotated[list[SafeName], Field(min_length=1)]
     budgets: Annotated[list[str], Field(min_length=1)]
     seeds: Annotated[list[Seed], Field(min_length=1)]
+    single_seed: list[str] = dataclasses.field(default_factory=list)
     train_days: Annotated[
         list[Annotated[int | Literal["all"], BeforeValidator(_number_of_days)]], Field(min_length=1)
     ] = dataclasses.field(default_factory=lambda: ["all"])
@@ -368,6 +443,11 @@ class GridConfig:
             values = getattr(self, field.name)
             if twice := [v for v in values if values.count(v) > 1]:
                 raise ValueError(f"{field.name}: {twice[0]} stands twice; keep one")
+        if unknown := [budget for budget in self.single_seed if budget not in self.budgets]:
+            raise ValueError(
+                f"single_seed: got {unknown[0]}; allowed: budgets of this grid: "
+                f"{', '.join(self.budgets)}"
+            )
         if self.train_days == ["all"] and self.days != ["recent"]:
             raise ValueError(
                 f"days: got {', '.join(self.days)}, but train_days has no number of days to draw; "
@@ -385,7 +465,7 @@ class GridConfig:
             Run(budget, seed, *sample)
             for budget in self.budgets
             for sample in samples
-            for seed in self.seeds
+            for seed in self.seeds[: 1 if budget in self.single_seed else None]
         ]
 
 
@@ -453,11 +533,13 @@ def load_config(
         model_config_path(config.param_budget, config.family)
     except UserError as error:
         raise UserError(f"{path}: {error}") from None
-    doors = {"prices": "fetch", "manifest": "fetch", "features": "prepare"}
-    if config.data.tier != EXTERNAL:
-        del doors["features"]  # the workflow builds them
-    for key, door in doors.items():
-        file = getattr(config.data, key)
+    data = config.data
+    asked = "assets" if isinstance(data, MarketsConfig) else "prices"
+    needed = [(asked, market.prices, "fetch") for market in data.markets]
+    needed += [("manifest", data.manifest, "fetch")]
+    if data.tier == EXTERNAL:  # other features are built by the workflow
+        needed += [("features", market.features, "prepare") for market in data.markets]
+    for key, file, door in needed:
         if not file.is_file():
             raise UserError(
                 f"{path}: data.{key}: {file} does not exist in {Path.cwd()}; paths start at the "

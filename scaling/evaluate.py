@@ -45,8 +45,7 @@ def main(argv: list[str] | None = None) -> None:
     evaluation.refuse_other_config(record, config, model_config, arguments.checkpoint)
 
     from scaling.data.dataset import load_study
-    from scaling.data.features import load_features, verified_data
-    from scaling.data.prices import prices_of
+    from scaling.data.features import verified_data
     from scaling.machine.device import choose_device, choose_precision, device_name, tune
     from scaling.training.model import build_model, count_parameters
 
@@ -67,9 +66,8 @@ def main(argv: list[str] | None = None) -> None:
     model = build_model(model_config, config.window, len(study.feature_names)).to(device)
     record["parameters"] = count_parameters(model)
     p, metrics = evaluation.judge(model, content, study, device, precision, arguments.checkpoint)
-    prices, features = prices_of(config.data), load_features(config.data.features)
     found = [
-        *checks.study_checks(study, config, prices, features),
+        *checks.study_checks(study, config),
         *checks.model_checks(
             record,
             (study.labels("validation"), p["best", "validation"]),

@@ -1,30 +1,27 @@
 """Bring daily prices in, show what they change, and register them in the manifest.
 
-python -m scaling.fetch SPY --source yahoo
+python -m scaling.fetch SPY QQQ --source yahoo
 python -m scaling.fetch SPY --source file PATH
 """
 
 import argparse
-import datetime
 import hashlib
 from pathlib import Path
-from typing import Any
 
 from scaling.config import DEFAULT_TIER
 from scaling.data.manifest import FACTS, register, registered_entry, resource_path
 from scaling.errors import UserError, run_command
 from scaling.record import file_md5, write_parquet
 
-SPY_INCEPTION = "1993-01-29"
 DEFAULT_PRICES = Path("data/raw/SPY.parquet")
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m scaling.fetch", description=__doc__)
     add = parser.add_argument
-    add("symbol", help="ticker, for example SPY")
+    add("symbols", nargs="+", metavar="SYMBOL", help="ticker, for example SPY; Yahoo: several")
     add("--source", nargs="+", required=True, metavar="yahoo | file PATH")
-    add("--start", help=f"leave out the days before; default for Yahoo: {SPY_INCEPTION}")
+    add("--start", help="leave out the days before; default for Yahoo: 1993-01-29")
     add("--output", type=Path, help="default: data/raw/SYMBOL.parquet")
     add("--manifest", type=Path, default=Path("data/manifest.json"))
     add("--origin", help="where the numbers come from, for the manifest")
@@ -48,20 +45,45 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Read the prices, show what they change, refuse or write them, and register them."""
+    """Bring in each symbol. One that fails does not keep the others from being registered."""
     args = _parser().parse_args(argv)
-    output = args.output or Path("data/raw") / f"{args.symbol}.parquet"
+    symbols = list(dict.fromkeys(args.symbols))
+    if len(symbols) == 1:
+        return _bring_in(symbols[0], args)
+    if args.output or args.source != ["yahoo"]:
+        raise UserError(
+            f"got the symbols {', '.join(symbols)}; allowed: several symbols with --source yahoo "
+            "and without --output; give the files one by one"
+        )
+    failed = []
+    for symbol in symbols:
+        try:
+            _bring_in(symbol, args)
+        except UserError as error:
+            print(f"{symbol}: failed: {error}")
+            failed.append(symbol)
+    if failed:
+        done = ", ".join(symbol for symbol in symbols if symbol not in failed) or "none"
+        raise UserError(f"failed: {', '.join(failed)} (see above); brought in: {done}")
+
+
+def _bring_in(symbol: str, args: argparse.Namespace) -> None:
+    """Read the prices, show what they change, refuse or write them, and register them."""
+    output = args.output or Path("data/raw") / f"{symbol}.parquet"
     resource_path(output, args.manifest)  # raises before anything is read or written
     from scaling.data.plausibility import join_allowed, refuse_implausible
     from scaling.data.prices import compare
+    from scaling.data.sources import Layout, read_source
 
-    prices, origin = _read(args)
+    layout = Layout(args.delimiter, args.decimal, args.date_format)
+    market = {"volume": args.volume, "calendar": args.calendar}
+    prices, origin = read_source(args.source, symbol, args.start, layout, **market)
     first, last = (str(day.date()) for day in (prices.index[0], prices.index[-1]))
     entry = (registered_entry(output, args.manifest) if args.manifest.exists() else None) or {}
     registered = entry["hash"].removeprefix("md5:") if entry else None
     on_disk = file_md5(output) if output.is_file() else None
     new = hashlib.md5(prices.to_parquet(), usedforsecurity=False).hexdigest()
-    print(f"{args.symbol}: {len(prices):,} rows, {first} to {last}, MD5 {new}")
+    print(f"{symbol}: {len(prices):,} rows, {first} to {last}, MD5 {new}")
     print(f"{output}: registered MD5 {registered or 'none'}, on disk {on_disk or 'none'}")
 
     # Numbers are compared and not MD5s: another pyarrow may write the same numbers as other bytes.
@@ -93,27 +115,6 @@ def main(argv: list[str] | None = None) -> None:
         **known,
     )
     print(f"registered {output} in {args.manifest}; {_next(output, args.volume)}")
-
-
-def _read(args: argparse.Namespace) -> tuple[Any, str]:
-    """The prices (a data frame), and their origin, which `--origin` can replace."""
-    from scaling.data.sources import Layout, read_file, read_yahoo
-
-    try:
-        start = args.start and datetime.date.fromisoformat(args.start).isoformat()
-    except ValueError:
-        raise UserError(
-            f"--start {args.start}: not a date; allowed: a day such as {SPY_INCEPTION}"
-        ) from None
-    market = {"volume": args.volume, "calendar": args.calendar}
-    match args.source:
-        case ["yahoo"]:
-            origin = f"Yahoo Finance through yfinance, {args.symbol}, unadjusted"
-            return read_yahoo(args.symbol, start or SPY_INCEPTION, **market), origin
-        case ["file", path]:
-            layout = Layout(args.delimiter, args.decimal, args.date_format)
-            return read_file(Path(path), layout, start, **market), Path(path).name
-    raise UserError(f"--source {' '.join(args.source)}: allowed: yahoo, or file PATH")
 
 
 def _next(output: Path, volume: bool) -> str:

@@ -4,7 +4,7 @@ import dataclasses
 import difflib
 import re
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 import yaml
 from pydantic import TypeAdapter, ValidationError
@@ -77,7 +77,7 @@ def build(schema: type[T], content: dict[str, Any], path: Path) -> T:
 def _complaint(item: ErrorDetails, schema: Any) -> str:
     """One complaint of pydantic as `key: what was found, what is allowed`."""
     location = tuple(part for part in item["loc"] if not str(part).startswith("function-"))
-    key = ".".join(str(part) for part in location) or "(top level)"
+    key = ".".join(str(part) for part in location if not _is_tag(part)) or "(top level)"
     if item["type"] == "unexpected_keyword_argument":
         allowed = _field_names(schema, location[:-1])
         close = difflib.get_close_matches(str(location[-1]), allowed, n=1)
@@ -104,8 +104,23 @@ def _hint(key: str, given: Any) -> str:
 def _field_names(schema: Any, location: tuple[Any, ...]) -> list[str]:
     """The keys that are allowed where an unknown one was found."""
     for part in location:
+        if _is_tag(part):
+            schema = next(c for c in _dataclasses_in(schema) if f"<{c.__name__}>" == part)
+            continue
         field = next((f for f in dataclasses.fields(schema) if f.name == part), None)
-        if field is None or not dataclasses.is_dataclass(field.type):
+        if field is None or not _dataclasses_in(field.type):
             return []
         schema = field.type
     return [f.name for f in dataclasses.fields(schema)]
+
+
+def _is_tag(part: Any) -> bool:
+    """Whether a part of a location names one class of a union, as `<DataConfig>` does."""
+    return str(part).startswith("<")
+
+
+def _dataclasses_in(annotation: Any) -> list[Any]:
+    """The dataclasses of an annotation, which may be a union of several."""
+    if isinstance(annotation, type) and dataclasses.is_dataclass(annotation):
+        return [annotation]
+    return [found for inner in get_args(annotation) for found in _dataclasses_in(inner)]

@@ -60,17 +60,17 @@ def main(argv: list[str] | None = None) -> int | None:
     study = load_study(config)
     trials: list[dict[str, Any]] = []
 
-    def loss_of(place: sweep.Place) -> float:
+    def loss_of(place: sweep.Place, seed: int = config.seed) -> float:
         tried = model.multiplied(sweep.multipliers(place))
         asked = tried.recipe(config.optimiser)
-        # A trial runs its whole schedule: one that was stopped early would be judged on less.
-        whole = dataclasses.replace(asked, early_stopping_patience=asked.epochs)
         least, most = sweep.DECAYS
         if not least <= asked.weight_decay <= most:
             return math.inf
-        settings = {name: getattr(whole, name) for name in SWEPT}
+        # A trial runs its whole schedule: one that was stopped early would be judged on less.
+        whole = dataclasses.replace(asked, early_stopping_patience=asked.epochs)
+        settings = {"seed": seed} | {name: getattr(whole, name) for name in SWEPT}
         print(f"{config.param_budget}: {settings}", flush=True)
-        progress = trial(config, tried, study, Recipe(whole, config.seed), hardware, guard).progress
+        progress = trial(config, tried, study, Recipe(whole, seed), hardware, guard).progress
         loss = progress.best_log_loss
         trials.append(settings | {"val_log_loss": loss, "curve": progress.epochs})
         print(f"    validation log-loss {loss:.5f}", flush=True)
@@ -79,6 +79,8 @@ def main(argv: list[str] | None = None) -> int | None:
     try:
         with ThermalGuard(config.thermal, hardware.device.type) as guard:
             losses = sweep.search(loss_of, sweep.START)
+            searched = len(trials)
+            gain = sweep.confirmed(loss_of, sweep.best_of(losses), config.seed)
     except Stopped as stop:
         print(f"stopped: {stop}; the sweep starts anew next time")
         return EXIT_STOPPED
@@ -90,9 +92,10 @@ def main(argv: list[str] | None = None) -> int | None:
         "budget": config.param_budget,
         **configs.training_identity(config, model),
         "seed": config.seed,
-        "trials": trials,
-        "best": min(trials, key=lambda tried: tried["val_log_loss"]),
+        "trials": trials[:searched],
+        "best": min(trials[:searched], key=lambda tried: tried["val_log_loss"]),
         "best_multipliers": chosen,
+        "confirmation": {"trials": trials[searched:], "gain": gain},
         "interior": interior,
         "data_md5": prices_md5,
         "label_hash": study.label_hash,
@@ -101,12 +104,18 @@ def main(argv: list[str] | None = None) -> int | None:
     }
     write_json(arguments.output, record)
     edge = "" if interior else " (some neighbours were not tried: not a minimum yet)"
-    lines = "".join(f"\n  {key}: {value:g}" for key, value in chosen.items())
     print(
-        f"made {arguments.output}: {len(trials)} recipes tried, the best has validation log-loss "
-        f"{losses[best]:.4f}{edge}; the budget's own has {losses[sweep.START]:.4f}\nnext: set in "
-        f"{configs.model_config_path(config.param_budget, config.family)}{lines}"
+        f"made {arguments.output}: {searched} recipes tried, the best has validation log-loss "
+        f"{losses[best]:.4f}{edge}; the budget's own has {losses[sweep.START]:.4f}"
     )
+    lines = "".join(f"\n  {key}: {value:g}" for key, value in chosen.items())
+    path = configs.model_config_path(config.param_budget, config.family)
+    if gain > 0:
+        print(
+            f"with {len(sweep.CONFIRMING)} other seeds it gains {gain:.4f}\nnext: in {path}{lines}"
+        )
+    else:
+        print(f"with other seeds it gains nothing ({gain:.4f})\nnext: leave {path} as it is")
     return None
 
 

@@ -13,6 +13,7 @@ import pytest
 
 from scaling import config as configs
 from scaling.config import (
+    DataConfig,
     PatchTSMixerShape,
     PatchTSTShape,
     TaskConfig,
@@ -257,6 +258,33 @@ def test_a_grid_of_nothing_or_of_one_thing_twice_is_refused(hole: dict[str, list
         configs.load_grid({**GRID, **hole})
 
 
+def test_a_budget_with_a_single_seed_has_the_first_one_at_each_number_of_days() -> None:
+    grid = {**GRID, "budgets": ["2m", "20m"], "seeds": [43, 42], "train_days": [500, "all"]}
+    runs = configs.load_grid({**grid, "single_seed": ["20m"]}).runs
+    assert [configs.run_name(run, own_seed=42) for run in runs] == [
+        *("2m.days500.seed43", "2m.days500", "2m.seed43", "2m"),
+        *("20m.days500.seed43", "20m.seed43"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("single", "complaint"),
+    [
+        (["20m"], "single_seed: got 20m; allowed: budgets of this grid: 2m"),
+        (["2m", "2m"], "single_seed: 2m stands twice"),
+        ("2m", "single_seed: got '2m'"),
+        ([42], "single_seed.0: got 42"),
+    ],
+    ids=str,
+)
+def test_a_single_seed_of_something_else_than_a_budget_of_the_grid_is_refused(
+    single: object, complaint: str
+) -> None:
+    with pytest.raises(UserError, match=re.escape(complaint)) as caught:
+        configs.load_grid({**GRID, "single_seed": single})
+    assert "\n" not in str(caught.value)
+
+
 def test_an_absolute_path_names_the_same_experiment() -> None:
     assert configs.experiment_name(SHIPPED) == "daily/threshold_1pct"
     assert configs.experiment_name(SHIPPED.resolve()) == "daily/threshold_1pct"
@@ -266,14 +294,70 @@ def test_an_absolute_path_names_the_same_experiment() -> None:
 def test_the_file_name_says_what_the_task_asks() -> None:
     for experiment in configs.known_experiments():
         config = load_config(configs.experiment_path(experiment))
-        task, asset = config.task, config.data.prices.stem
+        task, markets = config.task, config.data.markets
+        asset = markets[0].name if len(markets) == 1 else "markets"
         name = {"up": "threshold", "down": "fall", "either": "move"}[task.direction]
         name = name if asset == "SPY" else asset.lower()
         name += f"_{round(100 * task.threshold)}pct"
         name += f"_{task.horizon}d" if task.horizon > 1 else ""
         name += f"_{config.family}" if config.family != configs.DEFAULT_FAMILY else ""
         assert experiment == f"daily/{name}"
-        assert config.data.features.name == f"{asset}_features_{config.data.tier}.parquet"
+        for market in markets:
+            assert market.prices.stem == market.name
+            assert market.features.name == f"{market.name}_features_{config.data.tier}.parquet"
+
+
+MARKETS = "data: {assets: [SP500, NASDAQ], judged: [SP500]}\n"
+
+
+def markets(folder: Path, old: str = "", new: str = "") -> Path:
+    path = folder / "markets.yaml"
+    path.write_text(TEXT + MARKETS.replace(old, new))
+    return path
+
+
+def test_the_names_of_several_markets_give_their_files(tmp_path: Path) -> None:
+    config = load_config(markets(tmp_path, "judged", "tier: c14, judged"))
+    assert [(market.name, market.judged) for market in config.data.markets] == [
+        ("SP500", True),
+        ("NASDAQ", False),
+    ]
+    assert config.data.markets[1].prices == Path("data/raw/NASDAQ.parquet")
+    features = Path("data/processed/v1/NASDAQ_features_c14.parquet")
+    assert config.data.markets[1].features == features
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("judged: [SP500]", "judged: [DAX]", "data: judged: got DAX; allowed: SP500, NASDAQ"),
+        ("judged: [SP500]", "judged: []", "data.judged: "),
+        (", judged: [SP500]", "", "data.judged: required, and not given"),
+        ("[SP500, NASDAQ]", "[SP500, SP500]", "data: assets: SP500 stands twice; keep one"),
+        ("[SP500, NASDAQ]", "[SP500, QQQ]", "data.assets: data/raw/QQQ.parquet does not exist"),
+        ("[SP500, NASDAQ]", "[SP500, ../x]", "data.assets.1: got '../x'"),
+        ("[SP500, NASDAQ]", "[SP500, a/b]", "data.assets.1: got 'a/b'"),
+        ("judged", "tier: a21, judged", "data: tier: got a21; allowed: a20, c14"),
+        ("judged", "tier: external, judged", "data: tier: got external; allowed: a20, c14"),
+        (
+            "judged",
+            "prices: data/raw/SPY.parquet, judged",
+            "data.prices: unknown key; allowed: assets, judged, tier, manifest",
+        ),
+        ("judged", "asset: SPY, judged", "data.asset: unknown key; did you mean `assets`"),
+    ],
+)
+def test_a_wrong_list_of_markets_is_one_line(
+    tmp_path: Path, old: str, new: str, message: str
+) -> None:
+    assert re.search(message, refusal(markets(tmp_path, old, new)))
+
+
+def test_an_unknown_key_of_one_market_has_the_keys_of_one_market(tmp_path: Path) -> None:
+    path = tmp_path / "experiment.yaml"
+    path.write_text(TEXT + "data: {pricess: data/raw/SPY.parquet}\n")
+    allowed = "did you mean `prices`? allowed: prices, features, manifest"
+    assert f"data.pricess: unknown key; {allowed}" in refusal(path)
 
 
 @pytest.mark.parametrize(
@@ -347,6 +431,7 @@ BLOCKS = {"splits.train", "splits.validation", "splits.test"}
 # What a config is called where it is read; a section also goes by its own name.
 OWNERS = {
     TrainingConfig: {"config"},
+    DataConfig: {"data", "market"},
     PatchTSTShape: {"model", "shape"},
     PatchTSMixerShape: {"model", "shape"},
 }

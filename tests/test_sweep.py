@@ -7,7 +7,15 @@ from pathlib import Path
 import pytest
 
 from scaling.config import MULTIPLIERS, OptimiserConfig, PatchTSTShape
-from scaling.training.sweep import START, Place, best_of, multipliers, search, settled
+from scaling.training.sweep import (
+    START,
+    Place,
+    best_of,
+    confirmed,
+    multipliers,
+    search,
+    settled,
+)
 from tests.miniature import make_miniature, run
 
 OPTIMISER = OptimiserConfig(
@@ -55,6 +63,20 @@ def test_a_search_that_never_ends_says_that_it_has_not_settled() -> None:
     assert not settled(losses)
 
 
+def test_a_recipe_that_was_only_lucky_gains_nothing_with_other_seeds() -> None:
+    def loss_of(place: Place, seed: int = 1000) -> float:
+        return 0.398 if (place, seed) == ((1, 0, 0), 1000) else 0.4
+
+    best = best_of(search(loss_of, START))
+    assert best == (1, 0, 0)
+    assert confirmed(loss_of, best, 1000) == 0.0
+
+
+def test_a_recipe_that_helps_gains_with_other_seeds() -> None:
+    gain = confirmed(lambda place, seed: 0.4 - 0.002 * place[0] + 1e-4 * (seed % 2), (1, 0, 0), 7)
+    assert gain == pytest.approx(0.002)
+
+
 def test_a_size_trains_with_its_own_multiple_of_the_experiments_recipe() -> None:
     shape = PatchTSTShape(
         d_model=8, layers=1, heads=2, ffn_dim=8, dropout=0.1, learning_rate_multiplier=0.5
@@ -77,6 +99,12 @@ def test_a_sweep_says_what_to_set_and_with_which_figures(tmp_path: Path) -> None
     assert sweep["best"]["val_log_loss"] == min(t["val_log_loss"] for t in sweep["trials"])
     assert all(0.01 <= tried["weight_decay"] <= 10 for tried in sweep["trials"])
     said = (directory / "logs/daily/tiny/6k.days300.sweep.log").read_text()
+    again = sweep["confirmation"]["trials"]
+    assert {tried["seed"] for tried in again} <= {1001, 1002, 1003}
+    kept = "leave configs/model/patchtst_6k.yaml as it is"
+    if sweep["confirmation"]["gain"] <= 0:
+        assert kept in said
+        return
     for name in MULTIPLIERS:
         assert f"{name}: {sweep['best_multipliers'][name]:g}" in said
 

@@ -1,19 +1,22 @@
 """Windows of features and threshold labels, split by date, that never look ahead.
 
 Sample `t` sees rows `t - context_length + 1 .. t` and is asked about `t + 1 .. t + horizon`.
+The rows of several markets stand one market after another. Each market has windows, labels and
+splits of its own rows alone.
 """
 
 import datetime
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import NamedTuple
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch.nn.functional import pad
 from torch.utils.data import Dataset
 
-from scaling.config import SplitConfig, TrainingConfig
+from scaling.config import Market, SplitConfig, TrainingConfig
 from scaling.data.features import check_dates, load_features
 from scaling.data.prices import prices_of
 from scaling.errors import UserError
@@ -80,7 +83,7 @@ class WindowDataset(Dataset[tuple[torch.Tensor, torch.Tensor]]):
     """Item `i` is day `warmup + i`: a window `(context_length, n_features)` and a target `(1,)`.
 
     The length is `rows - warmup - horizon`. All rows are one tensor and `batch` gathers from it, so
-    that training runs no Python code per sample.
+    that training runs no Python code per sample. `joined` holds the items of several datasets.
     """
 
     def __init__(
@@ -109,16 +112,37 @@ class WindowDataset(Dataset[tuple[torch.Tensor, torch.Tensor]]):
         self.labels = torch.from_numpy(
             threshold_labels(close, threshold, horizon, direction)
         ).float()
+        self.items = torch.arange(warmup, len(self.labels))
         self.context_length = context_length
         self.warmup = warmup
 
+    @classmethod
+    def joined(cls, parts: Sequence["WindowDataset"]) -> "WindowDataset":
+        """The rows of several datasets, one after another, and the items of each.
+
+        Rows between two datasets have no label. They get NaN, so that no loss with one of them is
+        finite.
+        """
+        labels = [
+            pad(part.labels, (0, len(part.features) - len(part.labels)), value=torch.nan)
+            for part in parts[:-1]
+        ]
+        starts = np.cumsum([0, *(len(part.features) for part in parts[:-1])]).tolist()
+        whole = parts[0]._with(
+            torch.cat([part.features for part in parts]), torch.cat([*labels, parts[-1].labels])
+        )
+        whole.items = torch.cat(
+            [part.items + start for part, start in zip(parts, starts, strict=True)]
+        )
+        return whole
+
     def __len__(self) -> int:
-        return len(self.labels) - self.warmup
+        return len(self.items)
 
     def __getitem__(self, item: int) -> tuple[torch.Tensor, torch.Tensor]:
         if not 0 <= item < len(self):
             raise IndexError(f"sample {item} of {len(self)}")
-        windows, targets = self.batch(torch.tensor([item + self.warmup]))
+        windows, targets = self.batch(self.items[item : item + 1])
         return windows[0], targets[0]
 
     def batch(self, days: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -132,10 +156,13 @@ class WindowDataset(Dataset[tuple[torch.Tensor, torch.Tensor]]):
 
     def to(self, device: torch.device) -> "WindowDataset":
         """A copy of the dataset whose tensors are on `device`."""
-        moved = object.__new__(WindowDataset)
-        moved.__dict__.update(self.__dict__)
-        moved.features, moved.labels = self.features.to(device), self.labels.to(device)
-        return moved
+        return self._with(self.features.to(device), self.labels.to(device))
+
+    def _with(self, features: torch.Tensor, labels: torch.Tensor) -> "WindowDataset":
+        copy = object.__new__(WindowDataset)
+        copy.__dict__.update(self.__dict__)
+        copy.features, copy.labels = features, labels
+        return copy
 
 
 def split_samples(
@@ -156,37 +183,45 @@ def split_samples(
 
 
 def training_days(block: Indices, dates: Dates, config: TrainingConfig) -> Indices:
-    """The sample days of the training block that are trained on, in order.
+    """The samples of the training block that are trained on, in order.
 
-    All of them, or `config.train_days`: the most recent ones, or calendar quarters that the seed
-    draws from the whole block, the last one cut short to give the exact number.
+    All of them, or those of `config.train_days` days: the most recent ones, or calendar quarters
+    that the seed draws from the whole block, the last one cut short to give the exact number. A day
+    is a date. It has a sample of each market that was open.
     """
     wanted = config.train_days
     if wanted is None:
         return block
-    if wanted > len(block):
+    days = np.unique(dates[block])
+    if wanted > len(days):
         raise UserError(
-            f"train_days: got {wanted}; allowed: up to {len(block)}, the days of the training "
+            f"train_days: got {wanted}; allowed: up to {len(days)}, the days of the training "
             "block, or `all`"
         )
     if config.days == "recent":
-        return block[-wanted:]
-    months = dates[block].astype("datetime64[M]").astype(int)
-    quarters = np.split(block, np.flatnonzero(np.diff(months // 3)) + 1)
-    drawn = np.random.default_rng(config.seed).permutation(len(quarters))
-    return np.sort(np.concatenate([quarters[quarter] for quarter in drawn])[:wanted])
+        chosen = days[-wanted:]
+    else:
+        months = days.astype("datetime64[M]").astype(int)
+        quarters = np.split(days, np.flatnonzero(np.diff(months // 3)) + 1)
+        drawn = np.random.default_rng(config.seed).permutation(len(quarters))
+        chosen = np.concatenate([quarters[quarter] for quarter in drawn])[:wanted]
+    return block[np.isin(dates[block], chosen)]
 
 
 @dataclass(frozen=True)
 class Study:
-    """What a model of one experiment may see: normalised windows, and the days of each block.
+    """What a model of one experiment may see: normalised windows, and the samples of each block.
 
-    `train_base_rate` is the share of positives in the whole training block, the reference of all
-    skill. `epoch_windows` is the number of its days: an epoch has as many windows however few days
-    are trained on, so that only the days differ between trainings, and not the steps.
+    `assets` maps the name of each market to its rows. All markets are in the training block, the
+    `judged` ones alone in the others. `train_base_rate` is the share of positives of the judged
+    markets in the whole training block, the reference of all skill. `epoch_windows` is the number
+    of the block's samples: an epoch has as many windows however few days are trained on, so that
+    only the days differ between trainings, and not the steps.
     """
 
     dataset: WindowDataset
+    assets: Mapping[str, slice]
+    judged: tuple[str, ...]
     dates: Dates
     close: npt.NDArray[np.float64]
     raw_features: npt.NDArray[np.float32]
@@ -198,32 +233,52 @@ class Study:
     epoch_windows: int
 
     def labels(self, block: str) -> Labels:
-        """0 or 1 for each sample day of a block."""
+        """0 or 1 for each sample of a block."""
         return self.dataset.labels.cpu().numpy()[self.samples[block]].astype(np.int8)
+
+    def days(self, block: str) -> dict[str, npt.NDArray[Any]]:
+        """The `date` of each sample of a block, and in a study of several markets its `asset`."""
+        rows = self.samples[block]
+        columns: dict[str, npt.NDArray[Any]] = {"date": self.dates[rows].astype("datetime64[us]")}
+        if len(self.assets) > 1:
+            ends = [own.stop for own in self.assets.values()]
+            columns["asset"] = np.array(list(self.assets))[np.searchsorted(ends, rows, "right")]
+        return columns
+
+    def of(self, names: Collection[str]) -> "Study":
+        """The same study with the samples of some of its markets only."""
+        samples = {b: _rows_of(names, self.assets, rows) for b, rows in self.samples.items()}
+        return replace(self, samples=samples)
 
 
 def load_study(config: TrainingConfig, blocks: Sequence[str] = BEFORE_TEST) -> Study:
     """Join prices and features on their dates, then label, split and normalise them.
 
     Rows after the last of `blocks` are dropped before anything is computed, so with the default the
-    test block is never in memory. Raises `UserError` for a date that only one of the two tables
-    has, and for a block with fewer samples or positives than the config's minimum.
+    test block is never in memory. Of a market that is not judged, rows after the training block are
+    dropped. One normaliser is fitted to the training rows of all markets, which is fair because the
+    features have no scale of their own. Raises `UserError` for a date that only one of the two
+    tables has, and for a block with fewer samples or positives of a market than the config's
+    minimum.
     """
-    last = np.datetime64(getattr(config.splits, blocks[-1])[1], "D")
-    rows = _rows_until(last, config)
-    samples = split_samples(rows.dates, config.splits, config.window.warmup, config.task.horizon)
-    samples = {block: samples[block] for block in blocks}
+    markets = config.data.markets
+    ends = {True: getattr(config.splits, blocks[-1])[1], False: config.splits.train[1]}
+    rows = _joined([_rows_until(np.datetime64(ends[m.judged], "D"), m, config) for m in markets])
+    samples = _samples(rows, config, blocks)
     block = samples["train"]
     samples["train"] = training_days(block, rows.dates, config)
     chosen = samples["train"] if config.train_days else _rows_between(rows, config.splits.train)
     normaliser = Normaliser.fit(torch.from_numpy(rows.features[chosen]), rows.names)
     dataset = _windows(rows, normaliser, config)
-    labels = dataset.labels.numpy().astype(np.int8)
-    _refuse_thin_blocks(samples, labels, config.splits)
+    labels = np.nan_to_num(dataset.labels.numpy()).astype(np.int8)
+    _refuse_thin_blocks(rows.assets, samples, labels, config)
     # However many days are trained on, the question is that of the whole block.
     seen = np.concatenate([block, samples["validation"]])
+    judged = tuple(market.name for market in markets if market.judged)
     return Study(
         dataset=dataset,
+        assets=rows.assets,
+        judged=judged,
         dates=rows.dates,
         close=rows.close,
         raw_features=rows.features,
@@ -231,17 +286,19 @@ def load_study(config: TrainingConfig, blocks: Sequence[str] = BEFORE_TEST) -> S
         samples=samples,
         normaliser=normaliser,
         label_hash=label_hash(rows.dates[seen], labels[seen]),
-        train_base_rate=float(labels[block].mean()),
+        train_base_rate=float(labels[_rows_of(judged, rows.assets, block)].mean()),
         epoch_windows=len(block),
     )
 
 
-def load_every_day(config: TrainingConfig, normaliser: Normaliser) -> tuple[WindowDataset, Dates]:
-    """Windows of all registered days, also of the last `horizon`, and the date of each row.
+def load_every_day(
+    market: Market, config: TrainingConfig, normaliser: Normaliser
+) -> tuple[WindowDataset, Dates]:
+    """Windows of all registered days of a market, also of the last `horizon`, and their dates.
 
     A forecast needs them: nobody knows yet what follows the latest day.
     """
-    rows = _rows_until(np.datetime64("9999-12-31"), config)
+    rows = _joined([_rows_until(np.datetime64("9999-12-31"), market, config)])
     return _windows(rows, normaliser, config), rows.dates
 
 
@@ -252,34 +309,81 @@ class _Rows(NamedTuple):
     close: npt.NDArray[np.float64]
     features: npt.NDArray[np.float32]
     names: tuple[str, ...]
+    assets: dict[str, slice]
+    """The rows of each market."""
 
 
-def _rows_until(last: np.datetime64, config: TrainingConfig) -> _Rows:
-    prices = prices_of(config.data)
-    features = load_features(config.data.features)
-    check_dates(prices, features, config.data.features)
+def _rows_until(last: np.datetime64, market: Market, config: TrainingConfig) -> _Rows:
+    """The rows of one market."""
+    prices = prices_of(market, config.data.manifest)
+    features = load_features(market.features)
+    check_dates(prices, features, market.features)
     prices = prices.loc[features.index[0] :]  # the first price rows have no features
     dates = prices.index.to_numpy().astype("datetime64[D]")
     kept = dates <= last
-    if kept.sum() <= config.window.warmup + config.task.horizon:
-        raise UserError(f"{config.data.prices}: {kept.sum()} rows up to {last} are too few")
+    count = int(kept.sum())
+    if count <= config.window.warmup + config.task.horizon:
+        raise UserError(f"{market.prices}: {count} rows up to {last} are too few")
     return _Rows(
         dates[kept],
         prices["close"].to_numpy(np.float64)[kept],
         features.to_numpy(np.float32)[kept],
         tuple(str(name) for name in features.columns),
+        {market.name: slice(0, count)},
     )
 
 
+def _joined(parts: Sequence[_Rows]) -> _Rows:
+    """The rows of several markets, one after another."""
+    assets, start = {}, 0
+    for part in parts:
+        for name, own in part.assets.items():
+            assets[name] = slice(start, start + own.stop)
+        start += len(part.dates)
+    dates, close, features, _, _ = zip(*parts, strict=True)
+    return _Rows(
+        np.concatenate(dates),
+        np.concatenate(close),
+        np.concatenate(features),
+        parts[0].names,
+        assets,
+    )
+
+
+def _samples(rows: _Rows, config: TrainingConfig, blocks: Sequence[str]) -> dict[str, Indices]:
+    """The samples of each block: of all markets in training, of the judged ones in the others."""
+    found: dict[str, list[Indices]] = {block: [] for block in blocks}
+    for market in config.data.markets:
+        own = rows.assets[market.name]
+        split = split_samples(
+            rows.dates[own], config.splits, config.window.warmup, config.task.horizon
+        )
+        for block in blocks if market.judged else ("train",):
+            found[block].append(split[block] + own.start)
+    return {block: np.concatenate(parts) for block, parts in found.items()}
+
+
+def _rows_of(names: Collection[str], assets: Mapping[str, slice], rows: Indices) -> Indices:
+    """Those of `rows` that belong to the named markets."""
+    own = [np.arange(assets[name].start, assets[name].stop) for name in names]
+    return rows[np.isin(rows, np.concatenate(own))]
+
+
 def _windows(rows: _Rows, normaliser: Normaliser, config: TrainingConfig) -> WindowDataset:
-    return WindowDataset(
-        normaliser(torch.from_numpy(rows.features)),
-        rows.close,
-        context_length=config.window.context_length,
-        warmup=config.window.warmup,
-        threshold=config.task.threshold,
-        horizon=config.task.horizon,
-        direction=config.task.direction,
+    features = normaliser(torch.from_numpy(rows.features))
+    return WindowDataset.joined(
+        [
+            WindowDataset(
+                features[own],
+                rows.close[own],
+                context_length=config.window.context_length,
+                warmup=config.window.warmup,
+                threshold=config.task.threshold,
+                horizon=config.task.horizon,
+                direction=config.task.direction,
+            )
+            for own in rows.assets.values()
+        ]
     )
 
 
@@ -294,13 +398,23 @@ def _rows_between(rows: _Rows, block: tuple[datetime.date, datetime.date]) -> In
     return chosen
 
 
-def _refuse_thin_blocks(samples: dict[str, Indices], labels: Labels, splits: SplitConfig) -> None:
-    for block, days in samples.items():
-        positives = int(labels[days].sum())
-        scarce = min(positives, len(days) - positives)
-        if len(days) < splits.min_samples or scarce < splits.min_positives:
-            raise UserError(
-                f"splits.{block}: {len(days)} samples, {positives} of them positive; at least "
-                f"{splits.min_samples} samples and {splits.min_positives} of either class are "
-                "needed: widen the block, or lower task.threshold"
-            )
+def _refuse_thin_blocks(
+    assets: Mapping[str, slice],
+    samples: Mapping[str, Indices],
+    labels: Labels,
+    config: TrainingConfig,
+) -> None:
+    """Each market alone has enough samples of either class in each block that it belongs to."""
+    splits = config.splits
+    for market in config.data.markets:
+        of_market = f" of {market.name}" if len(assets) > 1 else ""
+        for block in samples if market.judged else ("train",):
+            days = _rows_of([market.name], assets, samples[block])
+            positives = int(labels[days].sum())
+            scarce = min(positives, len(days) - positives)
+            if len(days) < splits.min_samples or scarce < splits.min_positives:
+                raise UserError(
+                    f"splits.{block}{of_market}: {len(days)} samples, {positives} of them "
+                    f"positive; at least {splits.min_samples} samples and {splits.min_positives} "
+                    "of either class are needed: widen the block, or lower task.threshold"
+                )

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from scaling.config import DEFAULT_TIER, EXTERNAL, DataConfig, TrainingConfig, tier_named
+from scaling.config import DEFAULT_TIER, EXTERNAL, Market, TrainingConfig, tier_named
 from scaling.data.manifest import facts_of, verify
 from scaling.data.prices import read_parquet, rows_named
 from scaling.data.tiers import tier_of
@@ -128,31 +128,42 @@ def check_dates(prices: Frame, features: Frame, where: str | Path) -> None:
         )
 
 
-def _verify_external(data: DataConfig) -> str:
+def _verify_external(market: Market, manifest: Path) -> str:
     """Check a table that was made elsewhere against the manifest, and return its MD5."""
-    files = f"--prices {data.prices} --manifest {data.manifest} --output {data.features}"
+    files = f"--prices {market.prices} --manifest {manifest} --output {market.features}"
     return verify(
-        data.features,
-        data.manifest,
-        f"python -m scaling.prepare --table {data.features} {files}",
+        market.features,
+        manifest,
+        f"python -m scaling.prepare --table {market.features} {files}",
     )
 
 
 def verified_data(config: TrainingConfig, stamp: Path | None = None) -> tuple[str, str]:
+    """Check the data of all markets; return the MD5s of their prices and of their features.
+
+    Those of several markets are one text, in the order of the config. `stamp` is the file that
+    `check_data` wrote. A stamp of other data is a `UserError`.
+    """
+    found = []
+    for market in config.data.markets:
+        prices_md5, features_md5 = verified_market(market, config.data.manifest)
+        if stamp and not {prices_md5, features_md5} <= set(stamp.read_text().split()):
+            raise UserError(
+                f"{stamp}: is not the stamp of {market.prices} (MD5 {prices_md5}) and "
+                f"{market.features} (MD5 {features_md5}); make it again: snakemake {stamp}"
+            )
+        found.append((prices_md5, features_md5))
+    of_prices, of_features = zip(*found, strict=True)
+    return ", ".join(of_prices), ", ".join(of_features)
+
+
+def verified_market(market: Market, manifest: Path) -> tuple[str, str]:
     """Check prices against the manifest and features against their record; return both MD5s.
 
-    The record of a table that was made elsewhere is its entry in the manifest. `stamp` is the file
-    that `check_data` wrote. A stamp of other data is a `UserError`.
+    The record of a table that was made elsewhere is its entry in the manifest.
     """
-    prices_md5 = verify(config.data.prices, config.data.manifest)
-    if config.data.tier == EXTERNAL:
-        features_md5 = _verify_external(config.data)
-    else:
-        calendar = facts_of(config.data.prices, config.data.manifest)["calendar"]
-        features_md5 = verify_features(config.data.features, prices_md5, calendar)
-    if stamp and not {prices_md5, features_md5} <= set(stamp.read_text().split()):
-        raise UserError(
-            f"{stamp}: is not the stamp of {config.data.prices} (MD5 {prices_md5}) and "
-            f"{config.data.features} (MD5 {features_md5}); make it again: snakemake {stamp}"
-        )
-    return prices_md5, features_md5
+    prices_md5 = verify(market.prices, manifest)
+    if tier_named(market.features) == EXTERNAL:
+        return prices_md5, _verify_external(market, manifest)
+    calendar = facts_of(market.prices, manifest)["calendar"]
+    return prices_md5, verify_features(market.features, prices_md5, calendar)

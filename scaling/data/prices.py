@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from scaling.config import DataConfig
+from scaling.config import Market
 from scaling.data.manifest import facts_of
 from scaling.errors import UserError
 
@@ -87,9 +87,9 @@ def load_prices(path: str | Path, calendar: str = "weekdays") -> Frame:
     return check_prices(read_parquet(Path(path)), path, calendar)
 
 
-def prices_of(data: DataConfig) -> Frame:
-    """The prices of an experiment, checked for the calendar that the manifest says they have."""
-    return load_prices(data.prices, facts_of(data.prices, data.manifest)["calendar"])
+def prices_of(market: Market, manifest: Path) -> Frame:
+    """The prices of a market, checked for the calendar that the manifest says they have."""
+    return load_prices(market.prices, facts_of(market.prices, manifest)["calendar"])
 
 
 def compare(path: Path, new: Frame, calendar: str) -> tuple[bool, str]:

@@ -14,6 +14,7 @@ from scaling.errors import UserError
 
 Frame = pd.DataFrame
 EXCHANGE_ZONE = ZoneInfo("America/New_York")
+SPY_INCEPTION = "1993-01-29"
 VOLUME_DAYS = 20  # the features divide by the volume of so many days
 
 
@@ -24,6 +25,29 @@ class Layout:
     delimiter: str = ","
     decimal: str = "."
     date_format: str | None = None
+
+
+def read_source(
+    source: list[str], symbol: str, start: str | None, layout: Layout, **facts: Any
+) -> tuple[Frame, str]:
+    """The prices of a symbol from the day `start` on, and where they come from.
+
+    `source` is ["yahoo"] or ["file", path]. Raises `UserError` for another one, and as `normalise`
+    does, which is told the `facts`.
+    """
+    try:
+        start = start and datetime.date.fromisoformat(start).isoformat()
+    except ValueError:
+        raise UserError(
+            f"--start {start}: not a date; allowed: a day such as {SPY_INCEPTION}"
+        ) from None
+    match source:
+        case ["yahoo"]:
+            origin = f"Yahoo Finance through yfinance, {symbol}, unadjusted"
+            return read_yahoo(symbol, start or SPY_INCEPTION, **facts), origin
+        case ["file", path]:
+            return read_file(Path(path), layout, start, **facts), Path(path).name
+    raise UserError(f"--source {' '.join(source)}: allowed: yahoo, or file PATH")
 
 
 def read_file(path: Path, layout: Layout, start: str | None = None, **facts: Any) -> Frame:

@@ -49,8 +49,9 @@ def draw_forecasts(
 
 def _test_forecasts(rows: pd.DataFrame, name: str) -> dict[str, pd.DataFrame]:
     """Rows of date, y, p on the test days for each `name`; of several seeds, their mean."""
+    keys = [key for key in ("date", "asset") if key in rows]  # several markets have an asset
     return {
-        str(model): own.groupby("date", as_index=False).agg(y=("y", "first"), p=("p", "mean"))
+        str(model): own.groupby(keys, as_index=False).agg(y=("y", "first"), p=("p", "mean"))
         for model, own in rows[rows["split"] == "test"].groupby(name, sort=False)
     }
 

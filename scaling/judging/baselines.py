@@ -13,6 +13,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from scaling.data.dataset import Study
+from scaling.judging.markets import by_market
 from scaling.metrics import fit_recalibration, log_loss, score
 
 Array = npt.NDArray[np.float64]
@@ -44,7 +45,7 @@ def fit_baselines(study: Study) -> dict[str, Baseline]:
     """
     x, y = last_rows(study, "train"), study.labels("train")
     x_validation, y_validation = last_rows(study, "validation"), study.labels("validation")
-    rate = float(y.mean())
+    rate = float(study.of(study.judged).labels("train").mean())
 
     def loss(baseline: Baseline) -> float:
         return log_loss(y_validation, baseline.predict(x_validation))
@@ -69,14 +70,13 @@ def judge(
 
     Returns rows of model, date, split, y, p, and for each baseline its settings and metrics.
     """
-    days = {block: study.dates[study.samples[block]] for block in JUDGED}
     y = {block: study.labels(block) for block in JUDGED}
     rate = study.train_base_rate
     frames, models = [], {}
     for name, baseline in baselines.items():
         p = {block: baseline.predict(last_rows(study, block)) for block in JUDGED}
         for block in JUDGED:
-            rows = {"model": name, "date": days[block].astype("datetime64[us]"), "split": block}
+            rows = {"model": name, **study.days(block), "split": block}
             frames.append(pd.DataFrame(rows | {"y": y[block], "p": p[block]}))
         recalibration = fit_recalibration(y["validation"], p["validation"])
         models[name] = {
@@ -84,6 +84,7 @@ def judge(
             "recalibration": recalibration._asdict(),
             **{block: score(y[block], p[block], rate) for block in JUDGED},
             "test_recalibrated": score(y["test"], recalibration(p["test"]), rate),
+            **by_market(study, y, p),
         }
     return pd.concat(frames, ignore_index=True), models
 

@@ -18,16 +18,18 @@ import torch
 from scaling.config import (
     BUDGET_TOLERANCE,
     EXTERNAL,
-    DataConfig,
+    Market,
     SplitConfig,
     TaskConfig,
     TrainingConfig,
     budget_parameters,
+    tier_named,
 )
 from scaling.data.dataset import Labels, Study
-from scaling.data.features import build_features
+from scaling.data.features import build_features, load_features
 from scaling.data.manifest import facts_of
 from scaling.data.plausibility import summarise, unexplained
+from scaling.data.prices import prices_of
 from scaling.errors import UserError
 from scaling.metrics import log_loss
 
@@ -374,36 +376,47 @@ def shuffled_labels_teach_nothing(skills: Sequence[float]) -> Check:
     )
 
 
-def study_checks(
-    study: Study, config: TrainingConfig, prices: pd.DataFrame, features: pd.DataFrame
-) -> list[Check]:
+def study_checks(study: Study, config: TrainingConfig) -> list[Check]:
     """The checks of data and labels, which all models of an experiment share.
 
-    `study` holds all three blocks; `prices` and `features` are loaded from the config's files.
+    `study` holds all three blocks. With several markets, a check of one market bears its name.
     """
     raw = {block: study.raw_features[days] for block, days in study.samples.items()}
-    close = prices.loc[features.index[0] :, "close"]
-    until = pd.Timestamp(study.dates[-1])
-    facts = facts_of(config.data.prices, config.data.manifest)
+    found = [_market_checks(study, market, config) for market in config.data.markets]
+    if len(found) > 1:
+        for market, own in zip(config.data.markets, found, strict=True):
+            for item in own:
+                item["name"] += f" ({market.name})"
     return [
-        prices_are_plausible(prices, facts),
+        *(plausible for plausible, *_ in found),
         enough_samples({block: study.labels(block) for block in study.samples}, config.splits),
         no_gross_drift(drift_table(raw, study.feature_names)),
-        *_look_ahead_checks(study, config.data, prices, features),
-        labels_from_raw_closes(
-            close.loc[:until].to_numpy(), study.dataset.labels.cpu().numpy(), config.task
-        ),
+        *(item for _, *others in found for item in others),
+    ]
+
+
+def _market_checks(study: Study, market: Market, config: TrainingConfig) -> list[Check]:
+    """The checks of one market's prices, features, windows and labels."""
+    prices, features = prices_of(market, config.data.manifest), load_features(market.features)
+    rows = study.assets[market.name]
+    close = prices.loc[features.index[0] : pd.Timestamp(study.dates[rows.stop - 1]), "close"]
+    labels = study.dataset.labels[rows.start : rows.stop - config.task.horizon]
+    facts = facts_of(market.prices, config.data.manifest)
+    return [
+        prices_are_plausible(prices, facts),
+        *_look_ahead_checks(study.of([market.name]), market, facts["calendar"], prices, features),
+        labels_from_raw_closes(close.to_numpy(), labels.cpu().numpy(), config.task),
     ]
 
 
 def _look_ahead_checks(
-    study: Study, data: DataConfig, prices: pd.DataFrame, features: pd.DataFrame
+    study: Study, market: Market, calendar: str, prices: pd.DataFrame, features: pd.DataFrame
 ) -> list[Check]:
     """Whether features and windows know later days; of a table made elsewhere only windows tell."""
-    if data.tier == EXTERNAL:
-        return [unknown_look_ahead(data.features), windows_hold_the_table(study, features)]
-    calendar = facts_of(data.prices, data.manifest)["calendar"]
-    build = partial(build_features, tier=data.tier, calendar=calendar)
+    tier = tier_named(market.features)
+    if tier == EXTERNAL:
+        return [unknown_look_ahead(market.features), windows_hold_the_table(study, features)]
+    build = partial(build_features, tier=tier, calendar=calendar)
     return [
         features_ignore_the_future(prices, features, build),
         windows_ignore_the_future(study, prices, build),

@@ -11,6 +11,7 @@ import torch
 from scaling import config as configs
 from scaling.data.dataset import Study
 from scaling.errors import UserError
+from scaling.judging.markets import by_market
 from scaling.judging.run_files import refuse_other_name
 from scaling.machine.device import Precision
 from scaling.metrics import fit_recalibration, score
@@ -115,9 +116,8 @@ def judge(
         load_weights(model, content[key], where)
         for block in BLOCKS:
             p[weights, block] = predict(model, dataset, study.samples[block], device, precision)
-        metrics[weights] = measured(
-            y, {block: p[weights, block] for block in BLOCKS}, study.train_base_rate
-        )
+        own = {block: p[weights, block] for block in BLOCKS}
+        metrics[weights] = measured(y, own, study.train_base_rate) | by_market(study, y, own)
     return Judged(p, metrics)
 
 
@@ -154,7 +154,7 @@ def prediction_rows(record: dict[str, Any], study: Study, p: Probabilities) -> p
                     "budget": record["budget"],
                     "parameters": record["parameters"],
                     "seed": record["seed"],
-                    "date": study.dates[study.samples[block]].astype("datetime64[us]"),
+                    **study.days(block),
                     "split": block,
                     "weights": weights,
                     "y": study.labels(block),

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import transformers
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from scaling.config import EXTERNAL, FAMILIES, TaskConfig, WindowConfig, tier_named
+from scaling.config import EXTERNAL, FAMILIES, DataConfig, MarketsConfig, TaskConfig, WindowConfig
 from scaling.data.manifest import registered_entry
 from scaling.errors import UserError
 from scaling.judging.evaluation import load_weights
@@ -97,10 +97,9 @@ def model_card(record: Mapping[str, Any], evaluation: Mapping[str, Any] | None) 
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    data = record["config"]["data"]
-    tier = tier_named(Path(data["features"]))
+    data = _data_of(record)
     checks = (evaluation or {}).get("checks", ())
-    origin, licence = _origin_and_licence(data["prices"], data["manifest"], record["data_md5"])
+    origin, licence = _origins_and_licences(data, record["data_md5"])
     return environment.get_template("model_card.md").render(
         record=record,
         evaluation=evaluation,
@@ -108,13 +107,32 @@ def model_card(record: Mapping[str, Any], evaluation: Mapping[str, Any] | None) 
         passed=[check for check in checks if check["passed"] is True],
         loaded=LOADED[record["config"]["family"]],
         event=TaskConfig(**record["config"]["task"]).question(),
-        tier=None if tier == EXTERNAL else tier,
+        tier=None if data.tier == EXTERNAL else data.tier,
+        prices=", ".join(f"`{market.prices}`" for market in data.markets),
+        markets="one market" if len(data.markets) == 1 else f"{len(data.markets)} markets",
         origin=origin,
         data_licence=licence,
     )
 
 
-def _origin_and_licence(prices: str, manifest: str, md5: str) -> tuple[str, str]:
+def _data_of(record: Mapping[str, Any]) -> DataConfig | MarketsConfig:
+    given = dict(record["config"]["data"])
+    if "assets" in given:
+        return build(MarketsConfig, given, Path(RECORD))
+    return build(DataConfig, given, Path(RECORD))
+
+
+def _origins_and_licences(data: DataConfig | MarketsConfig, digests: str) -> tuple[str, str]:
+    """What the manifest says of the prices of each market, each thing once."""
+    found = [
+        _origin_and_licence(market.prices, data.manifest, md5)
+        for market, md5 in zip(data.markets, digests.split(", "), strict=True)
+    ]
+    origins, licences = (list(dict.fromkeys(said)) for said in zip(*found, strict=True))
+    return "; ".join(origins), ", ".join(licences)
+
+
+def _origin_and_licence(prices: Path, manifest: Path, md5: str) -> tuple[str, str]:
     """What the manifest says of the prices of the training; it may know only later ones."""
     entry = registered_entry(prices, manifest)
     if entry is None or entry["hash"] != f"md5:{md5}":

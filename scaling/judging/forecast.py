@@ -110,9 +110,9 @@ class Forecast:
                 "log_loss_skill": self.validation_skill,
                 "recalibration": self.recalibration._asdict(),
             },
-            "prices": str(self.config.data.prices),
+            "prices": str(judged_market(self.config).prices),
             "data_md5": self.prices_md5,
-            "features": str(self.config.data.features),
+            "features": str(judged_market(self.config).features),
             "look_ahead_could_be_checked": self.config.data.tier != configs.EXTERNAL,
             "newer_prices_than_in_training": self.newer_prices,
             "days": self.rows(),
@@ -131,9 +131,10 @@ class Forecast:
             f"rate; recalibrated there with slope {slope:.2f} and intercept {intercept:+.2f}",
         ]
         if self.config.data.tier == configs.EXTERNAL:
+            table = judged_market(self.config).features
             lines.append(
-                f"the features were made elsewhere ({self.config.data.features}): whether they see "
-                "the future could not be checked"
+                f"the features were made elsewhere ({table}): whether they see the future could "
+                "not be checked"
             )
         for row in self.rows():
             seen = " (the network was trained or chosen on this day)"
@@ -180,6 +181,7 @@ def make_forecast(networks: Sequence[Network], config_path: Path, last: int) -> 
     """
     record = networks[0].record
     config = configs.config_of_run(config_path, record)
+    judged_market(config)  # raises before anything is computed
     digests = verified_data(config)
     found = [_ask(network, config_path, digests, last) for network in networks]
     y, base_rate = found[0].y, found[0].base_rate
@@ -198,6 +200,17 @@ def make_forecast(networks: Sequence[Network], config_path: Path, last: int) -> 
         dates=found[0].dates,
         each=np.stack([each.newest for each in found]),
     )
+
+
+def judged_market(config: configs.TrainingConfig) -> configs.Market:
+    """The market that is forecast; a study that judges several is a `UserError`."""
+    judged = [market for market in config.data.markets if market.judged]
+    if len(judged) > 1:
+        raise UserError(
+            f"data.judged: got {', '.join(market.name for market in judged)}; a forecast is made "
+            "for one market: allowed are networks of a study that judges one"
+        )
+    return judged[0]
 
 
 def days_asked_about(dates: Dates, row: int, horizon: int) -> str:
@@ -222,7 +235,7 @@ def _ask(network: Network, config_path: Path, digests: tuple[str, str], last: in
     evaluation.refuse_other_config(record, config, model_config, path)
     study = load_study(config)
     _refuse_other_rows(network, study, digests)
-    dataset, dates = load_every_day(config, study.normaliser)
+    dataset, dates = load_every_day(judged_market(config), config, study.normaliser)
     allowed = len(dates) - config.window.warmup
     if not 1 <= last <= allowed:
         raise UserError(f"--last: got {last}; allowed: 1 to {allowed}, the days with a window")

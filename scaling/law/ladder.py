@@ -10,6 +10,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from scaling.errors import UserError
+from scaling.law.levels import ensemble
 from scaling.law.runs import DRAWS, WHOLE_BLOCK, Run, Runs, read_runs
 
 Array = npt.NDArray[np.float64]
@@ -27,11 +28,19 @@ class Ladder(NamedTuple):
     validation: list[float]
     """Mean validation log-loss of each size, by which the best network is chosen."""
     dates: pd.DatetimeIndex
-    y: npt.NDArray[np.int64]
+    y: Array
+    """Of each day the label, or of several markets the share of positives."""
     base_rate: float
     """Of the training block, as the base-rate baseline predicts it."""
     baselines: dict[str, Array]
     """For each baseline the log-loss of each day, [days]."""
+    ensembles: list[Array] | None = None
+    """For each size of several markets the loss of the seeds' mean, [1, days]; see `_ensembles`."""
+
+    @property
+    def replicated(self) -> list[int]:
+        """The places of the sizes that have several seeds."""
+        return [index for index, seeds in enumerate(self.seeds) if len(seeds) > 1]
 
 
 class Surface(NamedTuple):
@@ -53,11 +62,14 @@ class Surface(NamedTuple):
     """For each cell."""
     losses: list[Array]
     """For each cell [seeds, days], nats."""
-    y: npt.NDArray[np.int64]
+    y: Array
+    """Of each day the label, or of several markets the share of positives."""
     base_rate: float
     """Of the whole training block: one reference for the skill of all cells."""
     baselines: dict[str, list[Array]]
     """For each baseline, fitted at each number of training days, the loss of each test day."""
+    ensembles: list[Array] | None = None
+    """For each cell of several markets the loss of the seeds' mean, [1, days]; see `_ensembles`."""
 
 
 def read_files(
@@ -77,7 +89,8 @@ def read_files(
         for paths in (predictions, baselines)
     )
     runs = read_runs(networks, rivals)
-    (first, last), begin, end = test_block, runs.dates[0].date(), runs.dates[-1].date()
+    dates = runs.days.dates
+    (first, last), begin, end = test_block, dates[0].date(), dates[-1].date()
     if begin < first or end > last:
         raise UserError(
             f"test rows run from {begin} to {end}, the config's test block from {first} to {last}; "
@@ -113,10 +126,11 @@ def ladder_of(runs: Runs) -> Ladder:
         seeds=[[run.id.seed for run in cell] for cell in cells.values()],
         losses=[np.stack([run.losses for run in cell]) for cell in cells.values()],
         validation=[float(np.mean([run.validation for run in cell])) for cell in cells.values()],
-        dates=runs.dates,
+        dates=runs.days.dates,
         y=runs.y,
         base_rate=_base_rate(runs, level),
         baselines=_baselines(runs, level),
+        ensembles=_ensembles(runs, list(cells.values())),
     )
 
 
@@ -156,6 +170,7 @@ def surfaces_of(runs: Runs) -> list[Surface]:
                     for name in baselines[-1]
                     if all(name in at_level for at_level in baselines)
                 },
+                ensembles=_ensembles(runs, cells),
             )
         )
     return surfaces
@@ -200,6 +215,18 @@ def _cell(runs: Sequence[Run], budget: str, level: Level) -> list[Run]:
             "same training days: train and evaluate it, then fit again"
         )
     return found
+
+
+def _ensembles(runs: Runs, cells: Sequence[Sequence[Run]]) -> list[Array] | None:
+    """The loss of each cell's mean probability, [1, days]; None in a study of one market.
+
+    With one market it follows from the losses of the days. With several, probabilities are averaged
+    for each market, and only then losses over the markets of a day.
+    """
+    if len(runs.days.which) == len(runs.days.dates):
+        return None
+    rows = [ensemble(np.stack([run.row_losses for run in cell]))[0] for cell in cells]
+    return [runs.days.means(loss)[None] for loss in rows]
 
 
 def _baselines(runs: Runs, level: Level) -> dict[str, Array]:

@@ -15,8 +15,9 @@ Array = npt.NDArray[np.float64]
 
 def level_rows(
     losses: Sequence[Array],
-    y: npt.NDArray[np.int64],
+    y: npt.ArrayLike,
     base_rate: float,
+    ensembles: Sequence[Array] | None = None,
     *,
     horizon: int,
     samples: int,
@@ -25,19 +26,28 @@ def level_rows(
 
     `losses` holds [seeds, days] for each cell. `log_loss` is the mean over the seeds. Levels wander
     more from day to day than slopes, so they have a block of their own. Skill is a ratio, so its
-    interval takes the base rate's loss on the same resampled days.
+    interval takes the base rate's loss on the same resampled days. `ensembles` [1, days] are given
+    for several markets, where they do not follow from the losses.
     """
-    reference = metrics.log_losses(y, np.full(len(y), base_rate))
+    reference = base_losses(y, base_rate)
     rows, block = _levels(losses, reference, horizon, samples)
-    ensembles, _ = _levels([ensemble(loss) for loss in losses], reference, horizon, samples)
-    for row, together, loss in zip(rows, ensembles, losses, strict=True):
+    means = ensembles or [ensemble(loss) for loss in losses]
+    judged, _ = _levels(means, reference, horizon, samples)
+    for row, together, loss, mean in zip(rows, judged, losses, means, strict=True):
         each = loss.mean(axis=1)
         row |= {
             "seed_log_losses": [float(x) for x in each],
             "seed_deviation": float(each.std(ddof=1)) if len(each) > 1 else None,
-            "ensemble": together | _gain(loss, horizon, samples) if len(each) > 1 else None,
+            "ensemble": together | _gain(loss, mean, horizon, samples) if len(each) > 1 else None,
         }
     return rows, block
+
+
+def base_losses(y: npt.ArrayLike, base_rate: float) -> Array:
+    """Log-loss of always forecasting the base rate, [days]; `y` may be the share of positives."""
+    share = np.asarray(y, float)
+    of_positive, of_negative = metrics.log_losses([1, 0], [base_rate, base_rate])
+    return np.asarray(share * of_positive + (1 - share) * of_negative)
 
 
 def ensemble(loss: Array) -> Array:
@@ -69,13 +79,11 @@ def _level(level: Effect, reference: float, resampled_reference: Array) -> dict[
     }
 
 
-def _gain(loss: Array, horizon: int, samples: int) -> dict[str, Any]:
+def _gain(loss: Array, mean: Array, horizon: int, samples: int) -> dict[str, Any]:
     """The ensemble's loss minus the mean of its members, paired by day; never above 0.
 
     Its interval is over days, for these seeds: an ensemble of other seeds would be another one.
     """
     less = loss.mean(axis=0, keepdims=True)
-    (gain,), _, _ = effects(
-        [ensemble(loss)], np.ones((1, 1)), less=less, horizon=horizon, samples=samples
-    )
+    (gain,), _, _ = effects([mean], np.ones((1, 1)), less=less, horizon=horizon, samples=samples)
     return {"gain": gain.estimate, "gain_interval95": gain.interval(0.95), "members": len(loss)}

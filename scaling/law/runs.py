@@ -1,7 +1,7 @@
 """The forecasts of a study, run by run; models that cannot be compared are refused."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -64,9 +64,30 @@ class Run(NamedTuple):
 
     id: RunId
     losses: Array
-    """Log-loss of each test day, [days]."""
+    """Log-loss of each test day, [days]; of several markets, their mean on the day."""
+    row_losses: Array
+    """Log-loss of each prediction row, [rows]; the same as `losses` in a study of one market."""
     validation: float
     """Mean validation log-loss; NaN for a baseline."""
+
+
+class Days(NamedTuple):
+    """The test days, and the prediction rows of each: one, or one for each market that was open."""
+
+    dates: pd.DatetimeIndex
+    which: npt.NDArray[np.int64]
+    """The place in `dates` of each row, [rows]."""
+
+    def means(self, rows: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """The mean of the rows of each day, [days].
+
+        Markets move together. Days are therefore what the law resamples, and a market that is
+        given twice weighs as much as one that is given once.
+        """
+        if len(self.which) == len(self.dates):
+            return rows
+        sums = np.bincount(self.which, rows, len(self.dates))
+        return sums / np.bincount(self.which, minlength=len(self.dates))
 
 
 class Runs(NamedTuple):
@@ -74,8 +95,9 @@ class Runs(NamedTuple):
 
     networks: list[Run]
     baselines: list[Run]
-    dates: pd.DatetimeIndex
-    y: npt.NDArray[np.int64]
+    days: "Days"
+    y: Array
+    """Of each day the label, or of several markets the share of positives."""
     parameters: dict[str, int]
     """Counted, for each budget; the smallest first."""
     base_rates: dict[tuple[str, str], float]
@@ -88,7 +110,7 @@ def days_columns(config: TrainingConfig, study: "Study") -> dict[str, str | int]
     return {
         "train_days": asked,
         "draw": config.days,
-        "counted_days": len(study.samples["train"]),
+        "counted_days": len(set(study.dates[study.samples["train"]])),
     }
 
 
@@ -100,9 +122,9 @@ def read_runs(networks: pd.DataFrame, baselines: pd.DataFrame) -> Runs:
     always predicts the training base rate. A study with an axis of training days has three more
     columns in both: `train_days`, the number asked for, missing or "all" for the whole training
     block; `draw`, "recent" or "blocks"; and `counted_days`, the number that the model was trained
-    on. Raises UserError for missing columns, impossible values, days or labels that differ between
-    models, a run given twice, two runs with the same predictions, one budget with two counts, and
-    fewer than two sizes.
+    on. In a study of several markets, `asset` names the market of each row. Raises UserError for
+    missing columns, impossible values, days or labels that differ between models, a run given
+    twice, two runs with the same predictions, one budget with two counts, and fewer than two sizes.
     """
     if "weights" in networks:
         networks = networks[networks["weights"] == "best"]
@@ -111,20 +133,20 @@ def read_runs(networks: pd.DataFrame, baselines: pd.DataFrame) -> Runs:
     trained = _grouped(networks, ["budget", "seed"], sort=True)
     rivals = _grouped(baselines, ["model"], sort=False)
     _, answers, on_validation = _same_days(trained, "validation")
-    dates, y, on_test = _same_days([*trained, *rivals], "test")
-    own, theirs = on_test[: len(trained)], on_test[len(trained) :]
-    _refuse_copies([run for run, _ in trained], own)
+    days, y, on_test = _same_days([*trained, *rivals], "test")
+    _refuse_copies([run for run, _ in trained], on_test[: len(trained)])
+    losses = [metrics.log_losses(y, p) for p in on_test]
+    validation = [float(metrics.log_losses(answers, p).mean()) for p in on_validation]
+    validation += [float("nan")] * len(rivals)
+    runs = [
+        Run(run, days.means(loss), loss, before)
+        for (run, _), loss, before in zip([*trained, *rivals], losses, validation, strict=True)
+    ]
     return Runs(
-        networks=[
-            Run(run, metrics.log_losses(y, p), float(metrics.log_losses(answers, before).mean()))
-            for (run, _), p, before in zip(trained, own, on_validation, strict=True)
-        ],
-        baselines=[
-            Run(run, metrics.log_losses(y, p), float("nan"))
-            for (run, _), p in zip(rivals, theirs, strict=True)
-        ],
-        dates=dates,
-        y=y,
+        networks=runs[: len(trained)],
+        baselines=runs[len(trained) :],
+        days=days,
+        y=days.means(y),
         parameters=_parameters(trained),
         base_rates=_base_rates(rivals),
     )
@@ -192,37 +214,47 @@ def _check_rows(frame: pd.DataFrame, columns: Sequence[str], what: str) -> None:
 
 def _same_days(
     runs: Sequence[tuple[RunId, pd.DataFrame]], split: str
-) -> tuple[pd.DatetimeIndex, npt.NDArray[np.int64], list[Array]]:
-    """A split's dates, labels and each run's probabilities, once all agree on days and labels."""
+) -> tuple[Days, npt.NDArray[np.int64], list[Array]]:
+    """A split's days, labels and each run's probabilities, once all agree on days and labels.
+
+    Labels and probabilities are of each row, sorted by date and market.
+    """
     reference = ""
-    dates, labels, probabilities = pd.DatetimeIndex([]), np.array([], np.int64), []
+    agreed, labels, probabilities = pd.MultiIndex.from_arrays([[], []]), np.array([], np.int64), []
     for run, rows in runs:
-        rows = rows[rows["split"] == split].sort_values("date")
+        rows = rows[rows["split"] == split].assign(asset=rows.get("asset", ""))
+        rows = rows.sort_values(["date", "asset"])
         if not len(rows):
             raise UserError(f"{run}: no {split} rows; run python -m scaling.evaluate again")
-        days = pd.DatetimeIndex(rows["date"])
+        days = pd.MultiIndex.from_frame(rows[["date", "asset"]])
         if days.has_duplicates:
             raise UserError(
-                f"{run} has {days[days.duplicated()][0].date()} twice: the same size and seed was "
+                f"{run} has {_date(days[days.duplicated()])} twice: the same size and seed was "
                 "given in two files, or evaluated twice; give each run once"
             )
         if not reference:
-            reference, dates, labels = str(run), days, rows["y"].to_numpy(np.int64)
-        if not days.equals(dates):
-            odd = days.symmetric_difference(dates)
+            reference, agreed, labels = str(run), days, rows["y"].to_numpy(np.int64)
+        if not days.equals(agreed):
+            odd = days.symmetric_difference(agreed)
             raise UserError(
-                f"{run} was judged on {len(days)} {split} days and {reference} on {len(dates)} "
-                f"({len(odd)} differ, first {odd[0].date()}); models are comparable on the same "
+                f"{run} was judged on {len(days)} {split} days and {reference} on {len(agreed)} "
+                f"({len(odd)} differ, first {_date(odd)}); models are comparable on the same "
                 "days only: evaluate all with one config"
             )
         if (rows["y"].to_numpy(np.int64) != labels).any():
-            first = days[rows["y"].to_numpy(np.int64) != labels][0].date()
+            first = _date(days[rows["y"].to_numpy(np.int64) != labels])
             raise UserError(
                 f"{run} and {reference} have different labels on {first}: they answer different "
                 "questions; train and evaluate all with one config"
             )
         probabilities.append(rows["p"].to_numpy(np.float64))
-    return dates, labels, probabilities
+    which, dates = pd.factorize(agreed.get_level_values("date"))
+    return Days(pd.DatetimeIndex(dates), which.astype(np.int64)), labels, probabilities
+
+
+def _date(days: pd.MultiIndex) -> str:
+    """The date of the first of some rows."""
+    return str(days.get_level_values(0)[0].date())
 
 
 def _refuse_copies(runs: Sequence[RunId], forecasts: Sequence[Array]) -> None:

@@ -124,7 +124,7 @@ def _joint_law(
 
 def _cells(surface: Surface, settings: Settings) -> list[dict[str, Any]]:
     """A row for each size and number of days, with its ensemble."""
-    rows, _ = _levels(surface, surface.losses, settings)
+    rows, _ = _levels(surface, surface.losses, settings, surface.ensembles)
     names = [(size, days) for size in range(len(surface.budgets)) for days in _points(surface)]
     return [
         {
@@ -146,12 +146,16 @@ def _points(surface: Surface) -> list[dict[str, Any]]:
 
 
 def _levels(
-    surface: Surface, losses: Sequence[Array], settings: Settings
+    surface: Surface,
+    losses: Sequence[Array],
+    settings: Settings,
+    ensembles: Sequence[Array] | None = None,
 ) -> tuple[list[dict[str, Any]], int]:
     return level_rows(
         losses,
         surface.y,
         surface.base_rate,
+        ensembles,
         horizon=settings.horizon,
         samples=settings.samples,
     )

@@ -49,7 +49,7 @@ def planned(config: configs.TrainingConfig, arguments: argparse.Namespace) -> Se
         raise UserError(f"--processes: got {processes}; allowed: a GPU each, and {gpus} are here")
     # The processes of a CPU divide its memory.
     free = free_memory(device.type) // (1 if device.type == "cuda" else processes)
-    names = feature_names(config.data.features)
+    names = feature_names(config.data.markets[0].features)
     parameters = parameters_of(model, config.window, len(names))
     probe = Probe(
         model,

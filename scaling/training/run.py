@@ -265,13 +265,15 @@ def run_info(request: Request, record: dict[str, Any]) -> RunInfo:
     """What the trackers are told of the run."""
     optimiser = configs.as_dict(recipe_of(request.config, request.model).optimiser)
     model = configs.as_dict(request.model)
+    prices = [str(market.prices) for market in request.config.data.markets]
+    digests = record["data_md5"].split(", ")
     return RunInfo(
         experiment=request.experiment,
         run=request.run,
         params={**optimiser, **model},
         tags={key: str(record[key]) for key in TAGS},
         directory=request.output.parent,
-        datasets=[("prices", str(request.config.data.prices), record["data_md5"])],
+        datasets=[("prices", path, md5) for path, md5 in zip(prices, digests, strict=True)],
     )
 
 

@@ -108,9 +108,10 @@ def refuse_test_rows(study: Study) -> None:
     Lesson 12 of the study that this project corrects: the best of 75 trials was called "test".
     """
     held = sorted(set(study.samples) - set(BEFORE_TEST))
-    last = max(int(study.samples[block][-1]) for block in BEFORE_TEST)
-    later = len(study.dataset.labels) - 1 - last
-    if held or later > 0:
+    last = max(study.dates[study.samples[block]].max() for block in BEFORE_TEST)
+    labelled = np.flatnonzero(study.dataset.labels.isfinite().cpu().numpy())
+    later = int((study.dates[labelled] > last).sum())
+    if held or later:
         raise UserError(
             f"training was given {', '.join(held) or f'{later} days after validation'}; allowed: "
             "train and validation alone, as load_study(config) gives them"

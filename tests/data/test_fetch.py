@@ -2,9 +2,12 @@
 
 import datetime
 import json
+import os
+import subprocess
 import sys
 import types
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -421,9 +424,12 @@ def test_a_missing_source_file_is_refused(files):
 
 
 class Yahoo(types.ModuleType):
-    """A stand-in that answers `download` with a fixed table and keeps the arguments."""
+    """A stand-in that answers `download` with a fixed table and keeps the arguments.
 
-    def __init__(self, answer: pd.DataFrame | None | Exception) -> None:
+    A dict has an answer for each symbol.
+    """
+
+    def __init__(self, answer: pd.DataFrame | None | Exception | dict[str, Any]) -> None:
         super().__init__("yfinance")
         self.answer, self.asked = answer, {}
 
@@ -439,9 +445,10 @@ class Yahoo(types.ModuleType):
         threads=True,
     ):
         self.asked = dict(locals())
-        if isinstance(self.answer, Exception):
-            raise self.answer
-        return self.answer
+        answer = self.answer.get(tickers) if isinstance(self.answer, dict) else self.answer
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
 
 
 @pytest.fixture
@@ -493,3 +500,51 @@ def test_without_yfinance_the_user_is_told_what_to_install(files, monkeypatch):
     monkeypatch.setitem(sys.modules, "yfinance", None)
     with pytest.raises(UserError, match=r"pip install -e '\.\[yahoo\]'"):
         run(files, source=("yahoo",))
+
+
+# Several symbols
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch) -> Path:
+    """An empty folder to work in."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_several_symbols_are_each_registered_under_their_own_name(here, yahoo):
+    yahoo.answer = {"ABC": yahoo.answer, "XYZ": yahoo.answer.iloc[:-5]}
+    fetch.main(["ABC", "XYZ", "ABC", "--source", "yahoo"])
+    entries = read_manifest("data/manifest.json")["resources"]
+    assert [entry["path"] for entry in entries] == ["raw/ABC.parquet", "raw/XYZ.parquet"]
+    assert entries[0]["rows"] == entries[1]["rows"] + 5
+    assert "XYZ" in entries[1]["sources"][0]["title"]
+
+
+@pytest.mark.parametrize("answer", [None, ConnectionError("no network"), "unsound"])
+def test_a_symbol_that_fails_does_not_lose_the_others(here, yahoo, capsys, prices, answer):
+    unsound = yahoo.answer.copy()
+    unsound.loc[prices.index[9], "Close"] = -1
+    failing = unsound if isinstance(answer, str) else answer
+    yahoo.answer = {"BAD": failing, "ABC": yahoo.answer, "XYZ": yahoo.answer}
+    with pytest.raises(UserError, match=r"failed: BAD \(see above\); brought in: ABC, XYZ"):
+        fetch.main(["ABC", "BAD", "XYZ", "--source", "yahoo"])
+    assert "BAD: failed: Yahoo Finance, BAD: " in capsys.readouterr().out
+    entries = read_manifest("data/manifest.json")["resources"]
+    assert [entry["path"] for entry in entries] == ["raw/ABC.parquet", "raw/XYZ.parquet"]
+
+
+def test_a_symbol_that_fails_ends_in_exit_code_2(here):
+    command = [sys.executable, "-m", "scaling.fetch", "ABC", "X$Z", "--source", "yahoo"]
+    root = Path(fetch.__file__).parents[1]
+    done = subprocess.run(command, env={**os.environ, "PYTHONPATH": str(root)}, check=False)
+    assert done.returncode == 2
+
+
+@pytest.mark.parametrize(
+    "options",
+    [["--source", "file", "x.csv"], ["--source", "yahoo", "--output", "data/raw/A.parquet"]],
+)
+def test_several_symbols_of_one_file_or_to_one_file_are_refused(here, options):
+    with pytest.raises(UserError, match="got the symbols ABC, XYZ; allowed: several symbols with"):
+        fetch.main(["ABC", "XYZ", *options])

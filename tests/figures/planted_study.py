@@ -145,6 +145,7 @@ def write_run(
         ],
         "device": "cpu",
         "device_name": "a <fast> CPU & more",
+        "threads": 1,
         "precision": "fp32",
         "micro_batch": 32,
         **provenance(),

@@ -41,3 +41,16 @@ def test_names_of_baselines_with_nearly_equal_skill_do_not_cover_each_other(made
     (axes,) = figure.axes
     heights = sorted(text.get_position()[1] for text in axes.texts)
     assert min(b - a for a, b in zip(heights, heights[1:], strict=False)) > 0.07
+
+
+def test_a_size_with_one_seed_is_hollow_named_so_and_not_on_the_line(made: Path) -> None:
+    *smaller, largest = read_json(made / "scaling_law.json")["sizes"]
+    one = largest | {"seeds": [42], "seed_log_losses": largest["seed_log_losses"][:1]}
+    (axes,) = plots.ladder([*smaller, one], 0.4, {"rate": 0.0}).axes
+    (line, _, _), (point, _, (bar,)) = axes.containers
+    assert list(line.get_xdata()) == [size["parameters"] for size in smaller]
+    assert list(point.get_xdata()) == [largest["parameters"]]
+    assert (line.get_markerfacecolor(), point.get_markerfacecolor()) == (svg.COLOURS[0], "none")
+    assert bar.get_segments()[0][:, 1] == pytest.approx([100 * e for e in one["skill_interval"]])
+    labels = [label.get_text() for label in axes.get_xticklabels()]
+    assert ["one seed" in label for label in labels] == [False, False, True]

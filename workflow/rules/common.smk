@@ -8,24 +8,28 @@ from snakemake.exceptions import WorkflowError
 VERSIONS = versions_of(COMPUTING_PACKAGES)
 
 
-def configured(path_of):
-    """A path from the experiment's config, for `input`: `configured(lambda data: data.prices)`."""
-    return lambda wildcards: str(path_of(EXPERIMENTS[wildcards.experiment].data))
+def data_files(wildcards):
+    """The prices, the features and the records of the features, of all markets of an experiment."""
+    data = EXPERIMENTS[wildcards.experiment].data
+    return {
+        "prices": [str(market.prices) for market in data.markets],
+        "features": [str(market.features) for market in data.markets],
+        "features_record": [
+            str(configs.features_record(market.features, data.manifest)) for market in data.markets
+        ],
+    }
 
 
 def checked_data(wildcards):
     """What every rule after the check of the data has for input, with `unpack`.
 
-    The record of the features is `ancient`: features that are built again with the same result
+    The records of the features are `ancient`: features that are built again with the same result
     have a new record but the same stamp, and retrain nothing.
     """
-    data = EXPERIMENTS[wildcards.experiment].data
-    return {
-        "prices": str(data.prices),
-        "features": str(data.features),
-        "features_record": ancient(str(configs.features_record(data.features, data.manifest))),
-        "stamp": f"results/{wildcards.experiment}/data.md5",
-    }
+    files = data_files(wildcards)
+    records = [ancient(record) for record in files["features_record"]]
+    stamp = f"results/{wildcards.experiment}/data.md5"
+    return {**files, "features_record": records, "stamp": stamp}
 
 
 def identity(entry, family=None, **parts):
@@ -84,7 +88,8 @@ def days_of(run):
 def baselines_identity(wildcards):
     """Everything that the baselines depend on; the seed only where it draws their days."""
     own, run = EXPERIMENTS[wildcards.experiment], run_of(wildcards.experiment, wildcards.baselines)
-    asked = {name: configs.as_dict(getattr(own, name)) for name in ("task", "window", "splits")}
+    sections = ("data", "task", "window", "splits")
+    asked = {name: configs.as_dict(getattr(own, name)) for name in sections}
     drawn_by = {"seed": run.seed} if run.days == "blocks" else {}
     return identity("judge_baselines", **asked, **days_of(run), **drawn_by)
 

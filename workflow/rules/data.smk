@@ -25,12 +25,8 @@ rule features:
 # the stamp comes out the same, nothing that depends on it.
 checkpoint check_manifest:
     input:
-        prices=configured(lambda data: data.prices),
-        manifest=configured(lambda data: data.manifest),
-        features=configured(lambda data: data.features),
-        features_record=configured(
-            lambda data: configs.features_record(data.features, data.manifest)
-        ),
+        unpack(data_files),
+        manifest=lambda wildcards: str(EXPERIMENTS[wildcards.experiment].data.manifest),
     output:
         "results/{experiment}/data.md5",
     log:

@@ -1,0 +1,132 @@
+"""Several judged markets: days are resampled and not rows, and each day has one loss."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from scaling.errors import UserError
+from scaling.law.ladder import ladder_of, read_ladder, surfaces_of
+from scaling.law.levels import base_losses
+from scaling.law.one_axis import fit_law
+from scaling.law.runs import read_runs
+from scaling.metrics import log_losses
+from tests.law.worlds import study, study_of_days, surface_law
+
+
+def twice(*frames: pd.DataFrame) -> tuple[pd.DataFrame, ...]:
+    """The same rows as those of two markets, ABC and XYZ."""
+    return tuple(
+        pd.concat([frame.assign(asset=name) for name in ("ABC", "XYZ")], ignore_index=True)
+        for frame in frames
+    )
+
+
+def law_of(networks: pd.DataFrame, baselines: pd.DataFrame):
+    ladder = read_ladder(networks, baselines)
+    return fit_law(ladder, horizon=1, delta=0.01, samples=300)
+
+
+def width(law) -> float:
+    low, high = law["slope"]["interval95"]
+    return high - low
+
+
+def as_further_days(frames: tuple[pd.DataFrame, ...]) -> list[pd.DataFrame]:
+    """The mistake: the rows of the second market count as days of their own."""
+    found = []
+    for frame in frames:
+        second = frame["asset"] == "XYZ"
+        later = frame["date"].where(~second, frame["date"] + pd.Timedelta(days=700))
+        found.append(frame.assign(date=later).drop(columns="asset"))
+    return found
+
+
+def test_the_same_market_under_two_names_changes_no_number_of_the_law():
+    frames = study()
+    alone, both = law_of(*frames), law_of(*twice(*frames))
+    for one, other in zip(alone["sizes"], both["sizes"], strict=True):
+        # The mean over twice as many validation rows is rounded otherwise.
+        assert one.pop("validation_log_loss") == pytest.approx(other.pop("validation_log_loss"))
+    assert alone == both
+
+
+def test_rows_that_count_as_days_would_narrow_the_interval():
+    frames = study(sizes={"200k": 200_000, "600k": 600_000})
+    alone, mistaken = law_of(*frames), law_of(*as_further_days(twice(*frames)))
+    assert mistaken["days"]["count"] == 2 * alone["days"]["count"]
+    assert width(mistaken) < 0.85 * width(alone)
+    assert width(law_of(*twice(*frames))) == width(alone)
+
+
+def test_the_same_market_under_two_names_changes_no_number_of_a_surface():
+    frames = study_of_days()
+    (alone,), (both,) = (surfaces_of(read_runs(*given)) for given in (frames, twice(*frames)))
+    assert alone.ensembles is None and both.ensembles is not None
+    assert surface_law(both) == surface_law(alone)
+
+
+def two_markets() -> tuple[pd.DataFrame, pd.DataFrame]:
+    """XYZ has other labels and forecasts than ABC, and is closed on the last test day."""
+    networks, baselines = twice(*study())
+    other = networks["asset"] == "XYZ"
+    networks.loc[other, "p"] = 1 - 0.8 * networks.loc[other, "p"]
+    for frame in (networks, baselines):
+        frame.loc[frame["asset"] == "XYZ", "y"] = 1 - frame["y"]
+    last = networks["date"].max()
+    return tuple(f[(f["asset"] == "ABC") | (f["date"] < last)] for f in (networks, baselines))
+
+
+def test_a_day_has_the_mean_loss_of_the_markets_that_were_open():
+    networks, baselines = two_markets()
+    ladder = read_ladder(networks.sample(frac=1, random_state=1), baselines)
+    rows = networks[(networks["split"] == "test") & (networks["weights"] == "best")]
+    rows = rows[(rows["budget"] == "2m") & (rows["seed"] == 43)]
+    losses = pd.Series(log_losses(rows["y"], rows["p"]), index=rows["date"])
+    expected = losses.groupby(level=0).mean()
+    assert ladder.dates.equals(pd.DatetimeIndex(expected.index))
+    np.testing.assert_allclose(ladder.losses[2][1], expected)
+    assert len(rows[rows["date"] == ladder.dates[-1]]) == 1
+    shares = rows.groupby("date")["y"].mean()
+    np.testing.assert_array_equal(ladder.y, shares)
+
+
+def test_an_ensemble_averages_probabilities_of_one_market_before_losses_of_two():
+    networks, baselines = two_markets()
+    ladder = ladder_of(read_runs(networks, baselines))
+    rows = networks[(networks["split"] == "test") & (networks["weights"] == "best")]
+    rows = (
+        rows[rows["budget"] == "200k"]
+        .groupby(["date", "asset"])
+        .agg(y=("y", "first"), p=("p", "mean"))
+    )
+    losses = pd.Series(log_losses(rows["y"], rows["p"]), index=rows.index.get_level_values("date"))
+    assert ladder.ensembles is not None
+    np.testing.assert_allclose(ladder.ensembles[0][0], losses.groupby(level=0).mean())
+    law = law_of(networks, baselines)
+    assert law["sizes"][0]["ensemble"]["log_loss"] == pytest.approx(
+        losses.groupby(level=0).mean().mean()
+    )
+
+
+def test_the_base_rate_loses_on_a_day_what_it_loses_on_its_rows():
+    y = np.array([0, 1, 1, 1])
+    rows = log_losses(y, np.full(4, 0.2)).reshape(2, 2).mean(axis=1)
+    np.testing.assert_allclose(base_losses(y.reshape(2, 2).mean(axis=1), 0.2), rows)
+    np.testing.assert_array_equal(base_losses(y, 0.2), log_losses(y, np.full(4, 0.2)))
+
+
+def test_models_that_were_judged_on_different_markets_are_refused():
+    networks, baselines = twice(*study())
+    one = (
+        (networks["budget"] == "2m") & (networks["asset"] == "XYZ") & (networks["split"] == "test")
+    )
+    with pytest.raises(
+        UserError, match="2m seed 42 was judged on 260 test days and 200k .* on 520"
+    ):
+        read_ladder(networks[~one], baselines)
+
+
+def test_a_market_that_is_given_twice_under_one_name_is_refused():
+    networks, baselines = twice(*study())
+    with pytest.raises(UserError, match="has 20.* twice"):
+        read_ladder(networks.assign(asset="ABC"), baselines)
