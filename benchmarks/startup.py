@@ -28,6 +28,23 @@ IMPORTS = (
 )
 COUNT = "import sys; before = len(sys.modules); import {}; print(len(sys.modules) - before)"
 
+# What a training does before it reads data, in one process: what each line adds to those before it.
+CHAIN = (
+    "import torch",
+    "torch.optim.AdamW([torch.zeros(1)])",
+    "import transformers",
+    "import transformers.modeling_utils",
+    "import scaling.training.families.patchtst",
+    "import scaling.training.run",
+)
+IN_TURN = """
+import sys, time
+for line in sys.argv[1:]:
+    before, start = len(sys.modules), time.process_time()
+    exec(line)
+    print(time.process_time() - start, len(sys.modules) - before)
+"""
+
 # Training as it is shipped, ended where its first optimiser step would begin.
 FIRST_STEP = """
 import os, sys
@@ -55,6 +72,20 @@ def row(what: str, command: list[str], rounds: int, folder: Path = ROOT) -> str:
         cpus.append(children_cpu() - cpu)
     modules = done.stdout.strip() if done.stdout.strip().isdigit() else ""
     return f"| {what} | {min(walls):.2f} | {min(cpus):.2f} | {modules} |"
+
+
+def chain(rounds: int) -> list[str]:
+    """A row for each line of `CHAIN`: the least CPU seconds that it added, and its modules."""
+    tried = []
+    for _ in range(rounds):
+        command = [sys.executable, "-c", IN_TURN, *CHAIN]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+        tried.append([row.split() for row in done.stdout.splitlines()])
+    steps = zip(CHAIN, *tried, strict=True)
+    return [
+        f"| `{line}` | {min(float(seconds) for seconds, _ in found):.2f} | {found[0][1]} |"
+        for line, *found in steps
+    ]
 
 
 def study_in(folder: str) -> Path:
@@ -109,6 +140,8 @@ def main(argv: list[str] | None = None) -> int | None:
             config = ["--config", "configs/daily/threshold_1pct.yaml", "--param-budget", budget]
             command = [sys.executable, "-c", FIRST_STEP, *config]
             print(row(f"training {budget} to its first step", command, rounds, root), flush=True)
+    print("\n| one after the other | CPU s | modules |\n|---|---|---|")
+    print("\n".join(chain(rounds)))
     print(
         f"\nload average at the end {os.getloadavg()[0]:.1f}; next: copy the table into "
         "benchmarks/README.md, with the line above it"

@@ -37,6 +37,7 @@ NOT_COMMITTED = (
     "data/processed/",
     "data/raw/ABC.parquet",
     "data/raw/COIN.parquet",
+    "data/raw/SPY_features_external.parquet",
 )
 REGISTRIES = re.compile(r"pypi\.org|pythonhosted\.org|anaconda\.(org|com)|npmjs\.(org|com)")
 

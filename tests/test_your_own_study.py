@@ -1,90 +1,106 @@
-"""A study of one's own, from CSV to evaluation: other prices, another question, another tier."""
+"""docs/your-own-study.md, and a study of own prices in docs/data.md, are typed to their reports."""
 
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
 
 from scaling.record import read_json
-from tests.miniature import EXPERIMENT, REPOSITORY, make_miniature, run
+from tests.miniature import EXPERIMENT, REPOSITORY, run
+from tests.reader import LADDER, Reader
+from tests.training.test_families import SHAPE_FILE
 
-# The files that the reader of docs/your-own.md writes.
-TIER = '''\
-"""Tier r4: returns of a day, a week and a month, and the volatility, from closes alone."""
-
-import numpy as np
-import pandas as pd
-import talib
-
-from scaling.data.indicators import Columns, log_volatility
-
-FEATURE_NAMES = ("return_1", "return_5", "return_20", "log_volatility_20")
-ROWS_DROPPED = 20  # the first days, in which some feature is not yet defined
-NEEDS_VOLUME = False
+PRICES = pd.read_parquet(REPOSITORY / "data/raw/SPY.parquet")
+LEAK = "features do not see the future"
+FAILED = f"<strong>{LEAK}</strong>"  # in the box of failed checks above the verdict
+# A ladder takes a minute on an idle machine.
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 
-def build(prices: pd.DataFrame, calendar: str) -> Columns:
-    """The features by name, each with a value for every row of the prices."""
-    close = prices["close"].to_numpy(np.float64)
-    returns = {f"return_{days}": talib.ROCP(close, days) for days in (1, 5, 20)}
-    return {**returns, "log_volatility_20": log_volatility(close)}
-'''
-FETCH = "python -m scaling.fetch COIN --source file coin.csv --no-volume --calendar every_day"
-SPLITS = """\
-  train: [1993-01-29, 1995-06-30]
-  validation: [1995-07-01, 1996-02-28]
-  test: [1996-03-01, 1996-10-31]
-"""
+@pytest.fixture
+def reader(tmp_path: Path) -> Reader:
+    return Reader(tmp_path, "your-own-study")
 
 
-def config(tier: str, task: str) -> str:
-    """The miniature's experiment for COIN."""
-    before, after = EXPERIMENT.split("  train:")
-    text = f"{before}{SPLITS}  min_samples{after.split('  min_samples')[1]}"
-    features = f"data/processed/v1/COIN_features_{tier}.parquet"
-    data = f"data: {{prices: data/raw/COIN.parquet, features: {features}}}\n"
-    return text.replace("{threshold: 0.01, horizon: 1}", task) + data
+def checks(reader: Reader) -> dict[str, Any]:
+    """What the evaluation of the larger network found, by the names of the checks."""
+    found = read_json(reader.place / "results/daily/mine/20k.eval.json")["checks"]
+    return {check["name"]: check for check in found}
 
 
-@pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A repository with prices of every day, without volume, registered as they are."""
-    directory = make_miniature(tmp_path_factory.mktemp("own"))
-    prices = pd.read_parquet(REPOSITORY / "data/raw/SPY.parquet").iloc[:1400]
-    days = pd.date_range("1993-01-29", periods=len(prices), name="date")
-    prices.set_axis(days).drop(columns="volume").to_csv(directory / "coin.csv")
-    assert "COIN_features_c14.parquet" in run(directory, *FETCH.split()).stdout
-    return directory
+def record(reader: Reader) -> dict[str, Any]:
+    return dict(read_json(reader.place / "results/daily/mine/20k.json"))
 
 
-def evaluated(place: Path, name: str, text: str) -> dict[str, dict[str, object]]:
-    """The checks of a network that was trained for a config, by their names."""
-    (place / f"configs/daily/{name}.yaml").write_text(text)
-    run(place, "snakemake", "--quiet", "all", "--", f"results/daily/{name}/20k.eval.json")
-    checks = read_json(place / f"results/daily/{name}/20k.eval.json")["checks"]
-    return {check["name"]: check for check in checks}
-
-
-@pytest.mark.slow
-def test_a_coin_and_a_fall_need_no_more_than_a_csv_and_a_config(place: Path) -> None:
-    task = "{threshold: 0.01, horizon: 2, direction: down}"
-    checks = evaluated(place, "fall", config("c14", task))
-    labels = checks["labels come from raw closes"]
+def test_a_question_of_ones_own_ends_in_a_report_that_asks_it(reader: Reader) -> None:
+    reader.write_config("Your own question")
+    reader.commands("Your own question")
+    question = "the close falls by 1 % or more within 2 days"
+    assert question in reader.report()
+    labels = checks(reader)["labels come from raw closes"]
     assert labels["passed"]
-    assert "the close falls by 1 % or more within 2 days" in str(labels["allowed"])
-    for name in ("features do not see the future", "models do not see the future"):
-        assert checks[name]["passed"]
+    assert question in labels["allowed"]
 
 
-@pytest.mark.slow
-def test_a_tier_of_ones_own_is_one_more_file_and_a_leak_in_it_is_found(place: Path) -> None:
-    tier = place / "scaling/data/tiers/r4.py"
-    tier.write_text(TIER)
-    text = config("r4", "{threshold: 0.01, horizon: 1}")
-    checks = evaluated(place, "own", text)
-    assert checks["features do not see the future"]["passed"]
-    assert len(read_json(place / "results/daily/own/20k.json")["feature_names"]) == 4
-    tier.write_text(TIER.replace("ROCP(close", "ROCP(np.roll(close, -1)"))
-    found = evaluated(place, "own", text)["features do not see the future"]
-    assert not found["passed"]
-    assert "return_1 " in str(found["found"])
+def test_a_tier_of_ones_own_ends_in_a_report_and_a_leak_in_it_is_found(reader: Reader) -> None:
+    tier, source = reader.place / "scaling/data/tiers/r4.py", reader.python("Your own features")
+    tier.write_text(source)
+    reader.write_config("Your own features")
+    reader.commands("Your own features")
+    assert len(record(reader)["feature_names"]) == 4
+    assert checks(reader)[LEAK]["passed"]
+    assert FAILED not in reader.report()
+    tier.write_text(source.replace("ROCP(close", "ROCP(np.roll(close, -1)"))
+    run(reader.place, "snakemake", "results/daily/mine/20k.eval.json")
+    assert not checks(reader)[LEAK]["passed"]
+    assert "return_1 " in checks(reader)[LEAK]["found"]
+
+
+def test_a_table_made_elsewhere_ends_in_a_report_that_says_what_was_not_checked(
+    reader: Reader,
+) -> None:
+    section = "Features that were made elsewhere"
+    reader.program(section)
+    reader.write_config(section)
+    reader.commands(section)
+    assert record(reader)["feature_names"] == ["change", "month", "weekday"]
+    assert checks(reader)[LEAK]["passed"] is None
+    assert f"Could not be checked: {LEAK}." in reader.report()
+    assert FAILED not in reader.report()
+    again = run(reader.place, "snakemake", "--dry-run", "results/daily/mine/20k.eval.json")
+    assert "Nothing to be done" in again.stdout + again.stderr
+
+
+def test_a_coin_without_volume_that_trades_on_weekends_ends_in_a_report(reader: Reader) -> None:
+    days = pd.date_range("2017-06-01", "2024-12-31", name="date")
+    coin = PRICES.iloc[: len(days)].set_axis(days).drop(columns="volume")
+    coin.to_csv(reader.place / "coin.csv")
+    section = "Prices without volume"
+    reader.write_config(section)
+    reader.commands(section)
+    assert len(record(reader)["feature_names"]) == 14
+    assert checks(reader)[LEAK]["passed"]
+    assert "2023-01-01 to 2024-12-31" in reader.report()
+
+
+def test_a_second_family_ends_in_a_report_and_in_one_figure_with_the_first(reader: Reader) -> None:
+    configs, name = reader.place / "configs", "threshold_1pct_patchtsmixer"
+    (configs / f"daily/{name}.yaml").write_text(f"family: patchtsmixer\n{EXPERIMENT}")
+    (configs / "mixer_laptop.yaml").write_text(LADDER.format(name))
+    for budget, d_model in (("6k", 22), ("20k", 42)):
+        path = configs / f"model/patchtsmixer_{budget}.yaml"
+        path.write_text(SHAPE_FILE.format(d_model=d_model))
+    reader.commands("Your own network")
+    assert "patchtsmixer" in reader.report(f"daily/{name}")
+    assert "<svg" in (reader.place / "ladders.svg").read_text()
+
+
+def test_prices_of_ones_own_end_in_a_report(tmp_path: Path) -> None:
+    reader = Reader(tmp_path, "data")
+    PRICES.loc["2011":].to_csv(tmp_path / "prices.csv")  # these years need no --allow
+    # The reader registers the prices before the config can name them.
+    reader.write_config("Your own prices")
+    reader.commands("Your own prices")
+    assert "2018-01-01 to 2020-03-06" in reader.report()
+    assert record(reader)["data_md5"] in reader.report()
