@@ -22,11 +22,13 @@ def _axes(size: tuple[float, float] = WIDE) -> tuple[Figure, Axes]:
     return figure, figure.add_subplot()
 
 
-def _colour(index: int) -> str:
+def colour(index: int) -> str:
+    """The colour of the line with this number."""
     return COLOURS[index % len(COLOURS)]
 
 
-def _marker(index: int) -> str:
+def marker(index: int) -> str:
+    """The marker of the line with this number."""
     return MARKERS[index % len(MARKERS)]
 
 
@@ -89,8 +91,8 @@ def ladders(studies: Mapping[str, Sequence[Mapping[str, Any]]]) -> Figure:
             [size["parameters"] for size in sizes],
             skill,
             yerr=[skill - low, high - skill],
-            fmt=f"{_marker(index)}-",
-            color=_colour(index),
+            fmt=f"{marker(index)}-",
+            color=colour(index),
             capsize=4,
             ms=6,
             label=name,
@@ -104,7 +106,7 @@ def ladders(studies: Mapping[str, Sequence[Mapping[str, Any]]]) -> Figure:
 def _named_lines(axes: Axes, values: Mapping[str, float]) -> None:
     """Dashed lines across, their names on the right, moved apart where lines are close."""
     bottom, top = axes.get_ylim()
-    places = _spread(list(values.values()), 0.075 * (top - bottom))
+    places = spread(list(values.values()), 0.075 * (top - bottom))
     for (name, value), place in zip(values.items(), places, strict=True):
         axes.axhline(value, color=GREY, lw=1, ls="--", zorder=1)
         axes.annotate(
@@ -119,7 +121,7 @@ def _named_lines(axes: Axes, values: Mapping[str, float]) -> None:
         )
 
 
-def _spread(values: Sequence[float], gap: float) -> list[float]:
+def spread(values: Sequence[float], gap: float) -> list[float]:
     """The values moved apart to at least `gap`, so that labels beside them can be read."""
     order = np.argsort(values)
     moved = np.array(values, float)
@@ -144,8 +146,8 @@ def compute(runs: pd.DataFrame) -> Figure:
     axes.set_xscale("log")
     for index, (budget, rows) in enumerate(runs.groupby("budget", sort=False)):
         axes.plot(
-            *(rows["flops"], rows["log_loss"], _marker(index)),
-            color=_colour(index),
+            *(rows["flops"], rows["log_loss"], marker(index)),
+            color=colour(index),
             label=str(budget),
         )
     axes.set_xlabel("training compute, FLOP")
@@ -166,7 +168,7 @@ def learning_curves(runs: Sequence[Mapping[str, Any]]) -> Figure:
         panel.set_axis_off()
     for index, (budget, axes) in enumerate(zip(budgets, panels, strict=False)):
         for run in (run for run in runs if run["budget"] == budget):
-            _learning_curve(axes, run, _colour(index))
+            _learning_curve(axes, run, colour(index))
         axes.set_title(f"{budget}", fontsize=10)
         axes.set_xlabel("epoch")
         axes.xaxis.get_major_locator().set_params(integer=True)
@@ -177,12 +179,12 @@ def learning_curves(runs: Sequence[Mapping[str, Any]]) -> Figure:
     return figure
 
 
-def _learning_curve(axes: Axes, run: Mapping[str, Any], colour: str) -> None:
+def _learning_curve(axes: Axes, run: Mapping[str, Any], shade: str) -> None:
     epochs = [epoch["epoch"] for epoch in run["epochs"]]
     for key, style in (("train_loss", ":"), ("val_log_loss", "-")):
-        axes.plot(epochs, [epoch[key] for epoch in run["epochs"]], style, color=colour, lw=1.2)
+        axes.plot(epochs, [epoch[key] for epoch in run["epochs"]], style, color=shade, lw=1.2)
     kept = run["epochs"][run["best_epoch"] - 1]
-    axes.plot(kept["epoch"], kept["val_log_loss"], "o", color=colour)
+    axes.plot(kept["epoch"], kept["val_log_loss"], "o", color=shade)
 
 
 @rc_context(STYLE)
@@ -196,11 +198,15 @@ def sweeps(swept: Sequence[Mapping[str, Any]]) -> Figure:
     for index, sweep in enumerate(swept):
         rates = [sweep["learning_rate"] * trial["multiplier"] for trial in sweep["trials"]]
         losses = [trial["val_log_loss"] for trial in sweep["trials"]]
-        colour, line = _colour(index), f"{_marker(index)}-"
-        axes.plot(rates, losses, line, color=colour, ms=4, label=sweep["budget"])
+        axes.plot(
+            *(rates, losses, f"{marker(index)}-"),
+            color=colour(index),
+            ms=4,
+            label=sweep["budget"],
+        )
         best = [trial["multiplier"] for trial in sweep["trials"]].index(sweep["best_multiplier"])
         ring = "o" if sweep["interior"] else "*"
-        axes.plot(rates[best], losses[best], ring, color=colour, ms=13, mfc="none", mew=1.5)
+        axes.plot(rates[best], losses[best], ring, color=colour(index), ms=13, mfc="none", mew=1.5)
     axes.set_xlabel("peak learning rate")
     axes.set_ylabel("best validation log-loss, nats")
     axes.legend(title="budget")
@@ -223,8 +229,8 @@ def reliability_diagram(models: Mapping[str, tuple[npt.ArrayLike, npt.ArrayLike]
             100 * table.forecast,
             100 * table.observed,
             yerr=100 * np.stack([np.minimum(chance, table.observed), chance]),
-            fmt=f"{_marker(index)}-",
-            color=_colour(index),
+            fmt=f"{marker(index)}-",
+            color=colour(index),
             capsize=2,
             lw=1.2,
             ms=5,
@@ -250,7 +256,7 @@ def skill_by_year(models: Mapping[str, pd.DataFrame], base_rate: float) -> Figur
         years |= by_year.keys()
         place = np.array(list(by_year)) + (index - (len(models) - 1) / 2) * width
         skills, label = list(by_year.values()), name.replace("_", " ")
-        axes.bar(place, skills, width * 0.9, color=_colour(index), label=label)
+        axes.bar(place, skills, width * 0.9, color=colour(index), label=label)
     axes.axhline(0, color=INK, lw=0.8)
     axes.grid(axis="x", visible=False)
     axes.set_xticks(sorted(years))
@@ -266,7 +272,7 @@ def drift(table: Sequence[Mapping[str, Any]], largest: float) -> Figure:
     y = np.arange(len(table))
     for index, block in enumerate(("validation", "test")):
         shift = [row[f"{block}_shift"] for row in table]
-        axes.plot(shift, y, _marker(index), color=_colour(index), label=block)
+        axes.plot(shift, y, marker(index), color=colour(index), label=block)
     for limit in (-largest, largest):
         axes.axvline(limit, color=RED, lw=1, ls="--")
     axes.axvline(0, color=INK, lw=0.8)

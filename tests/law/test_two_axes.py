@@ -94,7 +94,11 @@ def test_a_u_in_days_is_found_and_said_and_the_slope_over_it_is_no_finding():
     assert result["days"]["verdict"] == "inconclusive"
     assert turning["kind"] == "lowest"
     assert turning["at"] == pytest.approx(10 ** (np.log10(DAYS).mean() - 0.125), rel=0.05)
-    assert "the loss is lowest near 1,100 training days" in result["sentence"]
+    said = result["sentence"]
+    assert "the loss is non-monotone in days, lowest near 1,100 training days" in said
+    assert "so no slope is claimed" in said
+    for claim in ("help", "hurt", "gain", "for ten times the training days"):
+        assert claim not in said
     assert any("lowest near 1,100 training days" in warning for warning in result["warnings"])
 
 
@@ -103,7 +107,7 @@ def test_a_u_at_one_size_alone_is_found_even_where_the_mean_over_sizes_falls():
     assert result["days"]["turning_point"]["kind"] is None
     assert [each["turns"] for each in result["days"]["at_each"]] == [True, False, False]
     assert result["days"]["verdict"] == "inconclusive"
-    assert "the loss at 200000 is lowest near" in result["sentence"]
+    assert "the loss at 200000 is non-monotone in days, lowest near" in result["sentence"]
 
 
 def test_larger_networks_that_gain_more_from_more_days_are_said_to():
@@ -112,7 +116,7 @@ def test_larger_networks_that_gain_more_from_more_days_are_said_to():
     neither = law_of(lambda x, z: -0.02 * x - 0.02 * z)
     assert "bigger networks gain more from more days" in more["sentence"]
     assert "bigger networks gain less from more days" in less["sentence"]
-    assert "gain" not in neither["sentence"]
+    assert "gain more from more days is not settled (" in neither["sentence"]
 
 
 def test_one_seed_in_one_cell_allows_no_claim_on_either_axis():
@@ -175,6 +179,41 @@ def test_skill_of_all_cells_has_the_one_base_rate_of_the_whole_block():
 
 def test_the_law_of_a_surface_is_plain_json():
     json.dumps(law_of(lambda x, z: 0 * x), allow_nan=False)
+
+
+def test_weather_that_all_models_share_widens_the_levels_and_not_the_paired_intervals():
+    surface = surface_world(np.random.default_rng(1))
+    surface.baselines["logistic_regression"] = [loss[0] for loss in surface.losses[:4]]
+    weather = np.random.default_rng(2).normal(0, 0.3, 400)
+    stormy = surface._replace(
+        losses=[loss + weather for loss in surface.losses],
+        baselines={
+            name: [loss + weather for loss in losses] for name, losses in surface.baselines.items()
+        },
+    )
+    calm, storm = surface_law(surface), surface_law(stormy)
+    for before, after in zip(calm["cells"], storm["cells"], strict=True):
+        assert np.ptp(after["paired_interval"]) == pytest.approx(np.ptp(before["paired_interval"]))
+        low, high = after["paired_interval"]
+        assert low < after["log_loss"] < high
+        assert np.ptp(after["paired_interval"]) < np.ptp(after["interval"]) / 2
+        assert np.ptp(after["ensemble"]["paired_interval"]) < np.ptp(after["interval"]) / 2
+    for level in storm["baselines"]["logistic_regression"]["levels"]:
+        low, high = level["paired_interval"]
+        assert low < level["log_loss"] < high and high - low < np.ptp(level["interval"]) / 2
+
+
+def test_each_cell_is_compared_with_the_baseline_on_its_own_number_of_days():
+    surface = surface_world(np.random.default_rng(1))
+    wobble = np.random.default_rng(2).normal(0, 0.01, (4, 400))
+    curve = np.array([0.66, 0.62, 0.60, 0.58])
+    surface.baselines["logistic_regression"] = list(curve[:, None] + wobble)
+    result = surface_law(surface)
+    levels = result["baselines"]["logistic_regression"]["levels"]
+    for index, cell in enumerate(result["cells"]):
+        row, level = cell["against"]["logistic_regression"], levels[index % 4]
+        assert row["difference"] == pytest.approx(cell["log_loss"] - level["log_loss"])
+        assert row["interval95"][0] < row["difference"] < row["interval95"][1]
 
 
 # --- coverage by simulation
