@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from matplotlib import rc_context
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
@@ -20,7 +21,7 @@ from scaling.figures.svg import COLOURS, GREY, INK, STYLE
 Surface = Mapping[str, Any]
 Row = Mapping[str, Any]
 
-WIDTH = 5.0
+WIDTH = 4.6
 DASHES = ("--", "-.", ":", (0, (1, 1)))
 DRAWN: Mapping[Draw, str] = {"recent": "most recent days", "blocks": "random quarters"}
 LOSS = "test log-loss, nats"
@@ -208,8 +209,9 @@ def _draw(axes: Axes, curves: Sequence[Curve], *, named: bool = True) -> None:
             loss,
             yerr=np.clip([loss - low, high - loss], 0, None),
             capsize=2,
-            elinewidth=0.8,
-            capthick=0.8,
+            elinewidth=0.9,
+            capthick=0.9,
+            ecolor=to_rgba(curve.style["color"], 0.6),
             label=curve.name,
             **curve.style,
         )

@@ -31,8 +31,8 @@ def sentence(result: dict[str, Any]) -> str:
     both = f"{_clause(result, 'parameters')}, and {_clause(result, 'days')}"
     drawn = "the most recent days" if result["draw"] == "recent" else "random quarters"
     return (
-        f"{both[0].upper()}{both[1:]}{_interaction(result)}{_advice(result)} "
-        f"(trained on {drawn}, judged on {result['test_days']:,} test days)."
+        f"{both[0].upper()}{both[1:]}{_interaction(result)}{_advice(result)}"
+        f"; trained on {drawn}, judged on {result['test_days']:,} test days."
     )
 
 

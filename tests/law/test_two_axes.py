@@ -140,7 +140,9 @@ def test_one_sentence_answers_both_questions_and_says_how_sure():
     assert "95 % interval" in parameters and "95 % interval" in days
     assert days.startswith("whether more training days help is not settled (")
     assert "would probably have been missed" in days
-    assert "(trained on the most recent days, judged on 400 test days)." in result["sentence"]
+    assert result["sentence"].endswith(
+        "; trained on the most recent days, judged on 400 test days."
+    )
 
 
 # --- cells, ensembles, baselines
