@@ -7,6 +7,7 @@ import pytest
 
 from scaling.law import two_axes
 from scaling.law.axis import Settings
+from scaling.law.paired import paired_intervals
 from tests.law.worlds import DAYS, FIVE, surface_law, surface_world
 
 TIGHT = {"day": 1e-3, "seed": 3e-4, "both": 3e-3}
@@ -254,3 +255,17 @@ def test_intervals_cover_both_slopes_and_no_effect_is_invented(noise):
     assert np.mean(mistaken) <= 0.01
     assert np.mean(turned.pop("a U in days")) >= 0.95
     assert np.mean(list(turned.values())) <= 0.05
+
+
+@pytest.mark.slow
+def test_paired_intervals_cover_the_distance_of_each_cell_from_the_mean_of_all():
+    covered = []
+    for number in range(40):
+        surface = surface_world(np.random.default_rng(number), mean=lambda x, z: -0.01 * x + 0 * z)
+        paired = paired_intervals(surface, Settings(1, 300, 0.006, replicated=True))
+        centre = np.mean([loss.mean() for loss in surface.losses])
+        x = np.log10(surface.parameters) - np.log10(surface.parameters).mean()
+        truths = np.repeat(-0.01 * x, len(surface.train_days))
+        for (low, high), truth in zip(paired.cells, truths, strict=True):
+            covered.append(low < centre + truth < high)
+    assert 0.90 <= np.mean(covered) <= 0.98
