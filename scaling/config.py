@@ -25,6 +25,7 @@ MODEL_ROOT = CONFIG_ROOT / "model"
 RESULTS_ROOT = Path("results")
 TIER_ROOT = Path(__file__).parent / "data/tiers"
 DEFAULT_TIER = "a20"
+EXTERNAL = "external"  # the tier of a table that was made elsewhere: no module here builds it
 FEATURES_FILE = re.compile(r".+_features_([a-z0-9]+)\.parquet")
 DEFAULT_FAMILY = "patchtst"
 # A number is written in one way only, so that two names never mean one run.
@@ -60,11 +61,11 @@ def known_tiers() -> list[str]:
 def tier_named(features: Path) -> str:
     """`SPY_features_a20.parquet` -> `'a20'`; a name without a known tier is a `UserError`."""
     match = FEATURES_FILE.fullmatch(features.name)
-    if match is None or match[1] not in known_tiers():
+    if match is None or match[1] not in (*known_tiers(), EXTERNAL):
         raise UserError(
             f"features: got {features}; allowed: a name such as SPY_features_{DEFAULT_TIER}.parquet"
             f" that ends in a tier: {', '.join(known_tiers())} (to add one, add a module to "
-            "scaling/data/tiers)"
+            f"scaling/data/tiers), or in {EXTERNAL} for a table that was made elsewhere"
         )
     return match[1]
 
@@ -74,6 +75,7 @@ CLOSED = ConfigDict(extra="forbid")
 Integer = Annotated[int, Field(strict=True)]
 Positive = Annotated[Integer, Field(gt=0)]
 Real = Annotated[float, Field(strict=True, allow_inf_nan=False)]
+Multiplier = Annotated[Real, Field(gt=0)]
 Flag = Annotated[bool, Field(strict=True)]
 Seed = Annotated[Integer, Field(ge=0, lt=2**32)]
 Dates = tuple[date, date]
@@ -97,7 +99,7 @@ class DataConfig:
 
     @property
     def tier(self) -> str:
-        """The tier of the features: a module in `scaling/data/tiers`."""
+        """The tier of the features: a module in `scaling/data/tiers`, or `EXTERNAL`."""
         return tier_named(self.features)
 
 
@@ -171,14 +173,14 @@ class SplitConfig:
 class OptimiserConfig:
     """AdamW with linear warm-up, cosine decay and gradient clipping.
 
-    `learning_rate` is the experiment's, and each budget multiplies it (`ModelConfig`).
-    `batch_size` is the number of samples in an optimiser step, the same on every machine.
+    It is the experiment's, and a size multiplies some of it (`ModelConfig.recipe`). `batch_size` is
+    the number of samples in an optimiser step, the same on every machine.
     """
 
     batch_size: Positive
     epochs: Positive
     learning_rate: Annotated[Real, Field(gt=0, lt=1)]
-    weight_decay: Annotated[Real, Field(ge=0, lt=1)]
+    weight_decay: Annotated[Real, Field(ge=0, lt=1000)]
     warmup_fraction: Annotated[Real, Field(ge=0, lt=1)]
     gradient_clip: Annotated[Real, Field(gt=0)]
     early_stopping_patience: Positive
@@ -263,21 +265,46 @@ class TrainingConfig:
         return self
 
 
-@dataclass(frozen=True, config=CLOSED)
+# A size multiplies these settings of an experiment's optimiser.
+MULTIPLIERS = ("learning_rate_multiplier", "weight_decay_multiplier", "epochs_multiplier")
+
+
+@dataclass(frozen=True, config=CLOSED, kw_only=True)
 class ModelConfig:
     """The shape of one parameter budget. Each family of networks adds its own fields.
 
-    A family is a class below and a module of its name in `scaling/training/families`.
+    A family is a class below and a module of its name in `scaling/training/families`. A learning
+    rate, a weight decay and a number of epochs that are right for one size are wrong for another
+    (Kim et al. 2025, arXiv 2509.14786), so each size has its multipliers.
     """
 
     family: ClassVar[str]
     d_model: Positive
     layers: Positive
     dropout: Annotated[Real, Field(ge=0, lt=1)]
-    learning_rate_multiplier: Annotated[Real, Field(gt=0)]
+    learning_rate_multiplier: Multiplier
+    weight_decay_multiplier: Multiplier = 1.0
+    epochs_multiplier: Multiplier = 1.0
+
+    def recipe(self, asked: OptimiserConfig) -> OptimiserConfig:
+        """The experiment's optimiser as this size is trained with it."""
+        many = {
+            name: max(1, round(getattr(asked, name) * self.epochs_multiplier))
+            for name in ("epochs", "early_stopping_patience")
+        }
+        return dataclasses.replace(
+            asked,
+            learning_rate=asked.learning_rate * self.learning_rate_multiplier,
+            weight_decay=asked.weight_decay * self.weight_decay_multiplier,
+            **many,
+        )
+
+    def multiplied(self, factors: Mapping[str, float]) -> "ModelConfig":
+        """The same shape with its multipliers times `factors`, which have the same names."""
+        return dataclasses.replace(self, **{k: getattr(self, k) * v for k, v in factors.items()})
 
 
-@dataclass(frozen=True, config=CLOSED)
+@dataclass(frozen=True, config=CLOSED, kw_only=True)
 class PatchTSTShape(ModelConfig):
     """PatchTST: `ffn_dim` is the width of the feed-forward part of each layer."""
 
@@ -292,7 +319,7 @@ class PatchTSTShape(ModelConfig):
         return self
 
 
-@dataclass(frozen=True, config=CLOSED)
+@dataclass(frozen=True, config=CLOSED, kw_only=True)
 class PatchTSMixerShape(ModelConfig):
     """PatchTSMixer: the hidden layer of each MLP has `expansion_factor` times its inputs."""
 
@@ -322,12 +349,14 @@ def _number_of_days(given: Any) -> Any:
 class GridConfig:
     """What `snakemake` without a target builds: all combinations of these, for each experiment.
 
-    `days` are the draws of each number in `train_days`. There is only one way to draw `all`.
+    A budget in `single_seed` has the first of the `seeds` only. `days` are the draws of each number
+    in `train_days`. There is only one way to draw `all`.
     """
 
     experiments: Annotated[list[SafeName], Field(min_length=1)]
     budgets: Annotated[list[str], Field(min_length=1)]
     seeds: Annotated[list[Seed], Field(min_length=1)]
+    single_seed: list[str] = dataclasses.field(default_factory=list)
     train_days: Annotated[
         list[Annotated[int | Literal["all"], BeforeValidator(_number_of_days)]], Field(min_length=1)
     ] = dataclasses.field(default_factory=lambda: ["all"])
@@ -341,6 +370,11 @@ class GridConfig:
             values = getattr(self, field.name)
             if twice := [v for v in values if values.count(v) > 1]:
                 raise ValueError(f"{field.name}: {twice[0]} stands twice; keep one")
+        if unknown := [budget for budget in self.single_seed if budget not in self.budgets]:
+            raise ValueError(
+                f"single_seed: got {unknown[0]}; allowed: budgets of this grid: "
+                f"{', '.join(self.budgets)}"
+            )
         if self.train_days == ["all"] and self.days != ["recent"]:
             raise ValueError(
                 f"days: got {', '.join(self.days)}, but train_days has no number of days to draw; "
@@ -358,7 +392,7 @@ class GridConfig:
             Run(budget, seed, *sample)
             for budget in self.budgets
             for sample in samples
-            for seed in self.seeds
+            for seed in self.seeds[: 1 if budget in self.single_seed else None]
         ]
 
 
@@ -426,12 +460,15 @@ def load_config(
         model_config_path(config.param_budget, config.family)
     except UserError as error:
         raise UserError(f"{path}: {error}") from None
-    for key in ("prices", "manifest"):  # the workflow builds the features from these
+    doors = {"prices": "fetch", "manifest": "fetch", "features": "prepare"}
+    if config.data.tier != EXTERNAL:
+        del doors["features"]  # the workflow builds them
+    for key, door in doors.items():
         file = getattr(config.data, key)
         if not file.is_file():
             raise UserError(
                 f"{path}: data.{key}: {file} does not exist in {Path.cwd()}; paths start at the "
-                "repository root; to bring prices in, type: python -m scaling.fetch --help"
+                f"repository root; to bring {key} in, type: python -m scaling.{door} --help"
             )
     return config
 
@@ -498,9 +535,12 @@ def split_run_name(name: str, own_seed: int) -> Run:
     return run
 
 
-def features_record(features: Path) -> Path:
-    """The record of a features file: the JSON file beside it."""
-    return features.with_suffix(".json")
+def features_record(features: Path, manifest: Path) -> Path:
+    """What says how features were made: the JSON file beside them.
+
+    The manifest says it of a table that was made elsewhere.
+    """
+    return manifest if tier_named(features) == EXTERNAL else features.with_suffix(".json")
 
 
 def artefact(experiment: str, run: str, suffix: str) -> Path:

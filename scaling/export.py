@@ -22,7 +22,7 @@ def main(argv: list[str] | None = None) -> None:
     arguments = _parser().parse_args(argv)
 
     from scaling.judging.evaluation import load_trained
-    from scaling.judging.export import evaluation_beside, export
+    from scaling.judging.export import LOADED, evaluation_beside, export
 
     content, record = load_trained(arguments.checkpoint)
     evaluation = evaluation_beside(arguments.checkpoint)
@@ -32,7 +32,7 @@ def main(argv: list[str] | None = None) -> None:
         print(f"the card has no test figures: there is no {wanted}")
     print(
         f"made {arguments.to}: {record['parameters']:,} parameters, normaliser, model card\n"
-        f'next: PatchTSTForClassification.from_pretrained("{arguments.to}")'
+        f'next: {LOADED[record["config"]["family"]].name}.from_pretrained("{arguments.to}")'
     )
 
 

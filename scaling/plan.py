@@ -23,7 +23,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Print the grid's costs, job by job and in total."""
+    """Print the grid's costs, job by job, by budget and in total."""
     arguments = parse(argv)
     if arguments.device_flops is not None and not arguments.device_flops > 0:
         raise UserError(f"--device-flops: got {arguments.device_flops}; allowed: above 0")
@@ -31,14 +31,15 @@ def main(argv: list[str] | None = None) -> None:
         raise UserError(f"--gpus: got {min(arguments.gpus)}; allowed: 1 or more")
     grid = configs.load_grid(configs.read_yaml(arguments.grid), arguments.grid)
 
-    from scaling.training.cost import cost_of, table, totals
+    from scaling.training.cost import cost_of, table, table_of_budgets, totals
 
     costs = [
         cost_of(experiment, run, arguments.results, arguments.device_flops)
         for experiment in grid.experiments
         for run in grid.runs
     ]
-    print(table(costs))
+    print(table(costs), end="\n\n")
+    print(table_of_budgets(costs), end="\n\n")
     print("\n".join(totals(costs, arguments.gpus)))
     print(f"planned {len(costs)} trainings; next: snakemake --configfile {arguments.grid}")
 

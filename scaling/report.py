@@ -93,7 +93,10 @@ def main(argv: list[str] | None = None) -> None:
         print(f"besides size, the runs differ in {line}")
     for line in left_out:
         print(line)
-    failed = ", ".join(check["name"] for check in checks if not check["passed"])
+    for check in checks:
+        if check["passed"] is None:
+            print(f"COULD NOT BE CHECKED, {check['name']}: {check['found']}")
+    failed = ", ".join(check["name"] for check in checks if check["passed"] is False)
     print(
         f"made {arguments.output} and {len(svg)} figures in {arguments.figures}: "
         f"{_answer(study.law)}{f' (CHECKS FAILED: {failed})' if failed else ''}\n"

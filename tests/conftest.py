@@ -1,5 +1,9 @@
 """Small data that several test files share."""
 
+import contextlib
+import shutil
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -32,3 +36,22 @@ def random_prices(rows: int = 700, seed: int = 0) -> pd.DataFrame:
 def prices() -> pd.DataFrame:
     """700 days of random prices."""
     return random_prices()
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The small study of tests/trained_study.py, which no test may change."""
+    from tests.trained_study import make_study
+
+    root = tmp_path_factory.mktemp("trained")
+    with contextlib.chdir(root):
+        make_study()
+    return root
+
+
+@pytest.fixture
+def study(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of the small study as working directory."""
+    copy = shutil.copytree(trained, tmp_path / "study")
+    monkeypatch.chdir(copy)
+    return copy

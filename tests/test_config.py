@@ -257,6 +257,33 @@ def test_a_grid_of_nothing_or_of_one_thing_twice_is_refused(hole: dict[str, list
         configs.load_grid({**GRID, **hole})
 
 
+def test_a_budget_with_a_single_seed_has_the_first_one_at_each_number_of_days() -> None:
+    grid = {**GRID, "budgets": ["2m", "20m"], "seeds": [43, 42], "train_days": [500, "all"]}
+    runs = configs.load_grid({**grid, "single_seed": ["20m"]}).runs
+    assert [configs.run_name(run, own_seed=42) for run in runs] == [
+        *("2m.days500.seed43", "2m.days500", "2m.seed43", "2m"),
+        *("20m.days500.seed43", "20m.seed43"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("single", "complaint"),
+    [
+        (["20m"], "single_seed: got 20m; allowed: budgets of this grid: 2m"),
+        (["2m", "2m"], "single_seed: 2m stands twice"),
+        ("2m", "single_seed: got '2m'"),
+        ([42], "single_seed.0: got 42"),
+    ],
+    ids=str,
+)
+def test_a_single_seed_of_something_else_than_a_budget_of_the_grid_is_refused(
+    single: object, complaint: str
+) -> None:
+    with pytest.raises(UserError, match=re.escape(complaint)) as caught:
+        configs.load_grid({**GRID, "single_seed": single})
+    assert "\n" not in str(caught.value)
+
+
 def test_an_absolute_path_names_the_same_experiment() -> None:
     assert configs.experiment_name(SHIPPED) == "daily/threshold_1pct"
     assert configs.experiment_name(SHIPPED.resolve()) == "daily/threshold_1pct"

@@ -539,7 +539,7 @@ CHANGES = {
     ("LogisticRegression(C=1.0", "LogisticRegression(C=2.0"): {"baselines"},
     ("SMALLEST_LOGIT_SPREAD = 0.05", "SMALLEST_LOGIT_SPREAD = 0.06"): {"evaluate"},
     ("PERMUTATIONS = 5", "PERMUTATIONS = 6"): {"shuffled_control"},
-    ("FACTORS = (0.25,", "FACTORS = (0.125,"): {"sweep"},
+    ("FACTORS = (2.0,", "FACTORS = (3.0,"): {"sweep"},
     ('"svg.hashsalt"', '"svg.salt"'): {"report"},
 }
 

@@ -1,8 +1,5 @@
 """`evaluate` judges what was trained on what was asked, and refuses everything else."""
 
-import json
-import os
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,124 +7,18 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-import yaml
 
-from scaling import evaluate, judge_baselines, prepare, shuffled_control, train
+from scaling import judge_baselines, shuffled_control
 from scaling.config import as_dict, load_config, load_model_config
 from scaling.data import features
 from scaling.data.dataset import load_study
-from scaling.data.manifest import register
 from scaling.digest import code_digest
 from scaling.errors import UserError
 from scaling.judging import baselines
-from scaling.record import file_md5, read_json, write_parquet
+from scaling.record import file_md5, read_json
 from scaling.training import checkpoint
 from scaling.training.model import build_model, count_parameters
-from tests.conftest import random_prices
-
-CONFIG = Path("configs/daily/tiny.yaml")
-MODEL = {
-    "d_model": 8,
-    "layers": 1,
-    "heads": 2,
-    "ffn_dim": 26,
-    "dropout": 0.0,
-    "learning_rate_multiplier": 1.0,
-}
-EXPERIMENT: dict[str, Any] = {
-    "param_budget": "1k",
-    "seed": 1,
-    "device": "cpu",
-    "task": {"threshold": 0.01, "horizon": 1},
-    "window": {"context_length": 16, "patch_length": 8, "warmup": 15},
-    "optimiser": {
-        "batch_size": 64,
-        "epochs": 2,
-        "learning_rate": 0.01,
-        "weight_decay": 0.01,
-        "warmup_fraction": 0.1,
-        "gradient_clip": 1.0,
-        "early_stopping_patience": 3,
-    },
-    "tracking": {"mlflow": False},
-    "thermal": {"log_only": True},
-}
-
-
-def write_config(**changes: Any) -> Path:
-    CONFIG.write_text(yaml.safe_dump({**EXPERIMENT, **changes}))
-    return CONFIG
-
-
-def make_study(root: Path) -> None:
-    """Prices, manifest, features, config and one trained model of 1k parameters under `root`."""
-    (root / "configs/daily").mkdir(parents=True)
-    (root / "configs/model").mkdir()
-    (root / "configs/model/patchtst_1k.yaml").write_text(yaml.safe_dump(MODEL))
-    prices = random_prices(rows=1100)
-    days = [str(day.date()) for day in prices.index]
-    write_parquet("data/raw/SPY.parquet", prices)
-    register(
-        "data/raw/SPY.parquet",
-        "data/manifest.json",
-        rows=len(prices),
-        first_date=days[0],
-        last_date=days[-1],
-        origin="a random walk",
-    )
-    built = "data/processed/v1/SPY_features_a20.parquet"
-    prepare.main(
-        ["--prices", "data/raw/SPY.parquet", "--manifest", "data/manifest.json", "--output", built]
-    )
-    EXPERIMENT["splits"] = {
-        "train": [days[0], days[700]],
-        "validation": [days[701], days[900]],
-        "test": [days[901], days[-1]],
-        "min_samples": 100,
-    }
-    write_config()
-    train.main(["--config", str(CONFIG), "--threads", "1", "--output", "results/1k.ckpt"])
-
-
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("study")
-    before = Path.cwd()
-    os.chdir(root)
-    try:
-        make_study(root)
-        evaluate_it()
-    finally:
-        os.chdir(before)
-    return root
-
-
-@pytest.fixture
-def study(trained: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The trained study as working directory, its config as it was trained."""
-    monkeypatch.chdir(trained)
-    write_config()
-    return trained
-
-
-def evaluate_it(checkpoint_path: str = "results/1k.ckpt", name: str = "1k") -> dict[str, Any]:
-    evaluate.main(
-        [
-            *("--config", str(CONFIG), "--checkpoint", checkpoint_path),
-            *("--predictions", f"results/{name}.predictions.parquet"),
-            *("--output", f"results/{name}.eval.json"),
-        ]
-    )
-    return dict(read_json(f"results/{name}.eval.json"))
-
-
-def changed_record(change: Callable[[dict[str, Any]], None]) -> str:
-    """The trained checkpoint with something else in its record; its path."""
-    content = checkpoint.load("results/1k.ckpt")
-    record = checkpoint.record_of(content)
-    change(record)
-    checkpoint.save("results/changed.ckpt", {**content, "record": json.dumps(record)})
-    return "results/changed.ckpt"
+from tests.trained_study import CONFIG, EXPERIMENT, FIRST, changed_record, evaluate_it, write_config
 
 
 def by_name(evaluation: dict[str, Any]) -> dict[str, Any]:
@@ -167,7 +58,7 @@ def test_predictions_hold_every_test_and_validation_day_once_per_weights(study: 
 
 
 def test_best_and_last_weights_are_both_judged_and_not_confused(study: Path) -> None:
-    content = checkpoint.load("results/1k.ckpt")
+    content = checkpoint.load(FIRST)
     swapped = {**content, "weights": content["last_weights"], "last_weights": content["weights"]}
     checkpoint.save("results/swapped.ckpt", swapped)
     metrics = read_json("results/1k.eval.json")["metrics"]
@@ -227,7 +118,7 @@ def test_a_checkpoint_trained_on_other_dates_is_refused(study: Path) -> None:
 
 
 def test_a_normaliser_of_other_rows_is_refused(study: Path) -> None:
-    content = checkpoint.load("results/1k.ckpt")
+    content = checkpoint.load(FIRST)
     content["normaliser"]["mean"] = content["normaliser"]["mean"] + 0.1
     checkpoint.save("results/shifted.ckpt", content)
     with pytest.raises(UserError, match="normaliser"):
@@ -235,7 +126,7 @@ def test_a_normaliser_of_other_rows_is_refused(study: Path) -> None:
 
 
 def test_weights_of_another_architecture_are_refused_in_one_line(study: Path) -> None:
-    content = checkpoint.load("results/1k.ckpt")
+    content = checkpoint.load(FIRST)
     weights = dict(content["weights"])
     weights["renamed"] = weights.pop(next(iter(weights)))
     checkpoint.save("results/other.ckpt", {**content, "weights": weights})
@@ -261,7 +152,7 @@ def test_a_second_sigmoid_fails_the_parity_check(
 
 
 def test_a_collapsed_network_is_marked(study: Path) -> None:
-    content = checkpoint.load("results/1k.ckpt")
+    content = checkpoint.load(FIRST)
     weights = dict(content["weights"])
     head = [name for name in weights if name.startswith("head") and name.endswith("weight")]
     weights[head[-1]] = torch.zeros_like(weights[head[-1]])
@@ -328,5 +219,5 @@ def test_the_control_trains_on_shuffled_labels_and_finds_no_skill(study: Path) -
 
 def test_an_evaluation_names_the_files_that_it_read_and_wrote(study: Path) -> None:
     found = read_json("results/1k.eval.json")
-    assert found["checkpoint_md5"] == file_md5("results/1k.ckpt")
+    assert found["checkpoint_md5"] == file_md5(FIRST)
     assert found["predictions_md5"] == file_md5("results/1k.predictions.parquet")

@@ -3,94 +3,96 @@
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from safetensors.torch import load_file
 
 from scaling import export
-from scaling.config import load_config
+from scaling.config import load_config, load_model_config
 from scaling.data.dataset import load_study
 from scaling.errors import UserError
 from scaling.record import read_json, write_json
 from scaling.training import checkpoint
 from scaling.training.model import build_model
-from tests.test_evaluate import CONFIG, MODEL, changed_record, evaluate_it, make_study, write_config
+from tests.trained_study import CONFIG, FIRST, changed_record, train_it, write_config
 
-CHECKPOINT = "results/1k.ckpt"
-# The reader's side: it knows the folder and the raw features, and nothing of this project.
+# The reader's side: the program on the card, which knows the folder and the raw features of one day
+# after the other, and nothing of this project.
 READER = """
-import json, sys
+import sys
 import torch
-from transformers import PatchTSTForClassification
-folder, windows, answer = sys.argv[1:]
-model = PatchTSTForClassification.from_pretrained(folder).eval()
-normaliser = json.load(open(folder + "/normaliser.json"))
-mean, std = torch.tensor(normaliser["mean"]), torch.tensor(normaliser["std"])
-with torch.no_grad():
-    logits = model(past_values=(torch.load(windows) - mean) / std).prediction_logits
-torch.save(logits, answer)
+answers = []
+for features in torch.load("windows.pt"):
+    {program}
+    answers.append(logits)
+torch.save(torch.cat(answers), "logits.pt")
 assert not any(name.partition(".")[0] == "scaling" for name in sys.modules)
 """
+MIXER = {
+    "d_model": 20,
+    "layers": 1,
+    "expansion_factor": 1,
+    "dropout": 0.0,
+    "learning_rate_multiplier": 1.0,
+}
 
 
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("study")
-    before = Path.cwd()
-    os.chdir(root)
-    try:
-        make_study(root)
-        evaluate_it()
-    finally:
-        os.chdir(before)
-    return root
-
-
-@pytest.fixture
-def study(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A copy of a trained and evaluated study as working directory."""
-    copy = shutil.copytree(trained, tmp_path / "study")
-    monkeypatch.chdir(copy)
-    write_config()
-    return copy
-
-
-def export_it(folder: str = "exported/1k", path: str = CHECKPOINT) -> Path:
+def export_it(folder: str = "exported/1k", path: str = FIRST) -> Path:
     export.main(["--checkpoint", path, "--to", folder])
     return Path(folder)
 
 
-def test_plain_transformers_gives_the_same_logits_from_raw_features(
-    study: Path, tmp_path: Path
-) -> None:
-    from scaling.config import PatchTSTShape
+def mixer() -> str:
+    """The checkpoint of a PatchTSMixer that is trained in the study."""
+    Path("configs/model/patchtsmixer_2k.yaml").write_text(yaml.safe_dump(MIXER))
+    write_config(family="patchtsmixer", param_budget="2k")
+    train_it("results/2k.ckpt")
+    return "results/2k.ckpt"
 
-    folder = export_it().resolve()
-    loaded = load_study(load_config(CONFIG))
-    days = loaded.samples["validation"][:50]
-    raw = torch.stack(
-        [torch.tensor(loaded.raw_features[day - 15 : day + 1].tolist()) for day in days]
-    )
+
+@pytest.mark.parametrize("family", ["patchtst", "patchtsmixer"])
+def test_plain_transformers_gives_the_same_logits_from_raw_features_as_the_card_says(
+    study: Path, tmp_path: Path, family: str
+) -> None:
+    path = FIRST if family == "patchtst" else mixer()
+    folder = export_it(path=path).resolve()
+    config = load_config(CONFIG)
+    loaded = load_study(config)
+    days = loaded.samples["validation"][:20]
+    raw = [torch.tensor(loaded.raw_features[day - 15 : day + 1].tolist()) for day in days]
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
-    torch.save(raw, elsewhere / "windows.pt")
-    command = [sys.executable, "-I", "-c", READER, str(folder), "windows.pt", "logits.pt"]
-    done = subprocess.run(command, cwd=elsewhere, capture_output=True, text=True)
+    torch.save(torch.stack(raw), elsewhere / "windows.pt")
+    card = (folder / "README.md").read_text().replace("THIS FOLDER", str(folder))
+    program = re.search(r"```python\n(.*?)```", card, re.S)
+    assert program is not None
+    reader = READER.format(program="\n    ".join(program[1].splitlines()))
+    done = subprocess.run(
+        [sys.executable, "-I", "-c", reader], cwd=elsewhere, capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stderr
     assert "newly initialized" not in done.stderr
     assert "not used" not in done.stderr
 
-    model = build_model(PatchTSTShape(**MODEL), load_config(CONFIG).window, 20)
-    model.load_state_dict(checkpoint.load(CHECKPOINT)["weights"])
+    shape = load_model_config(config.param_budget, config.family)
+    model = build_model(shape, config.window, 20)
+    model.load_state_dict(checkpoint.load(path)["weights"])
     with torch.no_grad():
         ours = model.eval()(loaded.dataset.windows(torch.from_numpy(days)))
     assert ours.std() > 0.01
     torch.testing.assert_close(torch.load(elsewhere / "logits.pt"), ours, atol=1e-5, rtol=1e-5)
+
+
+def test_a_family_that_transformers_cannot_load_is_refused(study: Path) -> None:
+    path = changed_record(lambda record: record["config"].update(family="mine"))
+    with pytest.raises(UserError, match="is a mine; allowed: patchtst, patchtsmixer"):
+        export_it(path=path)
+    assert not Path("exported").exists()
 
 
 def test_the_folder_holds_the_weights_the_normaliser_and_the_record(study: Path) -> None:
@@ -99,7 +101,7 @@ def test_the_folder_holds_the_weights_the_normaliser_and_the_record(study: Path)
     assert names == {
         *("README.md", "config.json", "model.safetensors", "normaliser.json", "record.json"),
     }
-    content = checkpoint.load(CHECKPOINT)
+    content = checkpoint.load(FIRST)
     stored = load_file(folder / "model.safetensors")
     assert all(torch.equal(value, content["weights"][name]) for name, value in stored.items())
     normaliser = read_json(folder / "normaliser.json")
@@ -200,14 +202,14 @@ def test_an_export_that_fails_half_way_leaves_nothing(
 
 
 def test_a_checkpoint_of_a_resumable_state_is_refused(study: Path) -> None:
-    content = checkpoint.load(CHECKPOINT)
+    content = checkpoint.load(FIRST)
     checkpoint.save("results/state.ckpt", {"weights": content["weights"]})
     with pytest.raises(UserError, match="no trained network"):
         export_it(path="results/state.ckpt")
 
 
 def test_a_checkpoint_with_weights_of_another_shape_is_refused(study: Path) -> None:
-    content = checkpoint.load(CHECKPOINT)
+    content = checkpoint.load(FIRST)
     record = json.loads(content["record"])
     record["model"]["ffn_dim"] += 1
     checkpoint.save("results/other.ckpt", {**content, "record": json.dumps(record)})

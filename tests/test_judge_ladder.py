@@ -105,7 +105,8 @@ def test_baselines_of_theirs_stand_beside_the_base_rate() -> None:
 def test_models_without_replicates_are_never_more_than_inconclusive() -> None:
     found = judge(their_rows(seeds=(1,)))
     assert found["verdict"] == "inconclusive"
-    assert "one seed only" in found["warnings"][0]
+    assert "one seed only for 200k, 600k, 2m" in found["warnings"][0]
+    assert "the largest network (2m, one seed, so on these days alone)" in found["sentence"]
 
 
 def test_the_page_says_the_verdict_and_that_nothing_else_is_known(

@@ -47,7 +47,7 @@ def test_flops_are_windows_times_the_models_own(tmp_path: Path) -> None:
         config.optimiser.epochs * (train + validation / 3) * per_window
     )
     assert cost.expected == pytest.approx(cost.flops / 1e12)
-    assert cost.run == "2m" and cost.real is None
+    assert cost.run == "2m" and cost.measured is None
 
 
 def test_windows_are_those_that_training_reads() -> None:
@@ -60,7 +60,7 @@ def test_windows_are_those_that_training_reads() -> None:
     assert validation == ((days >= "2010-01-01") & (days <= "2013-12-31")).sum() - 1
 
 
-def test_a_search_gives_the_time_and_the_memory_and_a_record_the_real_time(tmp_path: Path) -> None:
+def test_a_search_gives_time_and_memory_and_a_record_the_measured_time(tmp_path: Path) -> None:
     folder = tmp_path / EXPERIMENT
     folder.mkdir(parents=True)
     tried = [
@@ -75,7 +75,7 @@ def test_a_search_gives_the_time_and_the_memory_and_a_record_the_real_time(tmp_p
     )
     cost = costs.cost_of(EXPERIMENT, configs.Run("2m", 43), tmp_path, device_flops=None)
     assert cost.expected == pytest.approx(5 * (train + validation / 3) / 100)
-    assert (cost.memory, cost.real, cost.source) == (2 * 10**9, 400.0, "search")
+    assert (cost.memory, cost.measured, cost.source) == (2 * 10**9, 400.0, "search")
     assert "finished: 1" in costs.totals([cost], [1])[-1]
 
 
@@ -84,8 +84,8 @@ def test_without_a_measurement_no_time_is_invented(tmp_path: Path) -> None:
     assert cost.expected is None
     assert cost.memory == 16 * cost.parameters
     lines = costs.totals([cost], [1, 8])
-    assert len(lines) == 3 and "--device-flops" in lines[2]
-    assert lines[0].endswith("one after another -")
+    assert len(lines) == 2 and "--device-flops" in lines[1]
+    assert costs.table_of_budgets([cost]).split()[-4:] == ["-", "-", "-", "0"]
 
 
 def test_the_makespan_is_never_below_the_longest_job_nor_below_an_even_share() -> None:
@@ -105,18 +105,25 @@ def test_the_printed_plan_has_every_job_and_the_total(
     assert "2m.seed44" in printed and "total: 9 trainings" in printed and "8 devices" in printed
 
 
-def test_the_totals_of_the_budgets_add_up_to_the_grids() -> None:
-    def job(run: str, flops: float) -> costs.Cost:
-        return costs.Cost(EXPERIMENT, run, 1, flops, 2**30, flops / 1e12, "FLOP/s", None)
+def job(run: str, flops: float, measured: float | None = None) -> costs.Cost:
+    return costs.Cost(EXPERIMENT, run, 1, flops, 2**30, flops / 1e12, "FLOP/s", measured)
 
+
+def test_the_totals_of_the_budgets_add_up_to_the_grids() -> None:
     jobs = [job("2m", 1e15), job("2m.seed43", 2e15), job("20m", 7e15)]
-    lines = costs.totals(jobs, [2])
-    assert lines == [
-        "2m: 2 trainings, 3 PFLOP, 1 GiB, one after another 50.0 min",
-        "20m: 1 trainings, 7 PFLOP, 1 GiB, one after another 1.9 h",
-        "total: 3 trainings, 10 PFLOP",
-        "2 devices: 1.9 h",
+    assert costs.table_of_budgets(jobs).splitlines() == [
+        "budget  trainings  PFLOP  GiB  one by one  expected  measured  of",
+        "2m              2      3    1    50.0 min  25.0 min         -   0",
+        "20m             1      7    1       1.9 h     1.9 h         -   0",
     ]
+    assert costs.totals(jobs, [2]) == ["total: 3 trainings, 10 PFLOP", "2 devices: 1.9 h"]
+
+
+def test_the_measured_time_of_a_budget_is_the_median_of_its_records_and_says_how_many() -> None:
+    jobs = [job("2m", 1e14, 90.0), job("2m.seed43", 1e14, 70.0), job("2m.seed44", 1e14, 4000.0)]
+    _, line, unfinished = costs.table_of_budgets([*jobs, job("20m", 1e15)]).splitlines()
+    assert line.endswith("90 s   3")
+    assert unfinished.endswith("-   0")
 
 
 def test_an_impossible_speed_or_count_is_refused() -> None:

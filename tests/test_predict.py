@@ -2,8 +2,6 @@
 
 import io
 import json
-import os
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,56 +10,22 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from scaling import predict, prepare, train
-from scaling.data.manifest import register
+from scaling import predict
 from scaling.errors import UserError
 from scaling.judging.forecast import days_asked_about
 from scaling.metrics import fit_recalibration, log_loss_skill
 from scaling.record import read_json, write_parquet
 from scaling.training import checkpoint
-from tests.test_evaluate import CONFIG, changed_record, evaluate_it, make_study, write_config
-
-PRICES, FEATURES = Path("data/raw/SPY.parquet"), Path("data/processed/v1/SPY_features_a20.parquet")
-RUNS = ("1k", "1k.seed2")
-FIRST, SECOND = "results/1k.ckpt", "results/1k.seed2.ckpt"
-
-
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two seeds of one network, both evaluated."""
-    root = tmp_path_factory.mktemp("study")
-    before = Path.cwd()
-    os.chdir(root)
-    try:
-        make_study(root)
-        train.main(["--config", str(CONFIG), "--threads", "1", "--seed", "2", "--output", SECOND])
-        evaluate_it(FIRST, "1k")
-        evaluate_it(SECOND, "1k.seed2")
-    finally:
-        os.chdir(before)
-    return root
-
-
-@pytest.fixture
-def study(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A copy of the study as working directory, which a test may change."""
-    copy = shutil.copytree(trained, tmp_path / "study")
-    monkeypatch.chdir(copy)
-    write_config()
-    return copy
-
-
-def build_features() -> None:
-    files = ["--prices", str(PRICES), "--manifest", "data/manifest.json"]
-    prepare.main([*files, "--output", str(FEATURES)])
-
-
-def register_prices(prices: pd.DataFrame) -> None:
-    """Register other prices in place of the study's; the features stay as they are."""
-    write_parquet(PRICES, prices)
-    days = [str(day.date()) for day in prices.index]
-    counts = {"rows": len(days), "first_date": days[0], "last_date": days[-1]}
-    register(PRICES, "data/manifest.json", **counts, origin="a random walk")
+from tests.trained_study import (
+    FIRST,
+    PRICES,
+    RUNS,
+    SECOND,
+    build_features,
+    changed_record,
+    register_prices,
+    write_config,
+)
 
 
 def with_newer_days(prices: pd.DataFrame, days: int = 30) -> pd.DataFrame:

@@ -1,4 +1,4 @@
-"""The learning-rate sweep: same number of trials per rung, and no optimum at an edge unsaid."""
+"""The sweep: no minimum is claimed that has an untried neighbour, and the study's seed is kept."""
 
 import json
 import os
@@ -6,31 +6,79 @@ from pathlib import Path
 
 import pytest
 
-from scaling.training.sweep import FACTORS, best_of
+from scaling.config import MULTIPLIERS, OptimiserConfig, PatchTSTShape
+from scaling.training.sweep import START, Place, best_of, multipliers, search, settled
 from tests.miniature import make_miniature, run
 
+OPTIMISER = OptimiserConfig(
+    batch_size=32,
+    epochs=5,
+    learning_rate=0.001,
+    weight_decay=0.01,
+    warmup_fraction=0.1,
+    gradient_clip=1.0,
+    early_stopping_patience=5,
+)
 
-def test_the_best_multiplier_is_interior_only_between_two_others() -> None:
-    assert best_of({0.5: 0.4, 1.0: 0.3, 2.0: 0.5}) == (1.0, True)
-    assert best_of({0.5: 0.2, 1.0: 0.3, 2.0: 0.5}) == (0.5, False)
-    assert best_of({0.5: 0.4, 1.0: 0.3, 2.0: 0.1}) == (2.0, False)
+
+def bowl(lowest: Place) -> dict[Place, float]:
+    """What `search` tries in a world whose log-loss is lowest at one place."""
+
+    def loss_of(place: Place) -> float:
+        return 0.4 + 0.002 * sum((a - b) ** 2 for a, b in zip(place, lowest, strict=True))
+
+    return search(loss_of, START)
+
+
+@pytest.mark.parametrize("lowest", [(0, 0, 0), (2, 0, 0), (-3, 2, 1), (1, 3, -1)])
+def test_the_search_walks_to_the_minimum_and_tries_all_its_neighbours(lowest: Place) -> None:
+    losses = bowl(lowest)
+    assert best_of(losses) == lowest
+    assert settled(losses)
+
+
+def test_the_search_crosses_a_plateau() -> None:
+    """A decay of 0.1 does nothing, and one of 1 helps: one step up must not end the walk."""
+    losses = search(lambda place: 0.39 if place[1] == 2 else 0.4 + 0.0001 * abs(place[1]), START)
+    assert best_of(losses)[1] == 2
+
+
+def test_a_best_recipe_with_an_untried_neighbour_is_not_settled() -> None:
+    losses = bowl((0, 0, 0))
+    del losses[(1, 0, 0)]
+    assert not settled(losses)
+
+
+def test_a_search_that_never_ends_says_that_it_has_not_settled() -> None:
+    losses = search(lambda place: 1.0 - 0.01 * place[0], START)
+    assert len(losses) < 60
+    assert not settled(losses)
+
+
+def test_a_size_trains_with_its_own_multiple_of_the_experiments_recipe() -> None:
+    shape = PatchTSTShape(
+        d_model=8, layers=1, heads=2, ffn_dim=8, dropout=0.1, learning_rate_multiplier=0.5
+    )
+    assert shape.recipe(OPTIMISER).learning_rate == 0.0005
+    found = shape.multiplied(multipliers((1, 2, -1))).recipe(OPTIMISER)
+    assert found.learning_rate == 0.001
+    assert found.weight_decay == 1.0
+    assert (found.epochs, found.early_stopping_patience) == (2, 2)
+    assert found.batch_size == OPTIMISER.batch_size
 
 
 @pytest.mark.slow
-def test_a_sweep_tries_every_factor_and_says_what_to_set(tmp_path: Path) -> None:
+def test_a_sweep_says_what_to_set_and_with_which_figures(tmp_path: Path) -> None:
     directory = make_miniature(tmp_path)
-    target = "results/daily/tiny/6k.sweep.json"
+    target = "results/daily/tiny/6k.days300.sweep.json"
     run(directory, "snakemake", target)
     sweep = json.loads((directory / target).read_text())
-    tried = [trial["multiplier"] for trial in sweep["trials"]]
-    assert set(FACTORS) <= set(tried)
-    losses = {trial["multiplier"]: trial["val_log_loss"] for trial in sweep["trials"]}
-    assert sweep["best_multiplier"] == min(losses, key=lambda m: losses[m])
-    assert sweep["interior"] == (min(tried) < sweep["best_multiplier"] < max(tried))
-    assert (
-        "next: set learning_rate_multiplier"
-        in (directory / "logs/daily/tiny/6k.sweep.log").read_text()
-    )
+    assert sweep["training"]["train_days"] == 300
+    assert sweep["best"]["val_log_loss"] == min(t["val_log_loss"] for t in sweep["trials"])
+    assert all(0.01 <= tried["weight_decay"] <= 10 for tried in sweep["trials"])
+    said = (directory / "logs/daily/tiny/6k.days300.sweep.log").read_text()
+    for name in MULTIPLIERS:
+        assert f"{name}: {sweep['best_multipliers'][name]:g}" in said
 
 
 def test_a_sweep_with_the_studys_own_seed_is_refused(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from scaling.config import DEFAULT_TIER, TrainingConfig, features_record, tier_named
+from scaling.config import DEFAULT_TIER, EXTERNAL, DataConfig, TrainingConfig, tier_named
 from scaling.data.manifest import facts_of, verify
 from scaling.data.prices import read_parquet, rows_named
 from scaling.data.tiers import tier_of
@@ -53,7 +53,25 @@ def load_features(path: str | Path) -> Frame:
     return read_parquet(Path(path))
 
 
+def feature_names(path: Path) -> tuple[str, ...]:
+    """The features of a file, also before the workflow has built it."""
+    tier = tier_named(path)
+    if tier == EXTERNAL:
+        return tuple(map(str, load_features(path).columns))
+    return tier_of(tier).FEATURE_NAMES
+
+
+def feature_days(path: Path, prices: Frame) -> pd.Index:
+    """The days of a features file, also before the workflow has built it from `prices`."""
+    tier = tier_named(path)
+    if tier == EXTERNAL:
+        return load_features(path).index
+    return prices.index[tier_of(tier).ROWS_DROPPED :]
+
+
 def _rebuild(path: str | Path) -> str:
+    if tier_named(Path(path)) == EXTERNAL:
+        return "make it for the days of the prices, and register it: python -m scaling.prepare"
     return f"build it again with: snakemake --force {path}"
 
 
@@ -63,7 +81,7 @@ def verify_features(path: str | Path, prices_md5: str, calendar: str = "weekdays
     Raises `UserError` if the file was altered since, or was built from other prices, for another
     calendar or by other code. The message says which of these holds and how to build it again.
     """
-    record_path = features_record(Path(path))
+    record_path = Path(path).with_suffix(".json")
     for file in (Path(path), record_path):
         if not file.is_file():
             raise UserError(f"{file}: no such file; {_rebuild(path)}")
@@ -93,8 +111,14 @@ def verify_features(path: str | Path, prices_md5: str, calendar: str = "weekdays
 
 
 def check_dates(prices: Frame, features: Frame, where: str | Path) -> None:
-    """Raise `UserError` unless the feature days are the price days without the leading ones."""
-    expected = prices.index[tier_of(tier_named(Path(where))).ROWS_DROPPED :]
+    """Raise `UserError` unless the feature days are the price days without the leading ones.
+
+    How many are left out, a tier says. A table that was made elsewhere may begin on any day.
+    """
+    tier = tier_named(Path(where))
+    external = tier == EXTERNAL
+    first = prices.index.searchsorted(features.index[0]) if external else tier_of(tier).ROWS_DROPPED
+    expected = prices.index[first:]
     if not features.index.equals(expected):
         missing, extra = expected.difference(features.index), features.index.difference(expected)
         raise UserError(
@@ -104,14 +128,28 @@ def check_dates(prices: Frame, features: Frame, where: str | Path) -> None:
         )
 
 
+def _verify_external(data: DataConfig) -> str:
+    """Check a table that was made elsewhere against the manifest, and return its MD5."""
+    files = f"--prices {data.prices} --manifest {data.manifest} --output {data.features}"
+    return verify(
+        data.features,
+        data.manifest,
+        f"python -m scaling.prepare --table {data.features} {files}",
+    )
+
+
 def verified_data(config: TrainingConfig, stamp: Path | None = None) -> tuple[str, str]:
     """Check prices against the manifest and features against their record; return both MD5s.
 
-    `stamp` is the file that `check_data` wrote. A stamp of other data is a `UserError`.
+    The record of a table that was made elsewhere is its entry in the manifest. `stamp` is the file
+    that `check_data` wrote. A stamp of other data is a `UserError`.
     """
     prices_md5 = verify(config.data.prices, config.data.manifest)
-    calendar = facts_of(config.data.prices, config.data.manifest)["calendar"]
-    features_md5 = verify_features(config.data.features, prices_md5, calendar)
+    if config.data.tier == EXTERNAL:
+        features_md5 = _verify_external(config.data)
+    else:
+        calendar = facts_of(config.data.prices, config.data.manifest)["calendar"]
+        features_md5 = verify_features(config.data.features, prices_md5, calendar)
     if stamp and not {prices_md5, features_md5} <= set(stamp.read_text().split()):
         raise UserError(
             f"{stamp}: is not the stamp of {config.data.prices} (MD5 {prices_md5}) and "

@@ -83,20 +83,21 @@ def registered_md5(path: str | Path, manifest: str | Path) -> str | None:
     return match[1]
 
 
-def verify(path: str | Path, manifest: str | Path) -> str:
+def verify(path: str | Path, manifest: str | Path, command: str | None = None) -> str:
     """Check that a data file has the MD5 registered in `manifest`, and return it.
 
-    Raises `UserError` when the file is missing, not registered, or differs. An altered price would
-    otherwise retrain everything on numbers that no record names.
+    `command` registers such a file; by default it is the one for prices. Raises `UserError` when
+    the file is missing, not registered, or differs. An altered price would otherwise retrain
+    everything on numbers that no record names.
     """
     path, manifest = Path(path), Path(manifest)
     expected = registered_md5(path, manifest)
-    command = f"python -m scaling.fetch {path.stem} --source file"
+    command = command or (
+        f"python -m scaling.fetch {path.stem} --source file {path} --output {path} "
+        f"--manifest {manifest}"
+    )
     if expected is None:
-        raise UserError(
-            f"{path}: not registered in {manifest}; register it with: {command} {path}"
-            f" --output {path} --manifest {manifest}"
-        )
+        raise UserError(f"{path}: not registered in {manifest}; register it with: {command}")
     if not path.is_file():
         raise UserError(
             f"{path}: no such file, {manifest} expects MD5 {expected}; "
@@ -107,7 +108,7 @@ def verify(path: str | Path, manifest: str | Path) -> str:
         raise UserError(
             f"{path}: MD5 is {found}, {manifest} registers {expected}; restore the file with: "
             f"git checkout -- {path} | or, if the change is meant, register it with: "
-            f"{command} {path} --output {path} --manifest {manifest} --replace"
+            f"{command} --replace"
         )
     return found
 
@@ -158,20 +159,7 @@ def register(
     `scaling.data.plausibility.unexplained`). Raises `UserError` for a file outside the manifest's
     directory.
     """
-    path, manifest = Path(path), Path(manifest)
-    relative = resource_path(path, manifest)
-    content: dict[str, Any] = {"$schema": PROFILE, "name": "market-prices", "resources": []}
-    if manifest.exists():
-        content = read_manifest(manifest)
-    contents = path.read_bytes()
-    md5 = hashlib.md5(contents, usedforsecurity=False).hexdigest()
-    entry: dict[str, Any] = {
-        "name": re.sub(r"[^a-z0-9._-]", "-", path.stem.lower()),
-        "path": relative,
-        "format": "parquet",
-        "mediatype": "application/vnd.apache.parquet",
-        "bytes": len(contents),
-        "hash": f"md5:{md5}",
+    said = {
         "rows": rows,
         "first_date": first_date,
         "last_date": last_date,
@@ -181,14 +169,60 @@ def register(
         "allowed": [dict(item) for item in allowed],
         "schema": SCHEMA,
     }
-    former: dict[str, Any] = {}
-    former |= next((r for r in content["resources"] if r["path"] == relative), {})
-    if origin is None:
-        entry |= {key: former[key] for key in ("sources", "licenses") if key in former}
-    else:
-        entry["sources"] = [{"title": origin}]
+    if origin is not None:
+        said["sources"] = [{"title": origin}]
+    elif former := registered_entry(path, manifest) if Path(manifest).exists() else None:
+        said |= {key: former[key] for key in ("sources", "licenses") if key in former}
     if licence is not None:
-        entry["licenses"] = [{"name": licence}]
+        said["licenses"] = [{"name": licence}]
+    return _enter(Path(path), Path(manifest), said)
+
+
+def register_features(
+    path: str | Path,
+    manifest: str | Path,
+    *,
+    rows: int,
+    first_date: str,
+    last_date: str,
+    names: Sequence[str],
+    origin: str,
+) -> str:
+    """Register a feature table that was made elsewhere, as it is on disk now; return its MD5.
+
+    Raises `UserError` for a file outside the manifest's directory.
+    """
+    columns = [{"name": name, "type": "number"} for name in names]
+    said = {
+        "rows": rows,
+        "first_date": first_date,
+        "last_date": last_date,
+        "schema": {
+            "fields": [{"name": "date", "type": "datetime"}, *columns],
+            "primaryKey": ["date"],
+        },
+        "sources": [{"title": origin}],
+    }
+    return _enter(Path(path), Path(manifest), said)
+
+
+def _enter(path: Path, manifest: Path, said: Mapping[str, Any]) -> str:
+    """Write what is `said` of a file, and its bytes and MD5, in place of its former entry."""
+    relative = resource_path(path, manifest)
+    content: dict[str, Any] = {"$schema": PROFILE, "name": "market-prices", "resources": []}
+    if manifest.exists():
+        content = read_manifest(manifest)
+    contents = path.read_bytes()
+    md5 = hashlib.md5(contents, usedforsecurity=False).hexdigest()
+    entry = {
+        "name": re.sub(r"[^a-z0-9._-]", "-", path.stem.lower()),
+        "path": relative,
+        "format": "parquet",
+        "mediatype": "application/vnd.apache.parquet",
+        "bytes": len(contents),
+        "hash": f"md5:{md5}",
+        **said,
+    }
     others = [r for r in content["resources"] if r["path"] != relative]
     content["resources"] = sorted([*others, entry], key=lambda r: str(r["path"]))
     write_json(manifest, content)

@@ -27,7 +27,7 @@ FIGURES = {
     name: _caption(name)
     for name in ("ladder", "compute", "learning_curves", "reliability", "skill_by_year", "drift")
 }
-# Drawn where learning rates were tried, where the training days have several numbers, where sizes
+# Drawn where recipes were tried, where the training days have several numbers, where sizes
 # have several seeds, and where the days were drawn in two ways.
 OPTIONAL = {
     name: _caption(name)
@@ -150,18 +150,17 @@ def _baselines(study: StudyFiles) -> list[dict[str, Any]]:
     ]
 
 
-def _tried_rates(study: StudyFiles, sweeps: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """For each sweep its best learning rate, and the rates that the ladder was trained with."""
+def _recipes(study: StudyFiles, sweeps: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """For each sweep its best recipe, and the recipes that the ladder was trained with."""
     return [
         {
             "budget": sweep["budget"],
-            "best": sweep["learning_rate"] * sweep["best_multiplier"],
+            "best": _recipe(sweep["best"]),
             "tried": len(sweep["trials"]),
             "interior": sweep["interior"],
             "trained": sorted(
                 {
-                    run["config"]["optimiser"]["learning_rate"]
-                    * run["model"]["learning_rate_multiplier"]
+                    _recipe(run["recipe"])
                     for run in study.records
                     if run["budget"] == sweep["budget"]
                 }
@@ -169,6 +168,14 @@ def _tried_rates(study: StudyFiles, sweeps: Sequence[Mapping[str, Any]]) -> list
         }
         for sweep in sweeps
     ]
+
+
+def _recipe(settings: Mapping[str, Any]) -> str:
+    """`'learning rate 0.001, weight decay 0.01, 5 epochs'`."""
+    return (
+        f"learning rate {rate(settings['learning_rate'])}, weight decay "
+        f"{rate(settings['weight_decay'])}, {settings['epochs']} epochs"
+    )
 
 
 def _provenance(study: StudyFiles) -> list[tuple[str, str]]:
@@ -243,10 +250,11 @@ def html_page(
         prevalence=ladder.evaluations[0]["metrics"]["best"]["test"]["prevalence"],
         runs=study.records,
         checks=checks,
-        failed=[item for item in checks if not item["passed"]],
+        failed=[item for item in checks if item["passed"] is False],
+        unchecked=[item for item in checks if item["passed"] is None],
         differences=differences,
         left_out=left_out,
-        sweeps=_tried_rates(ladder, sweeps),
+        sweeps=_recipes(ladder, sweeps),
         drift=ladder.evaluations[0]["drift"],
         provenance=_provenance(study),
         **two_axes,

@@ -15,6 +15,12 @@ from scaling.metrics import log_loss_skill, reliability
 
 MARKERS = "osD^vP"
 WIDE = (7.2, 3.8)
+# What a sweep varies, and what a reader calls it.
+SETTINGS = {
+    "learning_rate": "peak learning rate",
+    "weight_decay": "weight decay",
+    "epochs": "epochs",
+}
 
 
 def _axes(size: tuple[float, float] = WIDE) -> tuple[Figure, Axes]:
@@ -45,30 +51,25 @@ def ladder(
 ) -> Figure:
     """Skill in per cent against counted parameters: means, 95 % intervals, seeds, baselines.
 
-    `sizes` as in the law's file, `base_loss` the base rate's test log-loss in nats, `baselines`
-    maps names to test skill (a fraction).
+    A size with one seed has a hollow marker, and the line leaves it out, as the law does. `sizes`
+    as in the law's file, `base_loss` the base rate's test log-loss in nats, `baselines` maps names
+    to test skill (a fraction).
     """
     figure, axes = _axes((7.2, 4.2))
-    x = np.array([size["parameters"] for size in sizes], float)
-    skill = 100 * np.array([size["skill"] for size in sizes])
-    low, high = 100 * np.array([size["skill_interval"] for size in sizes]).T
     lines = {name: 100 * value for name, value in baselines.items()}
-    everything = np.concatenate([low, high, list(lines.values())])
+    ends = [100 * end for size in sizes for end in size["skill_interval"]]
+    everything = np.array([*ends, *lines.values()])
     margin = 0.06 * (float(np.ptp(everything)) or 1.0)
     axes.set_xscale("log")
     axes.set_ylim(everything.min() - margin, everything.max() + margin)
     for size in sizes:
         seeds = 100 * (1 - np.array(size["seed_log_losses"]) / base_loss)
-        axes.plot(
-            *(np.full(len(seeds), size["parameters"]), seeds, "_"),
-            color=COLOURS[0],
-            ms=11,
-            mew=1.2,
-        )
-    errors = [skill - low, high - skill]
-    axes.errorbar(x, skill, yerr=errors, fmt="o-", color=COLOURS[0], capsize=4, ms=6)
+        if len(seeds) > 1:
+            x = np.full(len(seeds), size["parameters"])
+            axes.plot(x, seeds, "_", color=COLOURS[0], ms=11, mew=1.2)
+    _points(axes, sizes, "o", COLOURS[0])
     _named_lines(axes, lines)
-    axes.set_xticks(x, [f"{size['budget']}\n{size['parameters']:,}" for size in sizes])
+    axes.set_xticks([size["parameters"] for size in sizes], [_label(size) for size in sizes])
     axes.minorticks_off()
     axes.margins(x=0.08)
     axes.set_xlabel("counted parameters")
@@ -85,22 +86,41 @@ def ladders(studies: Mapping[str, Sequence[Mapping[str, Any]]]) -> Figure:
     figure, axes = _axes((7.2, 4.2))
     axes.set_xscale("log")
     for index, (name, sizes) in enumerate(studies.items()):
-        skill = 100 * np.array([size["skill"] for size in sizes])
-        low, high = 100 * np.array([size["skill_interval"] for size in sizes]).T
-        axes.errorbar(
-            [size["parameters"] for size in sizes],
-            skill,
-            yerr=[skill - low, high - skill],
-            fmt=f"{marker(index)}-",
-            color=colour(index),
-            capsize=4,
-            ms=6,
-            label=name,
-        )
+        _points(axes, sizes, marker(index), colour(index), label=name)
     axes.set_xlabel("counted parameters")
     axes.set_ylabel("test log-loss skill over the base rate, %")
     _legend_above(axes, 2)
     return figure
+
+
+def _points(
+    axes: Axes, sizes: Sequence[Mapping[str, Any]], shape: str, shade: str, label: str = ""
+) -> None:
+    """Means and 95 % intervals, with a line through the sizes that have several seeds."""
+    several = [size for size in sizes if len(size["seeds"]) > 1]
+    single = [size for size in sizes if len(size["seeds"]) == 1]
+    groups = [group for group in ((several, "-", shade), (single, "none", "none")) if group[0]]
+    for number, (own, line, face) in enumerate(groups):
+        skill = 100 * np.array([size["skill"] for size in own])
+        ends = 100 * np.array([size["skill_interval"] for size in own]).T
+        axes.errorbar(
+            [size["parameters"] for size in own],
+            skill,
+            yerr=np.abs(ends - skill),
+            color=shade,
+            marker=shape,
+            ls=line,
+            mfc=face,
+            capsize=4,
+            ms=6,
+            label=None if number else label,
+        )
+
+
+def _label(size: Mapping[str, Any]) -> str:
+    """What stands below a size: its budget, its counted parameters, and a lack of replicates."""
+    lines = [size["budget"], f"{size['parameters']:,}"]
+    return "\n".join([*lines, "one seed"] if len(size["seeds"]) == 1 else lines)
 
 
 def _named_lines(axes: Axes, values: Mapping[str, float]) -> None:
@@ -189,27 +209,34 @@ def _learning_curve(axes: Axes, run: Mapping[str, Any], shade: str) -> None:
 
 @rc_context(STYLE)
 def sweeps(swept: Sequence[Mapping[str, Any]]) -> Figure:
-    """Validation log-loss against the peak learning rate, a line per budget; `swept` are sweeps.
+    """Validation log-loss against each setting of the recipe, a line per budget.
 
-    A ring marks the best rate where those beside it are worse, a star a best rate at the edge.
+    `swept` are sweeps. A point is the lowest loss of all trials with that value of the setting. A
+    ring marks a best trial whose neighbours are all worse, a star one with an untried neighbour.
     """
-    figure, axes = _axes()
-    axes.set_xscale("log")
-    for index, sweep in enumerate(swept):
-        rates = [sweep["learning_rate"] * trial["multiplier"] for trial in sweep["trials"]]
-        losses = [trial["val_log_loss"] for trial in sweep["trials"]]
-        axes.plot(
-            *(rates, losses, f"{marker(index)}-"),
-            color=colour(index),
-            ms=4,
-            label=sweep["budget"],
-        )
-        best = [trial["multiplier"] for trial in sweep["trials"]].index(sweep["best_multiplier"])
-        ring = "o" if sweep["interior"] else "*"
-        axes.plot(rates[best], losses[best], ring, color=colour(index), ms=13, mfc="none", mew=1.5)
-    axes.set_xlabel("peak learning rate")
-    axes.set_ylabel("best validation log-loss, nats")
-    axes.legend(title="budget")
+    figure = Figure(figsize=(7.2, 3.2), layout="constrained")
+    panels = figure.subplots(1, len(SETTINGS), sharey=True)
+    for axes, (setting, label) in zip(panels, SETTINGS.items(), strict=True):
+        axes.set_xscale("log")
+        for index, sweep in enumerate(swept):
+            lowest: dict[float, float] = {}
+            for trial in sorted(sweep["trials"], key=lambda trial: trial["val_log_loss"]):
+                lowest.setdefault(trial[setting], trial["val_log_loss"])
+            values, shade = sorted(lowest), colour(index)
+            losses = [lowest[value] for value in values]
+            axes.plot(
+                *(values, losses, f"{marker(index)}-"), color=shade, ms=4, label=sweep["budget"]
+            )
+            ring, best = "o" if sweep["interior"] else "*", sweep["best"]
+            axes.plot(
+                *(best[setting], best["val_log_loss"], ring),
+                **{"color": shade, "ms": 13, "mfc": "none", "mew": 1.5},
+            )
+        axes.set_xlabel(label)
+    panels[-1].set_xscale("log", base=2)
+    panels[-1].xaxis.set_major_formatter(lambda epochs, _: f"{epochs:g}")
+    panels[0].set_ylabel("best validation log-loss, nats")
+    panels[0].legend(title="budget")
     return figure
 
 

@@ -128,16 +128,11 @@ def ensembles(surface: Surface) -> Figure:
     """Single networks and the mean probability of a size's seeds against days, a panel a size."""
     panels = {}
     for index, (budget, cells) in enumerate(_by(surface["cells"], "budget").items()):
-        together = [cell for cell in cells if cell["ensemble"]]
-        panels[budget] = [
-            Curve("single networks", _days(cells), cells, _bold(index)),
-            Curve(
-                "ensemble of the seeds",
-                _days(together),
-                [cell["ensemble"] for cell in together],
-                _hollow(index),
-            ),
-        ]
+        panels[budget] = [Curve("single networks", _days(cells), cells, _bold(index))]
+        if together := [cell for cell in cells if cell["ensemble"]]:
+            rows = [cell["ensemble"] for cell in together]
+            curve = Curve("ensemble of the seeds", _days(together), rows, _hollow(index))
+            panels[budget].append(curve)
     return _panels(panels, next(iter(_by(surface["cells"], "budget").values())))
 
 
@@ -256,8 +251,9 @@ def _panels(panels: Mapping[str, Sequence[Curve]], cells: Sequence[Row]) -> Figu
         _draw(axes, curves, named=False)
         axes.set_title(title, fontsize=10, loc="left", weight="bold")
     _days_axis(found[-1], cells)
+    fullest = max(found, key=lambda axes: len(axes.containers))
     found[0].legend(
-        *found[0].get_legend_handles_labels(),
+        *fullest.get_legend_handles_labels(),
         **{"loc": "lower right", "bbox_to_anchor": (1, 0.98), "ncols": 2, "fontsize": 9},
         borderaxespad=0,
     )

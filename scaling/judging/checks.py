@@ -1,11 +1,13 @@
 """Validity checks that run in every study; each catches one known mistake.
 
 A check is a dict with `name`, `passed`, `found` and `allowed` as text, and `meaning`, the
-consequence of a failure. A failed check never stops a run; the report shows it first.
+consequence of a failure. A failed check never stops a run; the report shows it first. `passed` is
+None for a check that could not be made.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +17,8 @@ import torch
 
 from scaling.config import (
     BUDGET_TOLERANCE,
+    EXTERNAL,
+    DataConfig,
     SplitConfig,
     TaskConfig,
     TrainingConfig,
@@ -45,15 +49,16 @@ SMALLEST_LOGIT_SPREAD = 0.05
 # Difference of log-loss in nats for the same weights on the same rows. Another batch or device
 # changes it by 1e-6 in fp32 and by 1e-3 in bf16. A second sigmoid changes it by 0.2.
 PARITY = {"fp32": 1e-4, "bf16": 5e-3}
+FEATURES_SEE_NO_FUTURE = "features do not see the future"
 # Days spread over the whole file at which the future is cut off.
 TRUNCATIONS = 25
 
 
-def check(name: str, passed: bool, found: str, allowed: str, meaning: str) -> Check:
+def check(name: str, passed: bool | None, found: str, allowed: str, meaning: str) -> Check:
     """One result, JSON-ready."""
     return {
         "name": name,
-        "passed": bool(passed),
+        "passed": None if passed is None else bool(passed),
         "found": found,
         "allowed": allowed,
         "meaning": meaning,
@@ -157,12 +162,23 @@ def features_ignore_the_future(prices: pd.DataFrame, features: pd.DataFrame, bui
         for name in features.columns[(cut.to_numpy() != whole.to_numpy())]:
             changed.setdefault(str(name), str(prices.index[day].date()))
     return check(
-        "features do not see the future",
+        FEATURES_SEE_NO_FUTURE,
         not changed,
         ", ".join(f"{name} (first on {day})" for name, day in changed.items())
         or f"no feature changes on {len(days)} days when all later prices are removed",
         "the same features, bit for bit",
         "the features leak the future, so every score is too good",
+    )
+
+
+def unknown_look_ahead(features: Path) -> Check:
+    """The check that cannot be made of a table that was made elsewhere."""
+    return check(
+        FEATURES_SEE_NO_FUTURE,
+        None,
+        f"{features} was made elsewhere, so it cannot be built again from prices that end earlier",
+        "the same features, bit for bit",
+        "if the features leak the future, every score is too good, and nothing here would show it",
     )
 
 
@@ -173,27 +189,61 @@ def windows_ignore_the_future(study: Study, prices: pd.DataFrame, build: Build) 
     every block. A shift of the loaded features, or a window that ends a day late, shows here and
     not in the feature file.
     """
+    return _windows_check(
+        study,
+        lambda day: build(prices.loc[:day]),
+        name="models do not see the future",
+        expected="those built from prices that end on their day",
+        meaning="models read days that have not happened yet, or other days than they are asked "
+        "about",
+    )
+
+
+def windows_hold_the_table(study: Study, features: pd.DataFrame) -> Check:
+    """What a model is given for a day are the last rows up to that day of a table made elsewhere.
+
+    This finds a shift after loading, and a window that ends a day late. It cannot find what the
+    rows of the table themselves know of later days.
+    """
+    return _windows_check(
+        study,
+        lambda day: features.loc[:day],
+        name="windows end on their day",
+        expected="the table's rows up to their day",
+        meaning="models read other days of the table than they are asked about",
+    )
+
+
+def _windows_check(
+    study: Study,
+    known: Callable[[pd.Timestamp], pd.DataFrame],
+    *,
+    name: str,
+    expected: str,
+    meaning: str,
+) -> Check:
+    """Compare windows with the features of the days up to theirs, which `known` gives for a day."""
     every = np.concatenate(list(study.samples.values()))
     days = every[np.linspace(0, len(every) - 1, TRUNCATIONS).astype(int)]
     length = study.dataset.context_length
     wrong: dict[str, list[str]] = {}
     for day in days:
         today = pd.Timestamp(study.dates[day])
-        known = build(prices.loc[:today]).iloc[-length:].to_numpy(np.float32, copy=True)
-        expected = study.normaliser(torch.from_numpy(known))
+        rows = known(today).iloc[-length:].to_numpy(np.float32, copy=True)
+        right = study.normaliser(torch.from_numpy(rows))
         given = study.dataset.batch(torch.tensor([day]))[0][0].cpu()
-        differs = (given != expected).any(dim=0).numpy()
+        differs = (given != right).any(dim=0).numpy()
         if differs.any():
             wrong[str(today.date())] = list(np.array(study.feature_names)[differs])
     first = next(iter(wrong), "")
     return check(
-        "models do not see the future",
+        name,
         not wrong,
         f"{len(wrong)} of {len(days)} windows differ, first on {first} in {', '.join(wrong[first])}"
         if wrong
-        else f"{len(days)} windows equal those built from prices that end on their day",
+        else f"{len(days)} windows equal {expected}",
         "the same window, bit for bit",
-        "models read days that have not happened yet, or other days than they are asked about",
+        meaning,
     )
 
 
@@ -335,16 +385,28 @@ def study_checks(
     close = prices.loc[features.index[0] :, "close"]
     until = pd.Timestamp(study.dates[-1])
     facts = facts_of(config.data.prices, config.data.manifest)
-    build = partial(build_features, tier=config.data.tier, calendar=facts["calendar"])
     return [
         prices_are_plausible(prices, facts),
         enough_samples({block: study.labels(block) for block in study.samples}, config.splits),
         no_gross_drift(drift_table(raw, study.feature_names)),
-        features_ignore_the_future(prices, features, build),
-        windows_ignore_the_future(study, prices, build),
+        *_look_ahead_checks(study, config.data, prices, features),
         labels_from_raw_closes(
             close.loc[:until].to_numpy(), study.dataset.labels.cpu().numpy(), config.task
         ),
+    ]
+
+
+def _look_ahead_checks(
+    study: Study, data: DataConfig, prices: pd.DataFrame, features: pd.DataFrame
+) -> list[Check]:
+    """Whether features and windows know later days; of a table made elsewhere only windows tell."""
+    if data.tier == EXTERNAL:
+        return [unknown_look_ahead(data.features), windows_hold_the_table(study, features)]
+    calendar = facts_of(data.prices, data.manifest)["calendar"]
+    build = partial(build_features, tier=data.tier, calendar=calendar)
+    return [
+        features_ignore_the_future(prices, features, build),
+        windows_ignore_the_future(study, prices, build),
     ]
 
 

@@ -9,20 +9,33 @@ import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import transformers
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from transformers import PatchTSTForClassification
 
-from scaling.config import PatchTSTShape, TaskConfig, WindowConfig, tier_named
+from scaling.config import EXTERNAL, FAMILIES, TaskConfig, WindowConfig, tier_named
 from scaling.data.manifest import registered_entry
 from scaling.errors import UserError
 from scaling.judging.evaluation import load_weights
 from scaling.reading import build
 from scaling.record import file_md5, provenance, read_json, write_json
-from scaling.training.families.patchtst import hf_config
+from scaling.training.model import build_model
 
 RECORD, NORMALISER, CARD = "record.json", "normaliser.json", "README.md"
+
+
+class Loaded(NamedTuple):
+    """What `transformers` makes of an export: a class, and the name of the logit in its output."""
+
+    name: str
+    output: str
+
+
+LOADED = {
+    "patchtst": Loaded("PatchTSTForClassification", "prediction_logits"),
+    "patchtsmixer": Loaded("PatchTSMixerForTimeSeriesClassification", "prediction_outputs"),
+}
 
 
 def export(
@@ -37,18 +50,20 @@ def export(
     Raises `UserError` if the folder exists and is no export of the same checkpoint. An export of
     the same one gets its files anew, one by one, and keeps what else lies there.
     """
-    if record["config"]["family"] != PatchTSTShape.family:
+    family = record["config"]["family"]
+    if family not in LOADED:
         raise UserError(
-            f"{path}: is a {record['config']['family']}; allowed: {PatchTSTShape.family}, whose "
-            "class in transformers gives the logit that was trained"
+            f"{path}: is a {family}; allowed: {', '.join(LOADED)}, whose classes in transformers "
+            "give the logit that was trained"
         )
     digest = file_md5(path)
     exists = folder.exists()
     if exists:
         _refuse_other_folder(folder, digest)
     window = build(WindowConfig, dict(record["config"]["window"]), path)
-    shape = build(PatchTSTShape, dict(record["model"]), path)
-    model = PatchTSTForClassification(hf_config(shape, window, len(record["feature_names"])))
+    shape = build(FAMILIES[family], dict(record["model"]), path)
+    trained = build_model(shape, window, len(record["feature_names"]))
+    model = getattr(transformers, LOADED[family].name)(trained.config)
     load_weights(model, content["weights"], path)
     normaliser = {name: content["normaliser"][name].tolist() for name in ("mean", "std")}
     with _complete_folder(folder, exists) as made:
@@ -82,24 +97,28 @@ def model_card(record: Mapping[str, Any], evaluation: Mapping[str, Any] | None) 
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    origin, licence = _origin_and_licence(record)
+    data = record["config"]["data"]
+    tier = tier_named(Path(data["features"]))
+    checks = (evaluation or {}).get("checks", ())
+    origin, licence = _origin_and_licence(data["prices"], data["manifest"], record["data_md5"])
     return environment.get_template("model_card.md").render(
         record=record,
         evaluation=evaluation,
-        failed=[check for check in (evaluation or {}).get("checks", ()) if not check["passed"]],
+        failed=[check for check in checks if check["passed"] is False],
+        passed=[check for check in checks if check["passed"] is True],
+        loaded=LOADED[record["config"]["family"]],
         event=TaskConfig(**record["config"]["task"]).question(),
-        tier=tier_named(Path(record["config"]["data"]["features"])),
+        tier=None if tier == EXTERNAL else tier,
         origin=origin,
         data_licence=licence,
     )
 
 
-def _origin_and_licence(record: Mapping[str, Any]) -> tuple[str, str]:
+def _origin_and_licence(prices: str, manifest: str, md5: str) -> tuple[str, str]:
     """What the manifest says of the prices of the training; it may know only later ones."""
-    data = record["config"]["data"]
-    entry = registered_entry(data["prices"], data["manifest"])
-    if entry is None or entry["hash"] != f"md5:{record['data_md5']}":
-        unknown = f"not known: {data['manifest']} no longer registers these prices"
+    entry = registered_entry(prices, manifest)
+    if entry is None or entry["hash"] != f"md5:{md5}":
+        unknown = f"not known: {manifest} no longer registers these prices"
         return unknown, unknown
     origin = "; ".join(source["title"] for source in entry.get("sources", ()))
     licence = ", ".join(licence["name"] for licence in entry.get("licenses", ()))

@@ -112,13 +112,15 @@ class Forecast:
             },
             "prices": str(self.config.data.prices),
             "data_md5": self.prices_md5,
+            "features": str(self.config.data.features),
+            "look_ahead_could_be_checked": self.config.data.tier != configs.EXTERNAL,
             "newer_prices_than_in_training": self.newer_prices,
             "days": self.rows(),
             **provenance(),
         }
 
     def as_lines(self) -> list[str]:
-        """Two lines about the forecaster, then one line for each day."""
+        """Two lines about the forecaster, one about unchecked features, one line for each day."""
         seeds = " and ".join(map(str, self.seeds))
         who = f"seed {seeds}" if len(self.seeds) == 1 else f"the mean of seeds {seeds}"
         slope, intercept = self.recalibration
@@ -128,6 +130,11 @@ class Forecast:
             f"on validation: log-loss skill {100 * self.validation_skill:.1f} % over the base "
             f"rate; recalibrated there with slope {slope:.2f} and intercept {intercept:+.2f}",
         ]
+        if self.config.data.tier == configs.EXTERNAL:
+            lines.append(
+                f"the features were made elsewhere ({self.config.data.features}): whether they see "
+                "the future could not be checked"
+            )
         for row in self.rows():
             seen = " (the network was trained or chosen on this day)"
             lines.append(

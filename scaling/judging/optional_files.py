@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from scaling.config import MULTIPLIERS
 from scaling.judging.study_files import StudyFiles
 from scaling.record import read_json
 
@@ -72,11 +73,11 @@ def _difference(made: Mapping[str, Any], record: Mapping[str, Any]) -> str:
 def _recipe(made: Mapping[str, Any]) -> dict[str, Any]:
     """The data and settings that a sweep or a control was made with, by name.
 
-    `made` holds the two parts of `config.training_identity`. Seed and learning-rate multiplier are
+    `made` holds the two parts of `config.training_identity`. Seed and multipliers are
     left out because sweeps and controls vary them, device and precision because they may differ.
     """
     sections = ("task", "window", "splits", "optimiser")
     parts = {section: made["training"].get(section, {}) for section in sections}
-    parts["model"] = {k: v for k, v in made["model"].items() if k != "learning_rate_multiplier"}
+    parts["model"] = {k: v for k, v in made["model"].items() if k not in MULTIPLIERS}
     flat = {f"{part}.{key}": v for part, values in parts.items() for key, v in values.items()}
     return flat | {key: made[key] for key in ("data_md5", "label_hash")}

@@ -183,14 +183,16 @@ def _require_the_laws_inputs(law: Mapping[str, Any], predictions: Mapping[str, P
 def merged_checks(evaluations: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Each check once: passed if every run passed it, else what the first failing run found.
 
-    `evaluations` have a `run` and its `checks`. `runs` in the result names those that failed.
+    If none failed, but it could not be made for some run, it could not be made. `evaluations` have
+    a `run` and its `checks`. `runs` in the result names those that failed.
     """
+    worse = {True: 0, None: 1, False: 2}
     merged: dict[str, dict[str, Any]] = {}
     for evaluation in evaluations:
         for item in evaluation["checks"]:
             row = merged.setdefault(item["name"], {**item, "runs": []})
-            if not item["passed"]:
-                if row["passed"]:
-                    row |= {**item, "runs": row["runs"]}
+            if worse[item["passed"]] > worse[row["passed"]]:
+                row |= {**item, "runs": row["runs"]}
+            if item["passed"] is False:
                 row["runs"].append(evaluation["run"])
     return list(merged.values())

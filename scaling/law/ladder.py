@@ -33,6 +33,11 @@ class Ladder(NamedTuple):
     baselines: dict[str, Array]
     """For each baseline the log-loss of each day, [days]."""
 
+    @property
+    def replicated(self) -> list[int]:
+        """The places of the sizes that have several seeds."""
+        return [index for index, seeds in enumerate(self.seeds) if len(seeds) > 1]
+
 
 class Surface(NamedTuple):
     """A study of two axes: every size was trained on every number of days, in several seeds.

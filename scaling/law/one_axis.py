@@ -1,7 +1,8 @@
 """The law of one study: does test loss fall with size, by how much, and how sure is that?
 
-A ladder has S sizes, each trained with several seeds, and every network is judged on the same test
-days. `docs/statistics.md` explains the method and names its sources.
+A ladder has S sizes, and every network is judged on the same test days. The slope and the verdict
+are over the sizes that have several seeds. `docs/statistics.md` explains the method and names its
+sources.
 """
 
 from typing import Any
@@ -10,13 +11,16 @@ import numpy as np
 
 from scaling import metrics
 from scaling.law.against_baselines import best_network
-from scaling.law.axis import Settings, contrast_rows, judge_axis, slope_row
+from scaling.law.axis import Judgement, Settings, contrast_rows, judge_axis, slope_row
 from scaling.law.ladder import Ladder
 from scaling.law.levels import level_rows
 from scaling.law.resampling import BOOTSTRAP_SEED
 from scaling.law.shapes import compare_shapes
 from scaling.law.verdict import EQUIVALENCE, sensitivity
 from scaling.law.wording import sentence, warnings
+
+# A slope needs two points.
+FEWEST_SIZES = 2
 
 
 def fit_law(
@@ -26,13 +30,16 @@ def fit_law(
 
     `horizon` is in days, `delta` the config's fraction of the base-rate entropy per decade,
     `samples` the number of bootstrap draws, and `experiments` the number of studies in the grid
-    that this one belongs to.
+    that this one belongs to. `slope_over` names the sizes that slope, contrasts, shapes and verdict
+    are over: those with several seeds. If fewer than FEWEST_SIZES have them, it names all sizes,
+    the slope's interval covers the days alone, and the verdict is "inconclusive".
     """
     entropy = metrics.entropy(ladder.base_rate)
     delta_nats = delta * entropy
-    replicated = all(len(seeds) > 1 for seeds in ladder.seeds)
-    settings = Settings(horizon, samples, delta_nats, replicated)
-    axis = judge_axis(ladder.losses, ladder.parameters, np.eye(len(ladder.budgets)), settings)
+    replicated = len(ladder.replicated) >= FEWEST_SIZES
+    judged = ladder.replicated if replicated else list(range(len(ladder.budgets)))
+    names = [ladder.budgets[index] for index in judged]
+    axis = _judge(ladder, judged, Settings(horizon, samples, delta_nats, replicated))
     sizes, level_block = _sizes(ladder, horizon, samples)
     result = {
         "verdict": axis.verdict,
@@ -41,6 +48,7 @@ def fit_law(
         "slope": slope_row(
             axis.slope, entropy, "nats per decade of parameters", replicated=replicated
         ),
+        "slope_over": names,
         "delta": delta_nats,
         "delta_fraction": delta,
         "base_rate": ladder.base_rate,
@@ -49,15 +57,15 @@ def fit_law(
             axis.slope,
             delta_nats,
             len(ladder.dates),
-            max(len(seeds) for seeds in ladder.seeds),
+            max(len(ladder.seeds[index]) for index in judged),
             replicated=replicated,
         ),
         "sizes": sizes,
-        "contrasts": contrast_rows(ladder.budgets, axis.contrasts, delta_nats),
+        "contrasts": contrast_rows(names, axis.contrasts, delta_nats),
         "equivalence": EQUIVALENCE,
         "turning_point": axis.turning,
         "models_compared": compare_shapes(
-            ladder.parameters,
+            ladder.parameters[judged],
             axis.loss,
             axis.covariance,
             axis.slope.freedom,
@@ -79,6 +87,12 @@ def fit_law(
         "seeds": dict(zip(ladder.budgets, ladder.seeds, strict=True)),
     }
     return result | {"sentence": sentence(result), "warnings": warnings(result)}
+
+
+def _judge(ladder: Ladder, judged: list[int], settings: Settings) -> Judgement:
+    """The judgement over these sizes alone, as if the study had no other."""
+    losses = [ladder.losses[index] for index in judged]
+    return judge_axis(losses, ladder.parameters[judged], np.eye(len(judged)), settings)
 
 
 def _sizes(ladder: Ladder, horizon: int, samples: int) -> tuple[list[dict[str, Any]], int]:

@@ -43,7 +43,7 @@ def verdict(
     replicated: bool,
     one_direction: bool = True,
 ) -> str:
-    """One of four words. Both intervals must agree, and a size with one seed allows no claim.
+    """One of four words. Both intervals must agree, and without replicates there is no claim.
 
     `delta` is in nats per decade. "improves" needs a 95 % interval of the slope below 0, "inverse
     scaling" one above 0, and neither is said unless the loss goes in `one_direction`, because over
@@ -69,8 +69,8 @@ def sensitivity(
     Both at 80 % power and two-sided 5 %. The target is the delta set in advance, never the
     estimate: power computed at the estimate only restates the p-value. To first order the days'
     variance falls with the number of days, and the seeds' with the number of seeds. A number is
-    None where more of that kind alone can never be enough, and that of the seeds also where a
-    single seed leaves their spread unknown.
+    None where more of that kind alone can never be enough, and that of the seeds also where too few
+    replicates leave their spread unknown.
     """
     multiple = t_quantile(0.975, slope.freedom) + t_quantile(POWER, slope.freedom)
     target = (delta / multiple) ** 2
@@ -78,7 +78,7 @@ def sensitivity(
     more_seeds = _scaled(seeds, slope.seed_variance, target - slope.day_variance)
     seeds_note = "no number of seeds is enough: the days alone hide delta"
     if not replicated:
-        more_seeds, seeds_note = None, "unknown: a size has one seed"
+        more_seeds, seeds_note = None, "unknown: too few replicates"
     return {
         "smallest_detectable_effect": multiple * slope.error,
         "days_needed": more_days,

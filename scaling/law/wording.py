@@ -11,10 +11,16 @@ def warnings(result: dict[str, Any]) -> list[str]:
     """The weaknesses that a reader of the verdict must know, one line each."""
     found = []
     single = [budget for budget, seeds in result["seeds"].items() if len(seeds) == 1]
-    if single:
+    aside = _set_aside(result)
+    if aside:
         found.append(
-            f"one seed only for {', '.join(single)}: the spread between seeds is unknown, the "
-            "intervals cover the days alone, and no verdict but inconclusive is given"
+            f"one seed only for {', '.join(aside)}: the interval there covers the days alone, and "
+            f"slope and verdict are over the other sizes ({', '.join(result['slope_over'])})"
+        )
+    elif single:
+        found.append(
+            f"one seed only for {', '.join(single)}: a verdict needs two sizes with several seeds, "
+            "so the intervals are over the days alone, and the verdict is inconclusive"
         )
     days, block = result["days"]["count"], result["block_length"]
     if days / block < FEW_BLOCKS:
@@ -22,7 +28,7 @@ def warnings(result: dict[str, Any]) -> list[str]:
             f"{days} test days are about {days / block:.0f} independent blocks of {block}; "
             f"below {FEW_BLOCKS} the bootstrap's intervals are rough"
         )
-    if len(result["sizes"]) == 2:
+    if len(result["slope_over"]) == 2:
         found.append("two sizes: the slope is their difference, its shape cannot be checked")
     if all(size["skill"] <= 0 for size in result["sizes"]):
         found.append(
@@ -66,7 +72,14 @@ def sentence(result: dict[str, Any]) -> str:
     text = _finding(result)
     if all(size["skill"] <= 0 for size in result["sizes"]):
         text += "; no size beats the base rate"
+    if aside := _set_aside(result):
+        text += f"; a size with one seed has no part in this ({', '.join(aside)})"
     return f"{text}; {_against(result['best_network'])}."
+
+
+def _set_aside(result: dict[str, Any]) -> list[str]:
+    """The sizes that have no part in the slope, because they have a single seed."""
+    return [budget for budget in result["seeds"] if budget not in result["slope_over"]]
 
 
 def rounded(number: float) -> str:
@@ -92,7 +105,9 @@ def _finding(result: dict[str, Any]) -> str:
     if result["verdict"] == "inconclusive":
         text = f"These data do not settle whether bigger networks predict better: {measured}; "
         if result["slope"]["seed_variance"] is None:
-            return text + "a size has one seed only, so the spread between seeds is unknown"
+            return text + (
+                "fewer than two sizes have several seeds, so the spread between seeds is unknown"
+            )
         return (
             f"{text}an effect below {result['smallest_detectable_effect']:.4f} would probably have "
             f"been missed{_needed(result)}"
@@ -142,4 +157,5 @@ def _against(network: dict[str, Any]) -> str:
     against = ", ".join(
         f"{wording[found]} {' and '.join(groups[found])}" for found in wording if found in groups
     )
-    return f"the {network['which']} ({network['budget']}) {against}"
+    one = ", one seed, so on these days alone" if network["seeds"] == 1 else ""
+    return f"the {network['which']} ({network['budget']}{one}) {against}"

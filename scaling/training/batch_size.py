@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from scaling import config as configs
-from scaling.data.tiers import tier_of
+from scaling.data.features import feature_names
 from scaling.errors import UserError
 from scaling.machine.device import choose_device, choose_precision, device_name, free_memory
 from scaling.machine.processes import STATE_BYTES, too_large
@@ -49,13 +49,13 @@ def planned(config: configs.TrainingConfig, arguments: argparse.Namespace) -> Se
         raise UserError(f"--processes: got {processes}; allowed: a GPU each, and {gpus} are here")
     # The processes of a CPU divide its memory.
     free = free_memory(device.type) // (1 if device.type == "cuda" else processes)
-    feature_names = tier_of(config.data.tier).FEATURE_NAMES
-    parameters = parameters_of(model, config.window, len(feature_names))
+    names = feature_names(config.data.features)
+    parameters = parameters_of(model, config.window, len(names))
     probe = Probe(
         model,
         config.window,
         config.optimiser,
-        n_channels=len(feature_names),
+        n_channels=len(names),
         device=device.type,
         precision=precision,
         seed=config.seed,
@@ -67,7 +67,7 @@ def planned(config: configs.TrainingConfig, arguments: argparse.Namespace) -> Se
         "family": model.family,
         "model": configs.as_dict(model),
         "window": configs.as_dict(config.window),
-        "feature_names": feature_names,
+        "feature_names": names,
         "device": device.type,
         "device_name": device_name(device),
         "precision": precision,

@@ -4,12 +4,13 @@ import heapq
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from scaling import config as configs
 from scaling.data.dataset import split_samples
+from scaling.data.features import feature_days, feature_names
 from scaling.data.prices import prices_of
-from scaling.data.tiers import tier_of
 from scaling.machine.processes import STATE_BYTES
 from scaling.record import read_json
 from scaling.training.batch_size import parameters_of
@@ -29,13 +30,12 @@ class Cost:
     memory: int  # bytes
     expected: float | None  # seconds, by the batch-size search or the device's FLOP/s
     source: str
-    real: float | None  # seconds, by the run record
+    measured: float | None  # seconds, by the run record
 
 
 def epoch_windows(config: configs.TrainingConfig) -> tuple[int, int]:
     """Training and validation windows of one epoch, counted from the prices alone."""
-    dropped = tier_of(config.data.tier).ROWS_DROPPED
-    dates = prices_of(config.data).index[dropped:].to_numpy()
+    dates = feature_days(config.data.features, prices_of(config.data)).to_numpy()
     samples = split_samples(dates, config.splits, config.window.warmup, config.task.horizon)
     return len(samples["train"]), len(samples["validation"])
 
@@ -59,25 +59,25 @@ def cost_of(experiment: str, run: configs.Run, results: Path, device_flops: floa
     path = configs.experiment_path(experiment)
     config = configs.load_config(path, *run)
     model = configs.load_model_config(run.budget, config.family)
-    n_channels = len(tier_of(config.data.tier).FEATURE_NAMES)
+    n_channels = len(feature_names(config.data.features))
     parameters = parameters_of(model, config.window, n_channels)
     check_budget(run.budget, model.family, parameters)
     train, validation = epoch_windows(config)
-    windows = config.optimiser.epochs * (train + FORWARD_SHARE * validation)
+    windows = model.recipe(config.optimiser).epochs * (train + FORWARD_SHARE * validation)
     flops = windows * training_flops(model, config.window, n_channels)
     name = configs.run_name(run, configs.load_config(path).seed)
     search = _read_if_there(results / experiment / f"{run.budget}.batch_size.json")
     record = _read_if_there(results / experiment / f"{name}.json")
-    measured = _chosen(search) if search else {}
-    memory = measured.get("peak_bytes") or STATE_BYTES * parameters
+    chosen = _chosen(search) if search else {}
+    memory = chosen.get("peak_bytes") or STATE_BYTES * parameters
     if device_flops:
         expected, source = flops / device_flops, "FLOP/s"
-    elif measured.get("samples_per_second"):
-        expected, source = windows / measured["samples_per_second"], "search"
+    elif chosen.get("samples_per_second"):
+        expected, source = windows / chosen["samples_per_second"], "search"
     else:
         expected, source = None, "-"
-    real = record["seconds"] if record else None
-    return Cost(experiment, name, parameters, flops, int(memory), expected, source, real)
+    measured = record["seconds"] if record else None
+    return Cost(experiment, name, parameters, flops, int(memory), expected, source, measured)
 
 
 def makespan(seconds: Iterable[float], devices: int) -> float:
@@ -103,7 +103,7 @@ def duration(seconds: float | None) -> str:
 
 def table(costs: Sequence[Cost]) -> str:
     """One line per job, in columns."""
-    head = ("experiment", "run", "parameters", "PFLOP", "GiB", "expected", "by", "real")
+    head = ("experiment", "run", "parameters", "PFLOP", "GiB", "expected", "by", "measured")
     rows = [
         (
             cost.experiment,
@@ -113,33 +113,58 @@ def table(costs: Sequence[Cost]) -> str:
             f"{cost.memory / 2**30:.2f}",
             duration(cost.expected),
             cost.source,
-            duration(cost.real),
+            duration(cost.measured),
         )
         for cost in costs
     ]
-    widths = [max(len(row[i]) for row in (head, *rows)) for i in range(len(head))]
-
-    def line(row: Sequence[str]) -> str:
-        names = (f"{cell:<{w}}" for cell, w in zip(row[:2], widths[:2], strict=True))
-        numbers = (f"{cell:>{w}}" for cell, w in zip(row[2:], widths[2:], strict=True))
-        return "  ".join((*names, *numbers)).rstrip()
-
-    return "\n".join(line(row) for row in (head, *rows))
+    return _in_columns([head, *rows], names=2)
 
 
-def totals(costs: Sequence[Cost], gpus: Sequence[int]) -> list[str]:
-    """Sums by budget and in all, the time on several devices, and expected against real time."""
-    lines = []
+def table_of_budgets(costs: Sequence[Cost]) -> str:
+    """One line per budget: what its trainings cost together, and the time of one of them.
+
+    `expected` and `measured` are medians, `of` is the number of trainings that have a run record.
+    """
+    head = ("budget", "trainings", "PFLOP", "GiB", "one by one", "expected", "measured", "of")
+    rows = []
     for budget in dict.fromkeys(cost.run.partition(".")[0] for cost in costs):
         own = [cost for cost in costs if cost.run.partition(".")[0] == budget]
         times = [cost.expected for cost in own if cost.expected is not None]
-        lines.append(
-            f"{budget}: {len(own)} trainings, {sum(c.flops for c in own) / 1e15:.3g} PFLOP, "
-            f"{max(c.memory for c in own) / 2**30:.3g} GiB, one after another "
-            f"{duration(sum(times) if len(times) == len(own) else None)}"
+        measured = [cost.measured for cost in own if cost.measured is not None]
+        known = len(times) == len(own)
+        rows.append(
+            (
+                budget,
+                f"{len(own)}",
+                f"{sum(cost.flops for cost in own) / 1e15:.3g}",
+                f"{max(cost.memory for cost in own) / 2**30:.3g}",
+                duration(sum(times) if known else None),
+                duration(median(times) if known else None),
+                duration(median(measured) if measured else None),
+                f"{len(measured)}",
+            )
         )
+    return _in_columns([head, *rows], names=1)
+
+
+def _in_columns(rows: Sequence[Sequence[str]], names: int) -> str:
+    """The first `names` columns to the left, the numbers after them to the right."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+
+    def line(row: Sequence[str]) -> str:
+        cells = [
+            f"{cell:<{width}}" if place < names else f"{cell:>{width}}"
+            for place, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        return "  ".join(cells).rstrip()
+
+    return "\n".join(map(line, rows))
+
+
+def totals(costs: Sequence[Cost], gpus: Sequence[int]) -> list[str]:
+    """The sum over all trainings, the time on several devices, and expected against measured."""
     flops = sum(cost.flops for cost in costs)
-    lines.append(f"total: {len(costs)} trainings, {flops / 1e15:.3g} PFLOP")
+    lines = [f"total: {len(costs)} trainings, {flops / 1e15:.3g} PFLOP"]
     known = [cost.expected for cost in costs if cost.expected is not None]
     if len(known) < len(costs):
         lines.append(
@@ -150,11 +175,12 @@ def totals(costs: Sequence[Cost], gpus: Sequence[int]) -> list[str]:
     for count in gpus if known else ():
         name = "1 device" if count == 1 else f"{count} devices"
         lines.append(f"{name}: {duration(makespan(known, count))}")
-    done = [(c.expected, c.real) for c in costs if c.expected is not None and c.real is not None]
+    times = [(cost.expected, cost.measured) for cost in costs]
+    done = [(paper, real) for paper, real in times if paper is not None and real is not None]
     if done:
-        expected, real = (sum(times) for times in zip(*done, strict=True))
+        expected, measured = (sum(column) for column in zip(*done, strict=True))
         lines.append(
-            f"finished: {len(done)}, expected {duration(expected)}, real {duration(real)} "
-            f"({real / expected:.2f} times the expected)"
+            f"finished: {len(done)}, expected {duration(expected)}, measured {duration(measured)} "
+            f"({measured / expected:.2f} times the expected)"
         )
     return lines

@@ -95,9 +95,8 @@ def fresh_model(
 
 
 def recipe_of(config: configs.TrainingConfig, model: configs.ModelConfig) -> Recipe:
-    """How it is trained: the experiment's learning rate times the budget's multiplier."""
-    peak = config.optimiser.learning_rate * model.learning_rate_multiplier
-    return Recipe(config.optimiser, peak, config.seed)
+    """How it is trained: the experiment's optimiser with the budget's multipliers."""
+    return Recipe(model.recipe(config.optimiser), config.seed)
 
 
 def identity_of(request: Request, study: Study, hardware: Hardware) -> dict[str, Any]:
@@ -123,7 +122,8 @@ def planned_record(
     identity: dict[str, Any],
 ) -> dict[str, Any]:
     """The run record as far as it is known before the first step."""
-    epochs, seed = request.config.optimiser.epochs, request.config.seed
+    recipe = recipe_of(request.config, request.model)
+    epochs, seed = recipe.optimiser.epochs, recipe.seed
     order = sample_order(study.samples["train"], epochs, seed, study.epoch_windows)
     return {
         "kind": "train",
@@ -138,6 +138,7 @@ def planned_record(
         "sample_order": checkpoint.checksum({"days": order}),
         "config": configs.as_dict(request.config),
         "model": configs.as_dict(request.model),
+        "recipe": configs.as_dict(recipe.optimiser),
         "data_md5": request.prices_md5,
         "features_md5": request.features_md5,
         "feature_names": list(study.feature_names),
@@ -262,7 +263,8 @@ def tracked(
 
 def run_info(request: Request, record: dict[str, Any]) -> RunInfo:
     """What the trackers are told of the run."""
-    optimiser, model = (configs.as_dict(c) for c in (request.config.optimiser, request.model))
+    optimiser = configs.as_dict(recipe_of(request.config, request.model).optimiser)
+    model = configs.as_dict(request.model)
     return RunInfo(
         experiment=request.experiment,
         run=request.run,

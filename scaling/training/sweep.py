@@ -1,28 +1,76 @@
-"""The search of one budget's learning rate on the validation block."""
+"""The search of one size's recipe on the validation block: learning rate, weight decay, epochs.
+
+In a regime of few data that are seen several times, loss falls with size only where all three are
+tuned at each size, with a decay far above the usual (Kim et al. 2025, arXiv 2509.14786).
+"""
 
 from collections.abc import Callable
 
-# Factors of two around the width rule, the same number of trials for every rung of a ladder.
-FACTORS = (0.25, 0.5, 1.0, 2.0, 4.0)
-MOST_EXTENSIONS = 2
+from scaling.config import MULTIPLIERS
+
+# A place counts steps from the budget's own recipe: of the learning rate, the decay, the epochs.
+Place = tuple[int, int, int]
+START: Place = (0, 0, 0)
+FACTORS = (2.0, 10.0, 2.0)
+# Weights shrink by `learning rate x decay` in a step: below, by less than 1 % in a whole training,
+# which is no decay; above, to nothing. Kim et al. find 3 at most.
+DECAYS = (0.01, 10.0)
+# In nats. Seeds differ by as much on validation, so a walk over a plateau has not passed a minimum.
+PLATEAU = 0.001
+MOST_STEPS = 2  # in one direction, before the other settings are looked at again
+MOST_ROUNDS = 4
 
 
-def best_of(losses: dict[float, float]) -> tuple[float, bool]:
-    """The multiplier with the lowest log-loss, and whether others were tried on both sides."""
-    best = min(losses, key=lambda multiplier: losses[multiplier])
-    return best, min(losses) < best < max(losses)
+def multipliers(place: Place) -> dict[str, float]:
+    """What each multiplier of the budget is itself multiplied by at a place."""
+    changes = (factor**steps for factor, steps in zip(FACTORS, place, strict=True))
+    return dict(zip(MULTIPLIERS, changes, strict=True))
 
 
-def search(loss_of: Callable[[float], float], centre: float) -> dict[float, float]:
-    """Log-loss of each multiplier tried around `centre`, in order of trial.
+def neighbour(place: Place, axis: int, direction: int) -> Place:
+    """The place one step further along an axis."""
+    moved = list(place)
+    moved[axis] += direction
+    rate, decay, epochs = moved
+    return rate, decay, epochs
 
-    Where the best lies at an edge the search goes on beyond it, `MOST_EXTENSIONS` times at most.
+
+def search(loss_of: Callable[[Place], float], start: Place) -> dict[Place, float]:
+    """The log-loss of each place that was tried, in order of trial.
+
+    One setting after the other is walked up and down from the best place so far, until a round over
+    all of them moves nothing, so that the best place has been compared with all its neighbours.
     """
-    losses = {centre * factor: loss_of(centre * factor) for factor in FACTORS}
-    for _ in range(MOST_EXTENSIONS):
-        best, interior = best_of(losses)
-        if interior:
+    losses = {start: loss_of(start)}
+    for _ in range(MOST_ROUNDS):
+        centre = best_of(losses)
+        for axis in range(len(FACTORS)):
+            for direction in (1, -1):
+                _walk(loss_of, losses, axis, direction)
+        if best_of(losses) == centre:
             break
-        further = best * 2 if best == max(losses) else best / 2
-        losses[further] = loss_of(further)
     return losses
+
+
+def _walk(
+    loss_of: Callable[[Place], float], losses: dict[Place, float], axis: int, direction: int
+) -> None:
+    place = best_of(losses)
+    for _ in range(MOST_STEPS):
+        place = neighbour(place, axis, direction)
+        if place not in losses:
+            losses[place] = loss_of(place)
+        if losses[place] > min(losses.values()) + PLATEAU:
+            return
+
+
+def best_of(losses: dict[Place, float]) -> Place:
+    """The place with the lowest log-loss."""
+    return min(losses, key=lambda place: losses[place])
+
+
+def settled(losses: dict[Place, float]) -> bool:
+    """True if every neighbour of the best place has been tried, so that all of them are worse."""
+    best = best_of(losses)
+    around = (neighbour(best, axis, way) for axis in range(len(FACTORS)) for way in (1, -1))
+    return all(place in losses for place in around)

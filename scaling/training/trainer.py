@@ -62,10 +62,9 @@ class Stopped(Exception):
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a model is trained, whatever the machine."""
+    """How a model is trained, whatever the machine. The learning rate is the highest one."""
 
     optimiser: OptimiserConfig
-    peak_learning_rate: float
     seed: int
 
 
@@ -178,7 +177,7 @@ class Training:
         config, hardware, progress = self.recipe.optimiser, self.hardware, self.progress
         epoch, within = divmod(progress.step, self.epoch_steps)
         rate = learning_rate(
-            progress.step, self.total_steps, self.recipe.peak_learning_rate, config.warmup_fraction
+            progress.step, self.total_steps, config.learning_rate, config.warmup_fraction
         )
         for parameters in self.optimiser.param_groups:
             parameters["lr"] = rate

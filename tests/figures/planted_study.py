@@ -40,6 +40,7 @@ CONFIG: dict[str, Any] = {
     },
     "optimiser": {"learning_rate": 1e-3, "epochs": 5, "weight_decay": 0.01},
 }
+RECIPE = CONFIG["optimiser"]
 MODEL = {"d_model": 32, "dropout": 0.1, "learning_rate_multiplier": 1.0}
 
 
@@ -137,6 +138,7 @@ def write_run(
         "run": run,
         **training,
         "config": {**CONFIG, "train_days": train_days, "days": draw},
+        "recipe": RECIPE,
         "model": MODEL,
         "initial_weights": f"weights of {run}",
         "sample_order": f"order of {seed}",
@@ -151,6 +153,7 @@ def write_run(
         ],
         "device": "cpu",
         "device_name": "a <fast> CPU & more",
+        "threads": 1,
         "precision": "fp32",
         "micro_batch": 32,
         **provenance(),
@@ -218,18 +221,20 @@ LEAKS, SOUND = [0.30, 0.31, 0.29], [-0.02, 0.01, -0.01]
 
 
 def write_sweep(root: Path, budget: str, losses: Mapping[float, float], **values: Any) -> str:
-    """A sweep whose trials had these validation losses, by multiplier; returns its path."""
-    best = min(losses, key=lambda multiplier: losses[multiplier])
+    """A sweep with these validation losses by multiplier of the rate; returns its path."""
+    trials = [
+        {**RECIPE, "learning_rate": 1e-3 * m, "val_log_loss": loss} for m, loss in losses.items()
+    ]
+    best = min(trials, key=lambda trial: trial["val_log_loss"])
     sweep = {
         "kind": "sweep",
         "budget": budget,
         "training": {**CONFIG, "seed": 1000, "precision": "bf16"},
         "model": MODEL,
         "seed": 1000,
-        "learning_rate": 1e-3,
-        "trials": [{"multiplier": m, "val_log_loss": losses[m]} for m in sorted(losses)],
-        "best_multiplier": best,
-        "interior": min(losses) < best < max(losses),
+        "trials": trials,
+        "best": best,
+        "interior": best not in (trials[0], trials[-1]),
         "data_md5": STUDY["data_md5"],
         "label_hash": STUDY["label_hash"],
     }

@@ -30,8 +30,8 @@ def test_two_studies_of_the_same_days_are_drawn_and_their_verdicts_said(
 
 
 def test_each_ladder_stands_at_its_own_sizes_and_skills() -> None:
-    sizes = [{"parameters": 100, "skill": 0.1, "skill_interval": [0.05, 0.2]}]
-    larger = [{"parameters": 300, "skill": 0.3, "skill_interval": [0.25, 0.31]}]
+    sizes = [{"parameters": 100, "skill": 0.1, "skill_interval": [0.05, 0.2], "seeds": [1, 2]}]
+    larger = [{"parameters": 300, "skill": 0.3, "skill_interval": [0.25, 0.31], "seeds": [1, 2]}]
     (axes,) = plots.ladders({"one": sizes, "two": larger}).axes
     (one, _, (bar,)), (two, _, _) = axes.containers
     assert [*one.get_xdata(), *one.get_ydata()] == pytest.approx([100, 10])

@@ -24,7 +24,7 @@ def test_the_sweep_figure_has_rates_on_a_log_axis_and_marks_an_edge_otherwise(
     tmp_path: Path,
 ) -> None:
     paths = [write_sweep(tmp_path, "200k", VALLEY), write_sweep(tmp_path, "2m", FALLING)]
-    (axes,) = plots.sweeps([read_json(path) for path in paths]).axes
+    axes, _, _ = plots.sweeps([read_json(path) for path in paths]).axes
     valley, ring, falling, star = axes.get_lines()
     assert axes.get_xscale() == "log"
     assert list(valley.get_xdata()) == pytest.approx([5e-4, 1e-3, 2e-3, 4e-3])
@@ -41,3 +41,16 @@ def test_names_of_baselines_with_nearly_equal_skill_do_not_cover_each_other(made
     (axes,) = figure.axes
     heights = sorted(text.get_position()[1] for text in axes.texts)
     assert min(b - a for a, b in zip(heights, heights[1:], strict=False)) > 0.07
+
+
+def test_a_size_with_one_seed_is_hollow_named_so_and_not_on_the_line(made: Path) -> None:
+    *smaller, largest = read_json(made / "scaling_law.json")["sizes"]
+    one = largest | {"seeds": [42], "seed_log_losses": largest["seed_log_losses"][:1]}
+    (axes,) = plots.ladder([*smaller, one], 0.4, {"rate": 0.0}).axes
+    (line, _, _), (point, _, (bar,)) = axes.containers
+    assert list(line.get_xdata()) == [size["parameters"] for size in smaller]
+    assert list(point.get_xdata()) == [largest["parameters"]]
+    assert (line.get_markerfacecolor(), point.get_markerfacecolor()) == (svg.COLOURS[0], "none")
+    assert bar.get_segments()[0][:, 1] == pytest.approx([100 * e for e in one["skill_interval"]])
+    labels = [label.get_text() for label in axes.get_xticklabels()]
+    assert ["one seed" in label for label in labels] == [False, False, True]

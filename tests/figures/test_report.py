@@ -13,6 +13,7 @@ from tests.figures.planted_study import (
     FALLING,
     LEAKS,
     MODEL,
+    RECIPE,
     SOUND,
     VALLEY,
     change,
@@ -80,6 +81,23 @@ def test_a_failed_check_of_one_run_is_marked_before_the_verdict(
     assert "CHECKS FAILED: parameters match the budget" in capsys.readouterr().out
 
 
+def test_a_check_that_could_not_be_made_is_said_beside_the_verdict_and_voids_nothing(
+    study: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    unknown = checks.unknown_look_ahead(Path("data/raw/X_features_external.parquet"))
+    for path in study.glob("*.eval.json"):
+        change(path, checks=[*read_json(path)["checks"], unknown])
+    report.main(flags_of(study))
+    page, law = read_page(study), read_json(study / "scaling_law.json")
+    assert "failed" not in page.ids
+    assert "void" not in page.text
+    said = page.text.index("Could not be checked: features do not see the future.")
+    assert page.text.index(law["sentence"]) < said < page.text.index("Against the baselines")
+    assert "4 of 5 validity checks passed" in page.text
+    assert "features do not see the future could not be checked" in page.text  # the table's row
+    assert "COULD NOT BE CHECKED, features do not see the future" in capsys.readouterr().out
+
+
 def test_a_control_that_learns_from_shuffled_labels_voids_the_verdict_in_the_first_lines(
     study: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -128,7 +146,7 @@ def test_a_control_of_another_study_vouches_for_nothing_and_that_is_said(
 # --- sweeps ----------------------------------------------------------------------------------
 
 
-def test_a_sweep_is_drawn_and_its_best_rate_said_beside_the_rate_that_was_trained(
+def test_a_sweep_is_drawn_and_its_best_recipe_said_beside_the_one_that_was_trained(
     study: Path,
 ) -> None:
     swept = [write_sweep(study, "2m", FALLING), write_sweep(study, "200k", VALLEY)]
@@ -137,9 +155,10 @@ def test_a_sweep_is_drawn_and_its_best_rate_said_beside_the_rate_that_was_traine
     assert "sweeps" in page.ids
     assert (study / "figures/sweeps.svg").is_file()
     assert (
-        "200k: best at 0.002 of 4 tried, worse on both sides; the ladder trained it at 0.001. "
-        "2m: best at 0.002 of 3 tried, at the edge of what was tried, so not a minimum yet; "
-        "the ladder trained it at 0.001." in page.text
+        "200k: of 4 recipes tried, the best is learning rate 0.002, weight decay 0.01, 5 epochs; "
+        "all its neighbours are worse. The ladder trained learning rate 0.001, weight decay 0.01, "
+        "5 epochs. 2m: of 3 recipes tried, the best is learning rate 0.002, weight decay 0.01, 5 "
+        "epochs; some of its neighbours were not tried, so it is not a minimum yet." in page.text
     )
 
 
@@ -152,7 +171,7 @@ def test_a_report_without_sweeps_has_no_place_for_them_and_leaves_no_old_figure(
     report.main([*flags_of(study), "--sweeps"])
     assert (study / "report.html").read_bytes() == without
     assert "sweeps" not in read_page(study).ids
-    assert "Learning rates" not in read_page(study).text
+    assert "Recipes" not in read_page(study).text
     assert not (study / "figures/sweeps.svg").exists()
 
 
@@ -160,9 +179,13 @@ def test_a_sweep_still_counts_when_its_advice_was_followed(
     study: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for run in ("2m", "2m.seed43"):
-        change(study / f"{run}.json", model={**MODEL, "learning_rate_multiplier": 2.0})
+        change(
+            study / f"{run}.json",
+            model={**MODEL, "learning_rate_multiplier": 2.0},
+            recipe={**RECIPE, "learning_rate": 0.002},
+        )
     report.main([*flags_of(study), "--sweeps", write_sweep(study, "2m", VALLEY)])
-    assert "the ladder trained it at 0.002." in read_page(study).text
+    assert "The ladder trained learning rate 0.002," in read_page(study).text
     assert "left out" not in capsys.readouterr().out
 
 
@@ -197,8 +220,8 @@ def test_a_sweep_of_another_study_is_left_out_in_one_line_and_spoils_nothing(
     assert said.startswith(line)
     page = read_page(study)
     assert said in page.text
-    assert "200k: best at 0.002" in page.text
-    assert f"{budget}: best at" not in page.text
+    assert "200k: of 4 recipes tried" in page.text
+    assert f"{budget}: of" not in page.text
     assert "failed" not in page.ids
 
 
@@ -218,4 +241,4 @@ def test_of_two_sweeps_of_one_budget_the_second_is_left_out(study: Path) -> None
     report.main([*flags_of(study), "--sweeps", path, write_sweep(study / "again", "2m", FALLING)])
     page = read_page(study)
     assert "left out: another sweep of 2m stands before it" in page.text
-    assert "2m: best at 0.002 of 4 tried" in page.text
+    assert "2m: of 4 recipes tried" in page.text

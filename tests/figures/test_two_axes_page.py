@@ -432,3 +432,11 @@ def test_the_curves_show_the_numbers_of_the_law(made: Path) -> None:
     named = {c.get_label().replace("\n", " "): c for c in axes.containers}
     line = named["logistic regression"].lines[0]
     assert list(line.get_ydata()) == [level["log_loss"] for level in logistic]
+
+
+def test_a_size_with_one_seed_has_a_panel_and_no_ensemble(made: Path) -> None:
+    surface = surface_of(made)
+    for cell in surface["cells"][:3]:
+        cell["ensemble"] = None
+    panels = surfaces.ensembles(surface).axes
+    assert [len(panel.containers) for panel in panels] == [1, 2, 2]

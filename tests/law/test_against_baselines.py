@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from tests.law.worlds import fitted, world
+from scaling.law.against_baselines import CLAIM, CLAIM_OF_ONE_SEED
+from tests.law.worlds import fitted, wandering, world
 
 
 def test_the_best_network_is_the_one_validation_prefers_even_if_test_does_not():
@@ -74,3 +75,30 @@ def test_word_sentence_and_adjusted_p_value_never_disagree(gap, experiments):
     beaten = [row["beats"] for row in result["best_network"]["against"].values()]
     assert ("beats rival" in result["sentence"]) == any(beaten)
     assert "adjusted by Holm over all comparisons" in result["best_network"]["rule"]
+
+
+def test_a_network_with_one_seed_is_compared_over_the_days_and_the_claim_is_marked():
+    losses = world(np.random.default_rng(15), slope=-0.05)
+    losses[2] = losses[2][:1]
+    baselines = {"worse": losses[2][0] + 0.1, "better": losses[2][0] - 0.1}
+    result = fitted(losses, validation=[0.3, 0.2, 0.1], baselines=baselines)
+    network = result["best_network"]
+    assert (network["budget"], network["seeds"]) == ("2e+06", 1)
+    assert network["claim"] == CLAIM_OF_ONE_SEED
+    assert [row["verdict"] for row in network["against"].values()] == ["beats it", "loses to it"]
+    said = "(2e+06, one seed, so on these days alone) beats worse, loses to better"
+    assert said in result["sentence"]
+    several = fitted(world(np.random.default_rng(15)))
+    assert several["best_network"]["claim"] == CLAIM
+    assert "one seed" not in several["sentence"]
+
+
+@pytest.mark.slow
+def test_of_a_network_with_one_seed_that_equals_a_baseline_no_difference_is_invented():
+    claimed, chance = [], np.random.default_rng(5)
+    for number in range(200):
+        losses = [loss[:1] for loss in world(np.random.default_rng(4000 + number), days=400)]
+        equal = losses[2][0] + 0.05 * wandering(chance, 400)
+        result = fitted(losses, validation=[0.3, 0.2, 0.1], baselines={"equal": equal})
+        claimed.append(result["best_network"]["against"]["equal"]["verdict"])
+    assert np.mean([word != "cannot be told apart" for word in claimed]) <= 0.08

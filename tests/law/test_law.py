@@ -7,7 +7,7 @@ import pytest
 
 from scaling.law.ladder import read_ladder
 from scaling.law.one_axis import fit_law
-from tests.law.worlds import BASE_RATE, fitted, study, world
+from tests.law.worlds import BASE_RATE, FIVE, fitted, study, world
 
 
 def test_delta_is_a_fraction_of_the_entropy_of_the_training_base_rate():
@@ -41,3 +41,28 @@ def test_networks_that_all_collapsed_to_the_base_rate_give_a_result_without_nan(
     json.dumps(result, allow_nan=False)
     assert result["verdict"] == "equivalent to no effect"
     assert result["sizes"][0]["skill"] == pytest.approx(0, abs=1e-3)
+
+
+# What a size with one seed must not be able to change.
+OVER_REPLICATES = (
+    *("verdict", "slope", "slope_over", "contrasts", "turning_point", "models_compared"),
+    *("smallest_detectable_effect", "days_needed", "seeds_needed", "block_length"),
+)
+
+
+@pytest.mark.parametrize("place", [0, 2, 4], ids=["smallest", "middle", "largest"])
+@pytest.mark.parametrize("extreme", [-0.5, 0.5], ids=["far better", "far worse"])
+@pytest.mark.parametrize("slope", [-0.02, 0.0, 0.02])
+def test_a_size_with_one_seed_cannot_change_the_verdict_however_extreme(place, extreme, slope):
+    losses = world(np.random.default_rng(21), slope=slope, parameters=FIVE)
+    losses[place] = losses[place][:1] + extreme
+    others = [index for index in range(5) if index != place]
+    with_it = fitted(losses, FIVE)
+    without = fitted([losses[index] for index in others], FIVE[others])
+    assert {key: with_it[key] for key in OVER_REPLICATES} == {
+        key: without[key] for key in OVER_REPLICATES
+    }
+    assert with_it["verdict"] != "inconclusive" or slope == 0
+    assert [len(size["seeds"]) for size in with_it["sizes"]][place] == 1
+    low, high = with_it["sizes"][place]["skill_interval"]
+    assert low < with_it["sizes"][place]["skill"] < high

@@ -120,4 +120,4 @@ def test_twice_the_days_are_asked_for_when_the_days_variance_is_twice_what_delta
     needs = needed(slope)
     assert (needs["days_needed"], needs["seeds_needed"]) == (None, 7)
     assert "spread between seeds" in needs["days_needed_note"]
-    assert needed(slope, replicated=False)["seeds_needed_note"] == "unknown: a size has one seed"
+    assert needed(slope, replicated=False)["seeds_needed_note"] == "unknown: too few replicates"

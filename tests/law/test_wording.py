@@ -12,14 +12,25 @@ def test_a_real_effect_smaller_than_delta_is_said_to_be_small():
     assert "falls by 0.002" in result["sentence"]
 
 
-def test_one_seed_in_any_size_is_a_warning_and_never_more_than_inconclusive():
+def test_a_size_with_one_seed_is_said_to_have_no_part_in_the_verdict():
     losses = world(np.random.default_rng(9), slope=-0.05)
     result = fitted([losses[0], losses[1], losses[2][:1]])
-    assert result["verdict"] == "inconclusive"
+    assert result["slope_over"] == ["200000", "600000"]
     assert "one seed only for 2e+06" in result["warnings"][0]
+    assert "over the other sizes (200000, 600000)" in result["warnings"][0]
+    assert "a size with one seed has no part in this (2e+06)" in result["sentence"]
+
+
+def test_fewer_than_two_sizes_with_several_seeds_are_inconclusive_and_that_is_said():
+    losses = world(np.random.default_rng(9), slope=-0.05)
+    result = fitted([losses[0], losses[1][:1], losses[2][:1]])
+    assert result["verdict"] == "inconclusive"
+    assert result["slope_over"] == ["200000", "600000", "2e+06"]
+    assert "a verdict needs two sizes with several seeds" in result["warnings"][0]
+    assert "fewer than two sizes have several seeds" in result["sentence"]
+    assert "no part in this" not in result["sentence"]
+    assert result["slope"]["seed_variance"] is None
     assert result["seeds_needed"] is None
-    assert "a size has one seed only" in result["sentence"]
-    assert result["best_network"]["against"]["base_rate"]["verdict"] == "cannot be told apart"
 
 
 def test_a_slope_among_models_worse_than_the_base_rate_is_not_sold_as_predictive_power():

@@ -86,8 +86,7 @@ def fit(study: Study, directory: Path, *, budget: str = "6k", **changes: Any) ->
     torch.manual_seed(seed)
     config = load_config("configs/daily/tiny.yaml")
     model = build_model(load_model_config(budget), config.window, len(study.feature_names))
-    optimiser = changes.pop("optimiser", OPTIMISER)
-    recipe = Recipe(optimiser, changes.pop("peak_learning_rate", 0.001), seed)
+    recipe = Recipe(changes.pop("optimiser", OPTIMISER), seed)
     hardware = Hardware(
         CPU,
         changes.pop("precision", "fp32"),
@@ -219,8 +218,10 @@ def test_biases_and_norms_do_not_decay(study: Study) -> None:
 def test_a_loss_that_is_not_a_number_stops_with_what_to_change(
     study: Study, tmp_path: Path
 ) -> None:
+    unknown = study.dataset.to(CPU)
+    unknown.features = torch.full_like(unknown.features, torch.nan)
     with pytest.raises(UserError, match="lower optimiser.learning_rate"):
-        fit(study, tmp_path, peak_learning_rate=float("nan"))
+        fit(dataclasses.replace(study, dataset=unknown), tmp_path)
     assert list(tmp_path.glob("*.state")) == []
 
 
@@ -239,8 +240,8 @@ def test_test_days_under_another_blocks_name_are_noticed(inside: Path, tmp_path:
 
 def test_early_stopping_keeps_the_best_weights(study: Study, tmp_path: Path) -> None:
     """At a rate that ruins the model the best epoch is not the last."""
-    hasty = dataclasses.replace(OPTIMISER, epochs=6, early_stopping_patience=1)
-    outcome = fit(study, tmp_path, optimiser=hasty, peak_learning_rate=0.3)
+    hasty = dataclasses.replace(OPTIMISER, epochs=6, early_stopping_patience=1, learning_rate=0.3)
+    outcome = fit(study, tmp_path, optimiser=hasty)
     progress = outcome.progress
     assert outcome.stop_reason.startswith("early stopping")
     assert progress.best_epoch == len(progress.epochs) - 1

@@ -274,6 +274,20 @@ def test_a_grid_of_days_plans_a_training_and_baselines_for_each_and_trains_them(
     assert "6k.days0300: no name of a run" in failed.stdout + failed.stderr
 
 
+def test_a_budget_with_a_single_seed_is_planned_judged_and_reported_with_one(study: Path) -> None:
+    with (study / "configs/grid.yaml").open("a") as grid:
+        grid.write("single_seed: [20k]\n")
+    runs = ("6k", "6k.seed43", "20k")
+    assert {job for job in planned(study, REPORT) if job.startswith("evaluate")} == {
+        f"evaluate daily/tiny {name}" for name in runs
+    }
+    run(study, "snakemake", REPORT)
+    law = read_json(study / "results/daily/tiny/scaling_law.json")
+    assert law["seeds"] == {"6k": [42, 43], "20k": [42]}
+    assert law["verdict"] == "inconclusive"
+    assert "one seed only for 20k" in (study / REPORT).read_text()
+
+
 def test_a_grid_of_days_ends_in_a_page_that_answers_both_questions(study: Path) -> None:
     (study / "configs/grid.yaml").write_text(
         "experiments: [daily/tiny]\nbudgets: [6k, 20k]\nseeds: [42]\ntrain_days: [300, all]\n"

@@ -23,7 +23,7 @@ def checked_data(wildcards):
     return {
         "prices": str(data.prices),
         "features": str(data.features),
-        "features_record": ancient(str(configs.features_record(data.features))),
+        "features_record": ancient(str(configs.features_record(data.features, data.manifest))),
         "stamp": f"results/{wildcards.experiment}/data.md5",
     }
 
@@ -37,27 +37,25 @@ def identity(entry, family=None, **parts):
     return json.dumps({"code": code_digest(entry, family=family), **parts}, sort_keys=True)
 
 
+def tier_digest(tier):
+    """The code that builds the features of a tier; none builds a table that was made elsewhere."""
+    return None if tier == configs.EXTERNAL else features_digest(tier)
+
+
 def family_of(wildcards):
     return EXPERIMENTS[wildcards.experiment].family
 
 
-def shape_of(wildcards, budget):
+def shape_of(experiment, budget):
     """The shape of a budget in the experiment's family."""
-    family = family_of(wildcards)
+    family = EXPERIMENTS[experiment].family
     if (budget, family) not in MODELS:
         allowed = ", ".join(configs.known_budgets(family))
         raise WorkflowError(
-            f"configs/{wildcards.experiment}.yaml: the family {family} has no budget {budget};"
+            f"configs/{experiment}.yaml: the family {family} has no budget {budget};"
             f" allowed: {allowed}"
         )
     return MODELS[budget, family]
-
-
-def budget_identity(entry, wildcards):
-    """What a trial of a budget depends on: a sweep, or a training on shuffled labels."""
-    own = EXPERIMENTS[wildcards.experiment]
-    asked = configs.training_identity(own, shape_of(wildcards, wildcards.budget))
-    return identity(entry, family_of(wildcards), **asked)
 
 
 def run_of(experiment, name):
@@ -65,12 +63,17 @@ def run_of(experiment, name):
     return configs.split_run_name(name, EXPERIMENTS[experiment].seed)
 
 
-def run_identity(wildcards):
+def batch_size_of(experiment, name):
+    """The batch-size search of a run's budget, for `input`."""
+    return str(configs.artefact(experiment, run_of(experiment, name).budget, "batch_size.json"))
+
+
+def run_identity(experiment, name, entry):
     """Everything that a trained weight depends on, except its input files."""
-    own, run = EXPERIMENTS[wildcards.experiment], run_of(wildcards.experiment, wildcards.run)
-    asked = configs.training_identity(own, shape_of(wildcards, run.budget))
+    own, run = EXPERIMENTS[experiment], run_of(experiment, name)
+    asked = configs.training_identity(own, shape_of(experiment, run.budget))
     asked["training"] |= {"param_budget": run.budget, "seed": run.seed, **days_of(run)}
-    return identity("train", own.family, versions=VERSIONS, **asked)
+    return identity(entry, own.family, versions=VERSIONS, **asked)
 
 
 def days_of(run):
@@ -138,7 +141,7 @@ def figures_of_days():
         "loss_by_size": "loss against size at each number of days",
         "skill_map": "skill over both axes",
     }
-    if len(GRID.seeds) > 1:
+    if len(GRID.seeds) > 1 and {*GRID.budgets} - {*GRID.single_seed}:
         shown["ensembles"] = "ensembles beside single networks"
     if len(GRID.days) > 1:
         shown["draws"] = "recent days beside random quarters"

@@ -28,7 +28,9 @@ checkpoint check_manifest:
         prices=configured(lambda data: data.prices),
         manifest=configured(lambda data: data.manifest),
         features=configured(lambda data: data.features),
-        features_record=configured(lambda data: configs.features_record(data.features)),
+        features_record=configured(
+            lambda data: configs.features_record(data.features, data.manifest)
+        ),
     output:
         "results/{experiment}/data.md5",
     log:

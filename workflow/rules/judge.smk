@@ -20,7 +20,7 @@ rule evaluate:
         identity=lambda wildcards: identity(
             "evaluate",
             family_of(wildcards),
-            tier=features_digest(EXPERIMENTS[wildcards.experiment].data.tier),
+            tier=tier_digest(EXPERIMENTS[wildcards.experiment].data.tier),
         ),
     shell:
         "exec python -m scaling.evaluate --config configs/{wildcards.experiment:q}.yaml"
@@ -67,7 +67,9 @@ rule shuffled_control:
     resources:
         gpu=int(has_gpu()),
     params:
-        identity=lambda wildcards: budget_identity("shuffled_control", wildcards),
+        identity=lambda wildcards: run_identity(
+            wildcards.experiment, wildcards.budget, "shuffled_control"
+        ),
     shell:
         "exec python -m scaling.shuffled_control --config configs/{wildcards.experiment:q}.yaml"
         " --param-budget {wildcards.budget:q} --data-md5 {input.stamp:q}"

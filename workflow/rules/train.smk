@@ -21,7 +21,7 @@ rule find_batch_size:
             "training.model:build_model",
             family_of(wildcards),
             versions=VERSIONS,
-            model=configs.as_dict(shape_of(wildcards, wildcards.budget)),
+            model=configs.as_dict(shape_of(wildcards.experiment, wildcards.budget)),
             window=configs.as_dict(EXPERIMENTS[wildcards.experiment].window),
             batch_size=EXPERIMENTS[wildcards.experiment].optimiser.batch_size,
             device=EXPERIMENTS[wildcards.experiment].device,
@@ -39,13 +39,7 @@ rule find_batch_size:
 rule train:
     input:
         unpack(checked_data),
-        batch_size=lambda wildcards: str(
-            configs.artefact(
-                wildcards.experiment,
-                run_of(wildcards.experiment, wildcards.run).budget,
-                "batch_size.json",
-            )
-        ),
+        batch_size=lambda wildcards: batch_size_of(wildcards.experiment, wildcards.run),
     output:
         checkpoint="results/{experiment}/{run}.ckpt",
         record="results/{experiment}/{run}.json",
@@ -61,7 +55,7 @@ rule train:
         gpu=int(has_gpu()),
         cool_down=lambda wildcards, attempt: 30 * (attempt - 1),
     params:
-        identity=run_identity,
+        identity=lambda wildcards: run_identity(wildcards.experiment, wildcards.run, "train"),
         budget=lambda wildcards: run_of(wildcards.experiment, wildcards.run).budget,
         seed=lambda wildcards: run_of(wildcards.experiment, wildcards.run).seed,
         days=lambda wildcards: days_options(wildcards.experiment, wildcards.run),
@@ -78,21 +72,23 @@ rule train:
 rule sweep:
     input:
         unpack(checked_data),
-        batch_size="results/{experiment}/{budget}.batch_size.json",
+        batch_size=lambda wildcards: batch_size_of(wildcards.experiment, wildcards.sample),
     output:
-        "results/{experiment}/{budget}.sweep.json",
+        "results/{experiment}/{sample}.sweep.json",
     log:
-        "logs/{experiment}/{budget}.sweep.log",
+        "logs/{experiment}/{sample}.sweep.log",
     benchmark:
-        "logs/benchmarks/{experiment}/{budget}.sweep.tsv"
+        "logs/benchmarks/{experiment}/{sample}.sweep.tsv"
     conda:
         "../../environment.yml"
     threads: 1
     resources:
         gpu=int(has_gpu()),
     params:
-        identity=lambda wildcards: budget_identity("sweep", wildcards),
+        identity=lambda wildcards: run_identity(wildcards.experiment, wildcards.sample, "sweep"),
+        budget=lambda wildcards: run_of(wildcards.experiment, wildcards.sample).budget,
+        days=lambda wildcards: days_options(wildcards.experiment, wildcards.sample),
     shell:
         "exec python -m scaling.sweep --config configs/{wildcards.experiment:q}.yaml"
-        " --param-budget {wildcards.budget:q} --batch-size {input.batch_size:q} --threads {threads}"
-        " --output {output:q} > {log:q} 2>&1"
+        " --param-budget {params.budget:q} {params.days:q} --batch-size {input.batch_size:q}"
+        " --threads {threads} --output {output:q} > {log:q} 2>&1"

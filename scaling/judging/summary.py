@@ -1,0 +1,204 @@
+"""The figures of a study that a page may cite: one small file, and its tables in Markdown."""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from statistics import fmean, median
+from typing import Any
+
+from scaling import config as configs
+from scaling.errors import UserError
+from scaling.judging.run_files import require_one_training
+from scaling.record import read_json
+from scaling.tracking.local import SUFFIX, read_lines
+
+# What says how the law's file was made, and not what was found.
+NOT_FOUND = ("kind", "inputs", "record_version", "versions", "platform", "git_dirty")
+MADE_BY = ("code_digest", "git_commit", "device_name", "threads", "precision")
+
+Summary = dict[str, Any]
+Row = list[str]
+
+
+def summarise(grid: configs.GridConfig, path: Path, results: Path) -> Summary:
+    """The law, the runs, the baselines and the checks of a grid's only experiment, JSON-ready.
+
+    `path` is the grid's file, and `results` the folder that holds the experiment's results. Raises
+    UserError for a grid of several experiments, for one without runs on all training days, and
+    where the law, the records and the evaluations do not belong together.
+    """
+    if len(grid.experiments) > 1 or "all" not in grid.train_days:
+        raise UserError(
+            f"{path}: has the experiments {', '.join(grid.experiments)} and the train_days "
+            f"{', '.join(map(str, grid.train_days))}; allowed: one experiment, trained on all days "
+            "and perhaps on fewer as well"
+        )
+    (experiment,) = grid.experiments
+    folder = results / experiment
+    law = read_json(folder / "scaling_law.json")
+    own = configs.load_config(configs.experiment_path(experiment)).seed
+    made = [_read_run(folder, configs.run_name(run, own), law) for run in grid.runs]
+    _require_the_grids_runs(grid, path, law)
+    first, last = _first_and_last_moment(folder / f"{record['run']}{SUFFIX}" for record, _ in made)
+    checks = [check["passed"] for _, evaluation in made for check in evaluation["checks"]]
+    return {
+        "kind": "summary",
+        "command": f"snakemake --configfile {path}",
+        "experiment": experiment,
+        "finished": datetime.fromtimestamp(last, UTC).date().isoformat(),
+        "minutes": (last - first) / 60,
+        "trained": {key: sorted({record[key] for record, _ in made}) for key in MADE_BY},
+        "checks": {"made": len(checks), "passed": sum(checks)},
+        "runs": [_run_row(run, *files) for run, files in zip(grid.runs, made, strict=True)],
+        "baselines": {
+            name: _scores(model)
+            for name, model in read_json(folder / "baselines.json")["models"].items()
+        },
+        "law": {key: value for key, value in law.items() if key not in NOT_FOUND},
+    }
+
+
+def _read_run(
+    folder: Path, name: str, law: Mapping[str, Any]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The record and the evaluation of a run, which must be those that the law was fitted to."""
+    record = read_json(folder / f"{name}.json")
+    evaluation = read_json(folder / f"{name}.eval.json")
+    fitted = set(law["inputs"].values())
+    require_one_training(record, evaluation, folder / f"{name}.ckpt", fitted)
+    return record, evaluation
+
+
+def _require_the_grids_runs(grid: configs.GridConfig, path: Path, law: Mapping[str, Any]) -> None:
+    asked: dict[str, list[int]] = {}
+    for run in grid.runs:
+        if run.train_days is None:
+            asked.setdefault(run.budget, []).append(run.seed)
+    if {budget: sorted(seeds) for budget, seeds in asked.items()} != law["seeds"]:
+        raise UserError(
+            f"the law of {law['experiment']} was fitted to {law['seeds']}, and {path} asks for "
+            f"{asked}; fit it again: snakemake --configfile {path}"
+        )
+
+
+def _first_and_last_moment(local_records: Iterator[Path]) -> tuple[float, float]:
+    """When the first training started and the last one ended, in seconds since 1970."""
+    moments = []
+    for path in local_records:
+        lines = read_lines(path)
+        if not lines or "ending" not in lines[-1]:
+            raise UserError(
+                f"{path}: does not say how the training ended, and a summary names the day; "
+                "copy it from where the run was trained"
+            )
+        moments += [lines[0]["time"], lines[-1]["ending"]["time"]]
+    return min(moments), max(moments)
+
+
+def _run_row(
+    run: configs.Run, record: Mapping[str, Any], evaluation: Mapping[str, Any]
+) -> dict[str, Any]:
+    counted = ("parameters", "parameters_without_embeddings", "flops", "seconds", "best_epoch")
+    return {
+        "run": record["run"],
+        **run._asdict(),
+        **{key: record[key] for key in counted},
+        **_scores(evaluation["metrics"]["best"]),
+    }
+
+
+def _scores(model: Mapping[str, Any]) -> dict[str, float]:
+    return {
+        "validation_skill": model["validation"]["log_loss_skill"],
+        "test_skill": model["test"]["log_loss_skill"],
+        "test_auc": model["test"]["auc"],
+    }
+
+
+# --- Markdown --------------------------------------------------------------------------------
+
+
+def tables(summary: Summary) -> list[list[Row]]:
+    """The tables of a summary, each with its head: the ladder, the surfaces, the slopes."""
+    surfaces = summary["law"].get("two_axes", {})
+    return [
+        [*_ladder_table(summary)],
+        *([*_surface_table(surface)] for surface in surfaces.values()),
+        [*_slope_table(summary["law"])],
+    ]
+
+
+def markdown(table: Sequence[Row]) -> str:
+    """A table as the lines of a page."""
+    head, *rows = (re.sub(" +", " ", f"| {' | '.join(row)} |") for row in table)
+    return "\n".join([head, "|---" * len(table[0]) + "|", *rows])
+
+
+def _ladder_table(summary: Summary) -> Iterator[Row]:
+    yield [
+        *("budget", "parameters", "PFLOP", "seconds", "validation skill by seed, %"),
+        *("test skill (95 % interval), %", "test AUC"),
+    ]
+    for size in summary["law"]["sizes"]:
+        runs = [
+            run
+            for run in summary["runs"]
+            if run["budget"] == size["budget"] and run["train_days"] is None
+        ]
+        yield [
+            label(size["budget"]),
+            f"{size['parameters']:,}",
+            f"{runs[0]['flops'] / 1e15:.3g}",
+            f"{median(run['seconds'] for run in runs):,.0f}",
+            ", ".join(percent(run["validation_skill"]) for run in runs),
+            _skill(size),
+            f"{fmean(run['test_auc'] for run in runs):.3f}",
+        ]
+    for name, scores in summary["baselines"].items():
+        if name != "base_rate":
+            shown = [percent(scores[key]) for key in ("validation_skill", "test_skill")]
+            yield [name.replace("_", " "), "", "", "", *shown, f"{scores['test_auc']:.3f}"]
+
+
+def _surface_table(surface: Mapping[str, Any]) -> Iterator[Row]:
+    """Test skill of each size, and of each baseline, at each number of training days."""
+    rows: dict[str, list[str]] = {}
+    for cell in surface["cells"]:
+        rows.setdefault(cell["budget"], []).append(_skill(cell))
+    levels = [cell["train_days"] for cell in surface["cells"]][: len(next(iter(rows.values())))]
+    yield [f"test skill, %, by training days ({surface['draw']})", *levels]
+    for budget, skills in rows.items():
+        yield [label(budget), *skills]
+    for name, baseline in surface["baselines"].items():
+        yield [name.replace("_", " "), *map(_skill, baseline["levels"])]
+
+
+def _slope_table(law: Mapping[str, Any]) -> Iterator[Row]:
+    yield ["axis", "slope (95 % interval), nats a decade", "verdict"]
+    yield ["parameters", _slope(law["slope"]), law["verdict"]]
+    for draw, surface in law.get("two_axes", {}).items():
+        for axis in ("parameters", "days"):
+            row = surface[axis]
+            yield [f"{axis} ({draw})", _slope(row["slope"]), row["verdict"]]
+        yield [f"both ({draw})", _slope(surface["interaction"]), ""]
+
+
+def label(budget: str) -> str:
+    """A budget as a page writes it: `200k`, `2M`, `2B`."""
+    return budget.replace("m", "M").replace("b", "B")
+
+
+def percent(value: float) -> str:
+    """A fraction in per cent, without the sign: `17.5`."""
+    return f"{100 * value:.1f}"
+
+
+def _skill(row: Mapping[str, Any]) -> str:
+    low, high = row["skill_interval"]
+    return f"{percent(row['skill'])} ({percent(low)} to {percent(high)})"
+
+
+def _slope(slope: Mapping[str, Any]) -> str:
+    low, high = slope["interval95"]
+    return f"{slope['estimate']:+.4f} ({low:+.4f} to {high:+.4f})"

@@ -1,0 +1,44 @@
+"""Gather the figures of a finished study that a page may cite, and print its tables in Markdown.
+
+python -m scaling.publish --grid configs/laptop.yaml --output docs/results/laptop.json
+
+A test compares the figures in README and docs with these files.
+"""
+
+import argparse
+from pathlib import Path
+
+from scaling import config as configs
+from scaling.errors import run_command
+
+
+def parse(argv: list[str] | None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="python -m scaling.publish", description=__doc__)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    add = parser.add_argument
+    add("--grid", type=Path, required=True, help="the grid that was built, of one experiment")
+    add("--results", type=Path, default=configs.RESULTS_ROOT, help="default: %(default)s")
+    add("--output", type=Path, required=True, help="the JSON to write")
+    return parser.parse_args(argv)
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Read the study's files, write the summary, print the tables."""
+    arguments = parse(argv)
+    grid = configs.load_grid(configs.read_yaml(arguments.grid), arguments.grid)
+
+    from scaling.judging.summary import markdown, summarise, tables
+    from scaling.record import write_json
+
+    summary = summarise(grid, arguments.grid, arguments.results)
+    write_json(arguments.output, summary)
+    print("\n\n".join(markdown(table) for table in tables(summary)))
+    print(
+        f"\nmade {arguments.output}: {len(summary['runs'])} runs, {summary['law']['verdict']}\n"
+        "next: put these tables into docs/experiments.md; a test compares the two"
+    )
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -1,0 +1,182 @@
+"""README and docs show the figures of the published studies, digit for digit."""
+
+import re
+from datetime import date
+from pathlib import Path
+
+import pytest
+
+from scaling.judging.summary import Summary, label, markdown, percent, tables
+from scaling.record import read_json
+
+COUNTS = {2: "two seeds", 3: "three seeds", 4: "four seeds", 5: "five seeds"}
+README = Path("README.md").read_text()
+EXPERIMENTS = Path("docs/experiments.md").read_text()
+STUDIES = {path.stem: read_json(path) for path in sorted(Path("docs/results").glob("*.json"))}
+
+
+def one_line(text: str) -> str:
+    return " ".join(text.split())
+
+
+# --- what a page must say --------------------------------------------------------------------
+
+
+def answer() -> str:
+    """The README's paragraph that says what a ladder found."""
+    (found,) = re.findall(r"^\*\*What the \w+ ladder says\*\*.*?(?=\n\n)", README, re.M | re.S)
+    return one_line(found)
+
+
+def study_of(paragraph: str) -> Summary:
+    """The study whose command a paragraph names."""
+    (name,) = re.findall(r"--configfile configs/(\w+)\.yaml", paragraph)
+    return STUDIES[name]
+
+
+def figures(study: Summary) -> dict[str, str]:
+    """Each figure that the README must give of a study, by its name."""
+    law = study["law"]
+    slope, days, sizes = law["slope"], law["days"], law["sizes"]
+    *smaller, largest = [label(size["budget"]) for size in sizes]
+    low, high = slope["interval95"]
+    first, last = (date.fromisoformat(days[end]) for end in ("first", "last"))
+    skills = [f"{100 * size['skill']:.0f}" for size in sizes]
+    minutes, hours = study["minutes"], study["minutes"] / 60
+    found = {
+        "sizes": f"{', '.join(smaller)} and {largest} parameters",
+        "seeds": seeds_of(law["seeds"]),
+        "test days": f"{days['count']:,} test days",
+        "years": f"{first:%Y} to {last:%B %Y}",
+        "verdict": f"*{law['verdict']}*",
+        "slope": f"{'falls' if slope['estimate'] < 0 else 'rises'} by "
+        f"{abs(slope['estimate']):.4f} nats for ten times the parameters",
+        "interval": f"95 % interval of {low:+.4f} to {high:+.4f}",
+        "skill": f"{min(skills, key=float)} to {max(skills, key=float)} % skill",
+        "command": f"`{study['command']}`",
+        "date": study["finished"],
+        "duration": f"in {minutes:.0f} minutes" if minutes < 100 else f"in {hours:.1f} hours",
+    }
+    if law["verdict"] == "inconclusive":
+        smallest = law["smallest_detectable_effect"]
+        found["smallest effect"] = f"An effect below {smallest:.4f} would probably have been missed"
+    for name, row in law["best_network"]["against"].items():
+        if row["verdict"] == "loses to it":
+            words = name.replace("_", " ")
+            found[words] = f"loses to {words} ({percent(row['skill'])} %)"
+    return found
+
+
+def seeds_of(seeds: dict[str, list[int]]) -> str:
+    """`three seeds each`, and `three seeds each, one at 200M` where a size has one alone."""
+    most = max(map(len, seeds.values()))
+    fewer = [label(budget) for budget, own in seeds.items() if len(own) < most]
+    return f"{COUNTS[most]} each" + (f", one at {' and '.join(fewer)}" if fewer else "")
+
+
+def complaints(paragraph: str, study: Summary) -> list[str]:
+    """What a paragraph lacks of a study's figures, and every number that is none of them."""
+    wanted = figures(study)
+    found = [f"{name}: not `{said}`" for name, said in wanted.items() if said not in paragraph]
+    for said in sorted(wanted.values(), key=len, reverse=True):
+        paragraph = paragraph.replace(said, "")
+    others = numbers("\n".join(map(markdown, tables(study))))
+    strays = [number for number in numbers(paragraph) if number not in others]
+    return found + [f"{number} is no figure of the study" for number in strays]
+
+
+def numbers(text: str) -> list[str]:
+    """Every number and every date of a text: `1,554`, `0.0017`, `2026-11-24`."""
+    return re.findall(r"\d(?:[\d,.-]*\d)?", text)
+
+
+def section_of(page: str, command: str) -> str:
+    """The section of a page that names this command."""
+    found = [part for part in re.split(r"^## ", page, flags=re.M) if f"`{command}`" in part]
+    assert found, f"docs/experiments.md has no section with `{command}`"
+    return found[0]
+
+
+def missing_rows(section: str, study: Summary) -> list[str]:
+    """The rows of a study's tables, and its slopes, that a section does not show."""
+    *shown, slopes = tables(study)
+    rows = [row for table in shown for row in markdown(table).splitlines()]
+    lines = section.splitlines()
+    return [row for row in rows if row not in lines] + [
+        f"{axis}: {slope}" for axis, slope, _ in slopes[1:] if slope not in one_line(section)
+    ]
+
+
+# --- the pages -------------------------------------------------------------------------------
+
+
+def test_the_answer_of_the_readme_is_that_of_the_published_study() -> None:
+    assert complaints(answer(), study_of(answer())) == []
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_the_page_of_experiments_shows_the_tables_of_every_published_study(name: str) -> None:
+    section = section_of(EXPERIMENTS, STUDIES[name]["command"])
+    assert missing_rows(section, STUDIES[name]) == []
+
+
+def test_every_row_of_a_size_in_the_readme_is_one_of_the_published_study() -> None:
+    study = study_of(answer())
+    rows = markdown(tables(study)[0]).splitlines()
+    sizes = "|".join(label(size["budget"]) for size in study["law"]["sizes"])
+    shown = re.findall(rf"^\| (?:{sizes}) \|.*$", README, re.M)
+    assert [row for row in shown if row not in rows] == []
+
+
+# --- the mistakes that these tests are for ---------------------------------------------------
+
+
+def other_digits(text: str) -> list[str]:
+    """The text with one digit changed, for every digit in it."""
+    places = [match.start() for match in re.finditer(r"\d", text)]
+    return [f"{text[:at]}{(int(text[at]) + 1) % 10}{text[at + 1 :]}" for at in places]
+
+
+def test_any_digit_of_the_answer_that_is_changed_is_noticed() -> None:
+    paragraph, study = answer(), study_of(answer())
+    assert len(other_digits(paragraph)) > 40
+    assert [text for text in other_digits(paragraph) if not complaints(text, study)] == []
+
+
+@pytest.mark.parametrize(
+    ("name", "written"), [("slope", "0.0018"), ("test days", "1,555"), ("date", "2026-11-23")]
+)
+def test_the_figure_that_differs_is_named(name: str, written: str) -> None:
+    study = study_of(answer())
+    said = figures(study)[name]
+    wrong = answer().replace(said, re.sub(r"\d[\d.,-]*\d", written, said, count=1))
+    assert f"{name}: not `{said}`" in complaints(wrong, study)
+    assert f"{written} is no figure of the study" in complaints(wrong, study)
+
+
+def test_another_verdict_another_baseline_and_another_direction_are_noticed() -> None:
+    study = study_of(answer())
+    for true, wrong in (
+        (f"*{study['law']['verdict']}*", "*certain*"),
+        ("loses to logistic regression", "beats logistic regression"),
+        ("Test log-loss rises by", "Test log-loss falls by"),
+        ("three seeds each", "five seeds each"),
+    ):
+        assert true in answer()
+        assert complaints(answer().replace(true, wrong), study)
+
+
+def test_a_size_with_a_single_seed_must_be_named() -> None:
+    assert seeds_of({"200k": [1, 2, 3], "2m": [1, 2, 3]}) == "three seeds each"
+    seeds = {"2m": [1, 2, 3], "200m": [1]}
+    assert seeds_of(seeds) == "three seeds each, one at 200M"
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_any_digit_of_a_row_that_is_changed_is_noticed(name: str) -> None:
+    study = STUDIES[name]
+    page = "\n".join(map(markdown, tables(study)))
+    assert missing_rows(page, study) == []
+    for row in markdown(tables(study)[0]).splitlines()[2:]:
+        for changed in other_digits(row):
+            assert missing_rows(page.replace(row, changed), study) == [row]
