@@ -9,6 +9,7 @@
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 from scaling.errors import run_command
 from scaling.record import atomic_file
@@ -25,8 +26,14 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     add("--records", type=Path, nargs="+", required=True, help="one <run>.json for each run")
     add("--evaluations", type=Path, nargs="+", required=True, help="one <run>.eval.json each")
     add("--predictions", type=Path, nargs="+", required=True, help="<run>.predictions.parquet")
-    add("--baselines", type=Path, required=True, help="baselines.predictions.parquet")
-    add("--baselines-record", type=Path, required=True, help="baselines.json")
+    add(
+        "--baselines",
+        type=Path,
+        nargs="+",
+        required=True,
+        help="baselines.predictions.parquet, one for each sample of training days",
+    )
+    add("--baselines-record", type=Path, nargs="+", required=True, help="baselines.json, as many")
     add("--sweeps", type=Path, nargs="*", default=[], help="<budget>.sweep.json, where tried")
     add("--controls", type=Path, nargs="*", default=[], help="<budget>.shuffled.json, where run")
     add(
@@ -43,7 +50,7 @@ def main(argv: list[str] | None = None) -> None:
     arguments = parse(argv)
 
     from scaling.figures.gallery import draw
-    from scaling.figures.page import html_page
+    from scaling.figures.page import OPTIONAL, html_page
     from scaling.figures.svg import to_svg
     from scaling.judging.agreement import require_agreement
     from scaling.judging.identity import refuse_outdated
@@ -62,8 +69,8 @@ def main(argv: list[str] | None = None) -> None:
     if arguments.config:
         refuse_outdated(study.records, arguments.config, arguments.data_md5)
     require_agreement(study)
-    sweeps, old_sweeps = read_optional(arguments.sweeps, "sweep", study)
-    controls, old_controls = read_optional(arguments.controls, "shuffled control", study)
+    sweeps, old_sweeps = read_optional(arguments.sweeps, "sweep", study.ladder)
+    controls, old_controls = read_optional(arguments.controls, "shuffled control", study.ladder)
     left_out = [*old_controls, *old_sweeps]
     shuffled = [
         {"run": f"{control['budget']} shuffled", "checks": [control["check"]]}
@@ -73,8 +80,8 @@ def main(argv: list[str] | None = None) -> None:
     differences = recipe_differences(study.records)
 
     svg = {name: to_svg(figure, name) for name, figure in draw(study, sweeps).items()}
-    if not sweeps:
-        (arguments.figures / "sweeps.svg").unlink(missing_ok=True)
+    for name in OPTIONAL.keys() - svg.keys():
+        (arguments.figures / f"{name}.svg").unlink(missing_ok=True)
     for name, drawn in svg.items():
         with atomic_file(arguments.figures / f"{name}.svg") as stream:
             stream.write(drawn.file.encode())
@@ -92,9 +99,19 @@ def main(argv: list[str] | None = None) -> None:
     failed = ", ".join(check["name"] for check in checks if check["passed"] is False)
     print(
         f"made {arguments.output} and {len(svg)} figures in {arguments.figures}: "
-        f"{study.law['verdict']}{f' (CHECKS FAILED: {failed})' if failed else ''}\n"
+        f"{_answer(study.law)}{f' (CHECKS FAILED: {failed})' if failed else ''}\n"
         f"next: open {arguments.output} in a browser"
     )
+
+
+def _answer(law: dict[str, Any]) -> str:
+    """The verdict, or for each way to draw the training days both verdicts."""
+    laws = law.get("two_axes", {})
+    both = [
+        f"{draw} days: parameters {found['parameters']['verdict']}, days {found['days']['verdict']}"
+        for draw, found in laws.items()
+    ]
+    return "; ".join(both) or str(law["verdict"])
 
 
 if __name__ == "__main__":

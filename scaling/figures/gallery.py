@@ -6,20 +6,42 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
-from scaling.figures import plots
+from scaling.config import Draw
+from scaling.figures import plots, surfaces
 from scaling.judging.checks import LARGEST_SHIFT
 from scaling.judging.study_files import StudyFiles
 from scaling.metrics import log_loss
 
 
 def draw(study: StudyFiles, sweeps: Sequence[Mapping[str, Any]]) -> dict[str, Figure]:
-    """Every figure of `page.FIGURES` by name, and "sweeps" where there are any."""
-    drawn = draw_forecasts(study.law, study.predictions, study.baseline_predictions) | {
-        "compute": plots.compute(_losses(study)),
-        "learning_curves": plots.learning_curves(study.records),
-        "drift": plots.drift(study.evaluations[0]["drift"], LARGEST_SHIFT),
+    """Every figure of `page.FIGURES` by name, and those of `page.OPTIONAL` that the study has.
+
+    The ladder and its diagnostics show the networks that were trained on all days.
+    """
+    ladder = study.ladder
+    drawn = draw_forecasts(study.law, ladder.predictions, ladder.baseline_predictions) | {
+        "compute": plots.compute(_losses(ladder)),
+        "learning_curves": plots.learning_curves(ladder.records),
+        "drift": plots.drift(ladder.evaluations[0]["drift"], LARGEST_SHIFT),
     }
-    return drawn | ({"sweeps": plots.sweeps(sweeps)} if sweeps else {})
+    if sweeps:
+        drawn["sweeps"] = plots.sweeps(sweeps)
+    return drawn | draw_surfaces(study.law.get("two_axes", {}))
+
+
+def draw_surfaces(laws: Mapping[Draw, Mapping[str, Any]]) -> dict[str, Figure]:
+    """The figures of two axes. The first way to draw the days has them, all have the last one."""
+    if not laws:
+        return {}
+    first = next(iter(laws.values()))
+    drawn = {
+        "two_axes": surfaces.loss_against_days(first),
+        "loss_by_size": surfaces.loss_against_size(first),
+        "skill_map": surfaces.skill_map(first),
+    }
+    if any(cell["ensemble"] for cell in first["cells"]):
+        drawn["ensembles"] = surfaces.ensembles(first)
+    return drawn | ({"draws": surfaces.draws(laws)} if len(laws) > 1 else {})
 
 
 def draw_forecasts(

@@ -11,11 +11,11 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from scaling.config import DEFAULT_FAMILY, TaskConfig
+from scaling.figures.surfaces import baselines_shown
 from scaling.judging.study_files import StudyFiles
+from scaling.law.wording import rounded
 
 FOLDER = Path(__file__).parent
-# The sweeps' figure is apart: it is drawn only where recipes were tried.
-SWEEPS = "sweeps"
 
 
 def _caption(figure: str) -> str:
@@ -26,6 +26,12 @@ def _caption(figure: str) -> str:
 FIGURES = {
     name: _caption(name)
     for name in ("ladder", "compute", "learning_curves", "reliability", "skill_by_year", "drift")
+}
+# Drawn where recipes were tried, where the training days have several numbers, where sizes
+# have several seeds, and where the days were drawn in two ways.
+OPTIONAL = {
+    name: _caption(name)
+    for name in ("sweeps", "two_axes", "loss_by_size", "skill_map", "ensembles", "draws")
 }
 
 # --- filters: how the page writes a number ---------------------------------------------------
@@ -41,9 +47,9 @@ def percent(value: float | None, digits: int = 1) -> str:
     return "–" if value is None else f"{number(100 * value, digits)} %"
 
 
-def span(ends: Sequence[float], digits: int = 4, scale: float = 1) -> str:
-    """An interval."""
-    return " to ".join(number(scale * end, digits) for end in ends)
+def span(ends: Sequence[float | None], digits: int = 4, scale: float = 1) -> str:
+    """An interval; an end that is None is open."""
+    return " to ".join("open" if end is None else number(scale * end, digits) for end in ends)
 
 
 def thousands(value: float | None) -> str:
@@ -82,7 +88,10 @@ def words(name: str) -> str:
     return name.replace("_", " ")
 
 
-FILTERS = (number, percent, span, thousands, chance, power_of_ten, duration, rate, words)
+FILTERS = (
+    *(number, percent, span, thousands, chance, power_of_ten, duration, rate, words),
+    rounded,
+)
 
 # --- what the page says ----------------------------------------------------------------------
 
@@ -136,7 +145,8 @@ def _baselines(study: StudyFiles) -> list[dict[str, Any]]:
             "test": model["test"],
             "recalibrated": model["test_recalibrated"],
         }
-        for name, model in study.baselines["models"].items()
+        for made in study.baselines
+        for name, model in made["models"].items()
     ]
 
 
@@ -218,24 +228,36 @@ def html_page(
 
     `checks` are merged over runs. `differences` has a line for each setting, besides size, in which
     the runs differ. `left_out` has a line for each file that was given and not used.
-    `svg` maps the names of `FIGURES`, and "sweeps" where there are any, to `<svg>` elements.
+    `svg` maps the names of `FIGURES`, and those of `OPTIONAL` that were drawn, to `<svg>` elements.
+    Everything but the checks and the laws of two axes is about the runs on all training days.
     """
+    ladder, laws = study.ladder, list(study.law.get("two_axes", {}).values())
+    two_axes = (
+        {
+            "surfaces": laws,
+            "levels": laws[0]["baselines"]["base_rate"]["levels"],
+            "rivals": baselines_shown(laws[0]),
+        }
+        if laws
+        else {}
+    )
     return render(
-        "page.html",
+        "two_axes.html" if laws else "page.html",
         svg,
         law=study.law,
-        networks=_networks(study),
-        baselines=_baselines(study),
-        prevalence=study.evaluations[0]["metrics"]["best"]["test"]["prevalence"],
+        networks=_networks(ladder),
+        baselines=_baselines(ladder),
+        prevalence=ladder.evaluations[0]["metrics"]["best"]["test"]["prevalence"],
         runs=study.records,
         checks=checks,
         failed=[item for item in checks if item["passed"] is False],
         unchecked=[item for item in checks if item["passed"] is None],
         differences=differences,
         left_out=left_out,
-        sweeps=_recipes(study, sweeps),
-        drift=study.evaluations[0]["drift"],
+        sweeps=_recipes(ladder, sweeps),
+        drift=ladder.evaluations[0]["drift"],
         provenance=_provenance(study),
+        **two_axes,
     )
 
 
@@ -252,6 +274,6 @@ def render(template: str, svg: Mapping[str, str], **values: Any) -> str:
     environment.filters |= {written.__name__: written for written in FILTERS}
     return environment.get_template(template).render(
         svg={name: Markup(element) for name, element in svg.items()},
-        captions={**FIGURES, SWEEPS: _caption(SWEEPS)},
+        captions=FIGURES | OPTIONAL,
         **values,
     )

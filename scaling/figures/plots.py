@@ -28,11 +28,13 @@ def _axes(size: tuple[float, float] = WIDE) -> tuple[Figure, Axes]:
     return figure, figure.add_subplot()
 
 
-def _colour(index: int) -> str:
+def colour(index: int) -> str:
+    """The colour of the line with this number."""
     return COLOURS[index % len(COLOURS)]
 
 
-def _marker(index: int) -> str:
+def marker(index: int) -> str:
+    """The marker of the line with this number."""
     return MARKERS[index % len(MARKERS)]
 
 
@@ -84,7 +86,7 @@ def ladders(studies: Mapping[str, Sequence[Mapping[str, Any]]]) -> Figure:
     figure, axes = _axes((7.2, 4.2))
     axes.set_xscale("log")
     for index, (name, sizes) in enumerate(studies.items()):
-        _points(axes, sizes, _marker(index), _colour(index), label=name)
+        _points(axes, sizes, marker(index), colour(index), label=name)
     axes.set_xlabel("counted parameters")
     axes.set_ylabel("test log-loss skill over the base rate, %")
     _legend_above(axes, 2)
@@ -92,12 +94,12 @@ def ladders(studies: Mapping[str, Sequence[Mapping[str, Any]]]) -> Figure:
 
 
 def _points(
-    axes: Axes, sizes: Sequence[Mapping[str, Any]], marker: str, colour: str, label: str = ""
+    axes: Axes, sizes: Sequence[Mapping[str, Any]], shape: str, shade: str, label: str = ""
 ) -> None:
     """Means and 95 % intervals, with a line through the sizes that have several seeds."""
     several = [size for size in sizes if len(size["seeds"]) > 1]
     single = [size for size in sizes if len(size["seeds"]) == 1]
-    groups = [group for group in ((several, "-", colour), (single, "none", "none")) if group[0]]
+    groups = [group for group in ((several, "-", shade), (single, "none", "none")) if group[0]]
     for number, (own, line, face) in enumerate(groups):
         skill = 100 * np.array([size["skill"] for size in own])
         ends = 100 * np.array([size["skill_interval"] for size in own]).T
@@ -105,8 +107,8 @@ def _points(
             [size["parameters"] for size in own],
             skill,
             yerr=np.abs(ends - skill),
-            color=colour,
-            marker=marker,
+            color=shade,
+            marker=shape,
             ls=line,
             mfc=face,
             capsize=4,
@@ -124,7 +126,7 @@ def _label(size: Mapping[str, Any]) -> str:
 def _named_lines(axes: Axes, values: Mapping[str, float]) -> None:
     """Dashed lines across, their names on the right, moved apart where lines are close."""
     bottom, top = axes.get_ylim()
-    places = _spread(list(values.values()), 0.075 * (top - bottom))
+    places = spread(list(values.values()), 0.075 * (top - bottom))
     for (name, value), place in zip(values.items(), places, strict=True):
         axes.axhline(value, color=GREY, lw=1, ls="--", zorder=1)
         axes.annotate(
@@ -139,7 +141,7 @@ def _named_lines(axes: Axes, values: Mapping[str, float]) -> None:
         )
 
 
-def _spread(values: Sequence[float], gap: float) -> list[float]:
+def spread(values: Sequence[float], gap: float) -> list[float]:
     """The values moved apart to at least `gap`, so that labels beside them can be read."""
     order = np.argsort(values)
     moved = np.array(values, float)
@@ -164,8 +166,8 @@ def compute(runs: pd.DataFrame) -> Figure:
     axes.set_xscale("log")
     for index, (budget, rows) in enumerate(runs.groupby("budget", sort=False)):
         axes.plot(
-            *(rows["flops"], rows["log_loss"], _marker(index)),
-            color=_colour(index),
+            *(rows["flops"], rows["log_loss"], marker(index)),
+            color=colour(index),
             label=str(budget),
         )
     axes.set_xlabel("training compute, FLOP")
@@ -186,7 +188,7 @@ def learning_curves(runs: Sequence[Mapping[str, Any]]) -> Figure:
         panel.set_axis_off()
     for index, (budget, axes) in enumerate(zip(budgets, panels, strict=False)):
         for run in (run for run in runs if run["budget"] == budget):
-            _learning_curve(axes, run, _colour(index))
+            _learning_curve(axes, run, colour(index))
         axes.set_title(f"{budget}", fontsize=10)
         axes.set_xlabel("epoch")
         axes.xaxis.get_major_locator().set_params(integer=True)
@@ -197,12 +199,12 @@ def learning_curves(runs: Sequence[Mapping[str, Any]]) -> Figure:
     return figure
 
 
-def _learning_curve(axes: Axes, run: Mapping[str, Any], colour: str) -> None:
+def _learning_curve(axes: Axes, run: Mapping[str, Any], shade: str) -> None:
     epochs = [epoch["epoch"] for epoch in run["epochs"]]
     for key, style in (("train_loss", ":"), ("val_log_loss", "-")):
-        axes.plot(epochs, [epoch[key] for epoch in run["epochs"]], style, color=colour, lw=1.2)
+        axes.plot(epochs, [epoch[key] for epoch in run["epochs"]], style, color=shade, lw=1.2)
     kept = run["epochs"][run["best_epoch"] - 1]
-    axes.plot(kept["epoch"], kept["val_log_loss"], "o", color=colour)
+    axes.plot(kept["epoch"], kept["val_log_loss"], "o", color=shade)
 
 
 @rc_context(STYLE)
@@ -220,15 +222,15 @@ def sweeps(swept: Sequence[Mapping[str, Any]]) -> Figure:
             lowest: dict[float, float] = {}
             for trial in sorted(sweep["trials"], key=lambda trial: trial["val_log_loss"]):
                 lowest.setdefault(trial[setting], trial["val_log_loss"])
-            values, colour = sorted(lowest), _colour(index)
+            values, shade = sorted(lowest), colour(index)
             losses = [lowest[value] for value in values]
             axes.plot(
-                *(values, losses, f"{_marker(index)}-"), color=colour, ms=4, label=sweep["budget"]
+                *(values, losses, f"{marker(index)}-"), color=shade, ms=4, label=sweep["budget"]
             )
             ring, best = "o" if sweep["interior"] else "*", sweep["best"]
             axes.plot(
                 *(best[setting], best["val_log_loss"], ring),
-                **{"color": colour, "ms": 13, "mfc": "none", "mew": 1.5},
+                **{"color": shade, "ms": 13, "mfc": "none", "mew": 1.5},
             )
         axes.set_xlabel(label)
     panels[-1].set_xscale("log", base=2)
@@ -254,8 +256,8 @@ def reliability_diagram(models: Mapping[str, tuple[npt.ArrayLike, npt.ArrayLike]
             100 * table.forecast,
             100 * table.observed,
             yerr=100 * np.stack([np.minimum(chance, table.observed), chance]),
-            fmt=f"{_marker(index)}-",
-            color=_colour(index),
+            fmt=f"{marker(index)}-",
+            color=colour(index),
             capsize=2,
             lw=1.2,
             ms=5,
@@ -281,7 +283,7 @@ def skill_by_year(models: Mapping[str, pd.DataFrame], base_rate: float) -> Figur
         years |= by_year.keys()
         place = np.array(list(by_year)) + (index - (len(models) - 1) / 2) * width
         skills, label = list(by_year.values()), name.replace("_", " ")
-        axes.bar(place, skills, width * 0.9, color=_colour(index), label=label)
+        axes.bar(place, skills, width * 0.9, color=colour(index), label=label)
     axes.axhline(0, color=INK, lw=0.8)
     axes.grid(axis="x", visible=False)
     axes.set_xticks(sorted(years))
@@ -297,7 +299,7 @@ def drift(table: Sequence[Mapping[str, Any]], largest: float) -> Figure:
     y = np.arange(len(table))
     for index, block in enumerate(("validation", "test")):
         shift = [row[f"{block}_shift"] for row in table]
-        axes.plot(shift, y, _marker(index), color=_colour(index), label=block)
+        axes.plot(shift, y, marker(index), color=colour(index), label=block)
     for limit in (-largest, largest):
         axes.axvline(limit, color=RED, lw=1, ls="--")
     axes.axvline(0, color=INK, lw=0.8)

@@ -6,13 +6,18 @@ by hand, or was made by code with a mistake. None of them may reach the page.
 
 import math
 from collections.abc import Iterator, Mapping
+from itertools import product
 from typing import Any
 
 import pandas as pd
 
+from scaling.config import Run, run_name
 from scaling.errors import UserError
+from scaling.judging.run_files import BASELINES, run_of
 from scaling.judging.study_files import StudyFiles
-from scaling.law.ladder import read_ladder
+from scaling.law.ladder import Surface, ladder_of, surfaces_of
+from scaling.law.levels import ensemble
+from scaling.law.runs import WHOLE_BLOCK, read_runs
 from scaling.metrics import Recalibration, score
 
 # The same sum differs by 1e-15 between machines, and JSON keeps every digit.
@@ -33,18 +38,30 @@ def require_agreement(study: StudyFiles) -> None:
     """
     _require_one_base_rate(study)
     rate = study.law["base_rate"]
-    rows, baselines = study.predictions, study.baseline_predictions
     for evaluation in study.evaluations:
-        of_run = (rows["budget"] == evaluation["budget"]) & (rows["seed"] == evaluation["seed"])
+        rows = _rows_of(study.predictions, run_of(evaluation))
         for weights, said in evaluation["metrics"].items():
-            found = _scores(
-                rows[of_run & (rows["weights"] == weights)], said["recalibration"], rate
-            )
+            found = _scores(rows[rows["weights"] == weights], said["recalibration"], rate)
             _require_equal(study, f"{evaluation['run']}.eval.json", _measures(said), found)
-    for name, said in study.baselines["models"].items():
-        found = _scores(baselines[baselines["model"] == name], said["recalibration"], rate)
-        _require_equal(study, "baselines.json", _measures(said), found)
+    for made in study.baselines:
+        rows = _rows_of(study.baseline_predictions, run_of(made))
+        for name, said in made["models"].items():
+            found = _scores(rows[rows["model"] == name], said["recalibration"], rate)
+            _require_equal(study, _baselines_file(made), _measures(said), found)
     _require_equal(study, "scaling_law.json", _law_says(study.law), _law_should_say(study))
+
+
+def _rows_of(rows: pd.DataFrame, run: Run) -> pd.DataFrame:
+    """The prediction rows of one run, or of the baselines on its training days."""
+    asked = WHOLE_BLOCK if run.train_days is None else str(run.train_days)
+    chosen = (rows["train_days"] == asked) & (rows["draw"] == run.days)
+    if run.budget != BASELINES:
+        chosen &= (rows["budget"] == run.budget) & (rows["seed"] == run.seed)
+    return rows[chosen]
+
+
+def _baselines_file(made: Mapping[str, Any]) -> str:
+    return f"{run_name(run_of(made), own_seed=0)}.json"
 
 
 # --- one base rate ---------------------------------------------------------------------------
@@ -67,13 +84,14 @@ def _base_rates(study: StudyFiles) -> Iterator[tuple[str, float]]:
     """Each base rate that a file states or was computed with, and the file's name."""
     for record in study.records:
         yield f"{record['run']}.ckpt", record["train_base_rate"]
-    judged = [(f"{e['run']}.eval.json", e, e["metrics"]) for e in study.evaluations]
-    for file, made, models in (*judged, ("baselines.json", study.baselines, None)):
+    judged = [(f"{made['run']}.eval.json", made, made["metrics"]) for made in study.evaluations]
+    rivals = [(_baselines_file(made), made, made["models"]) for made in study.baselines]
+    for file, made, models in (*judged, *rivals):
         yield file, made["train_base_rate"]
-        for model in (models or made["models"]).values():
+        for model in models.values():
             for block in ("validation", "test", "test_recalibrated"):
                 yield file, model[block]["base_rate"]
-    rows = study.baseline_predictions
+    rows = study.ladder.baseline_predictions
     for p in rows.loc[rows["model"] == "base_rate", "p"].unique():
         yield "baselines.predictions.parquet", p
     yield "scaling_law.json", study.law["base_rate"]
@@ -106,7 +124,7 @@ def _scores(rows: pd.DataFrame, recalibration: Mapping[str, float], base_rate: f
 
 
 def _law_says(law: Mapping[str, Any]) -> Numbers:
-    """The test losses and skills in the law's file."""
+    """The test losses and skills in the law's file, of the ladder and of each surface."""
     said: Numbers = {}
     for size in law["sizes"]:
         said |= {f"skill of {size['budget']}": size["skill"]}
@@ -114,12 +132,27 @@ def _law_says(law: Mapping[str, Any]) -> Numbers:
             said[f"log_loss of {size['budget']} seed {seed}"] = loss
     for name, row in law["best_network"]["against"].items():
         said |= {f"log_loss of {name}": row["log_loss"], f"skill of {name}": row["skill"]}
+    for draw, surface in law.get("two_axes", {}).items():
+        for cell in surface["cells"]:
+            where = f"{cell['budget']} on {cell['train_days']} {draw} days"
+            together = cell["ensemble"] or {"log_loss": None}
+            said |= {
+                f"skill of {where}": cell["skill"],
+                f"ensemble of {where}": together["log_loss"],
+            }
+            for seed, loss in zip(cell["seeds"], cell["seed_log_losses"], strict=True):
+                said[f"log_loss of {where} seed {seed}"] = loss
+        for name, row in surface["baselines"].items():
+            for level in row["levels"]:
+                where = f"{name} on {level['train_days']} {draw} days"
+                said[f"log_loss of {where}"] = level["log_loss"]
     return said
 
 
 def _law_should_say(study: StudyFiles) -> Numbers:
     """The same numbers from the predictions."""
-    ladder = read_ladder(study.predictions, study.baseline_predictions)
+    runs = read_runs(study.predictions, study.baseline_predictions)
+    ladder = ladder_of(runs)
     reference = float(ladder.baselines["base_rate"].mean())
     found: Numbers = {}
     for budget, seeds, losses in zip(ladder.budgets, ladder.seeds, ladder.losses, strict=True):
@@ -129,11 +162,32 @@ def _law_should_say(study: StudyFiles) -> Numbers:
     for name, loss in ladder.baselines.items():
         mean = float(loss.mean())
         found |= {f"log_loss of {name}": mean, f"skill of {name}": 1 - mean / reference}
+    for surface in surfaces_of(runs):
+        found |= _surface_should_say(surface, reference)
+    return found
+
+
+def _surface_should_say(surface: Surface, reference: float) -> Numbers:
+    """A surface's numbers; `reference` is the test loss of the base rate of the whole block."""
+    found: Numbers = {}
+    cells = product(surface.budgets, surface.asked)
+    for (budget, asked), seeds, losses in zip(cells, surface.seeds, surface.losses, strict=True):
+        where = f"{budget} on {asked} {surface.draw} days"
+        together = float(ensemble(losses).mean()) if len(seeds) > 1 else None
+        found |= {
+            f"skill of {where}": 1 - float(losses.mean()) / reference,
+            f"ensemble of {where}": together,
+        }
+        for seed, loss in zip(seeds, losses.mean(axis=1), strict=True):
+            found[f"log_loss of {where} seed {seed}"] = float(loss)
+    for name, levels in surface.baselines.items():
+        for asked, losses in zip(surface.asked, levels, strict=True):
+            found[f"log_loss of {name} on {asked} {surface.draw} days"] = float(losses.mean())
     return found
 
 
 def _require_equal(study: StudyFiles, file: str, said: Numbers, found: Numbers) -> None:
-    for name in said.keys() | found.keys():
+    for name in {**said, **found}:
         stated, computed = said.get(name), found.get(name)
         if not _equal(stated, computed):
             raise UserError(

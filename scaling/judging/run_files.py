@@ -9,13 +9,36 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from scaling.config import artefact
+from scaling.config import RUN_NAME, Draw, Run, artefact, run_name
 from scaling.errors import UserError
 from scaling.record import file_md5
 
 RUN_FILE = re.compile(
     r"(?P<run>[0-9]+[kmb](\.(days|blocks)[0-9]+)?(\.seed[0-9]+)?)\.(ckpt|json|eval\.json)"
 )
+
+BASELINES = "baselines"
+_DRAWS: Mapping[str | None, Draw] = {"days": "recent", "blocks": "blocks", None: "recent"}
+
+
+def run_of(made: Mapping[str, Any]) -> Run:
+    """Size, seed and training days of a record, of an evaluation, or of the baselines' record.
+
+    Only a record holds the config, and says there which days were trained on. The name says the
+    same, and `refuse_other_name` holds both against each other.
+    """
+    days: tuple[int | None, Draw] = (None, "recent")
+    if "config" in made:
+        days = (made["config"].get("train_days"), made["config"].get("days") or "recent")
+    elif named := RUN_NAME.fullmatch(made.get("run", "")):
+        days = (int(named["count"]) if named["count"] else None, _DRAWS[named["draw"]])
+    return Run(made.get("budget", BASELINES), made.get("seed", 0), *days)
+
+
+def words(run: Run) -> str:
+    """`2m seed 43 on 1000 recent training days`."""
+    name = run.budget if run.budget == BASELINES else f"{run.budget} seed {run.seed}"
+    return name + (f" on {run.train_days} {run.days} training days" if run.train_days else "")
 
 
 def refuse_other_name(path: Path, made: Mapping[str, Any]) -> None:
@@ -24,16 +47,16 @@ def refuse_other_name(path: Path, made: Mapping[str, Any]) -> None:
     `made` is a record or an evaluation, or the record inside a checkpoint. A name that the
     workflow does not give to a run's file, such as `before.ckpt`, promises nothing and passes.
     """
-    run, budget, seed = made["run"], made["budget"], made["seed"]
-    if re.sub(r"\.(days|blocks)[0-9]+", "", run) not in (budget, f"{budget}.seed{seed}"):
+    name, run = made["run"], run_of(made)
+    if name not in (run_name(run, own_seed=run.seed), run_name(run, own_seed=None)):
         raise UserError(
-            f"{path}: calls itself {run}, but is of {budget} with seed {seed}; make it again: "
+            f"{path}: calls itself {name}, but is of {words(run)}; make it again: "
             f"snakemake --force {path}"
         )
     named = RUN_FILE.fullmatch(path.name)
-    if named and named["run"] != run:
+    if named and named["run"] != name:
         raise UserError(
-            f"{path}: holds the run {run}, not {named['run']}; give it its own name, or make it "
+            f"{path}: holds the run {name}, not {named['run']}; give it its own name, or make it "
             f"again: snakemake --force {path}"
         )
 
@@ -75,23 +98,25 @@ def require_one_training(
 
 
 def require_replicates(records: Sequence[Mapping[str, Any]]) -> None:
-    """The seeds of a budget are trainings of their own: other initial weights, another order.
+    """The seeds of a size are trainings of their own: other initial weights, another order.
 
     Copies of one training look like replicates without any spread, and an inconclusive study then
-    says "improves". Raises `UserError` for two runs of a budget that share either digest.
+    says "improves". Raises `UserError` for two runs of a size, on the same number of days, that
+    share either digest.
     """
-    words = {
+    shared = {
         "initial_weights": "started from the same weights",
         "sample_order": "saw the same order",
     }
-    for key, what in words.items():
-        seen: dict[tuple[str, str | None], str] = {}
+    for key, what in shared.items():
+        seen: dict[tuple[Run, str | None], str] = {}
         for record in records:
-            digest = (record["budget"], record.get(key))
-            if digest in seen:
+            digest = record.get(key)
+            replicate = (run_of(record)._replace(seed=0), digest)
+            if replicate in seen:
                 raise UserError(
-                    f"{seen[digest]} and {record['run']} {what} ({key} {digest[1]}), so "
+                    f"{seen[replicate]} and {record['run']} {what} ({key} {digest}), so "
                     "they are no replicates; train one of them again: snakemake --force "
                     f"{artefact(record['experiment'], record['run'], 'ckpt')}"
                 )
-            seen[digest] = record["run"]
+            seen[replicate] = record["run"]

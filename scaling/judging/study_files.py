@@ -2,13 +2,23 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from scaling.config import Run
 from scaling.errors import UserError
-from scaling.judging.run_files import refuse_other_name, require_one_training, require_replicates
+from scaling.judging.run_files import (
+    BASELINES,
+    refuse_other_name,
+    require_one_training,
+    require_replicates,
+    run_of,
+    words,
+)
+from scaling.law.runs import WHOLE_BLOCK, with_training_days
 from scaling.record import file_md5, read_json
 
 
@@ -16,22 +26,42 @@ from scaling.record import file_md5, read_json
 class StudyFiles:
     """What the workflow has written about one experiment.
 
-    `records` and `evaluations` stand in one order: the smallest size first, then by seed.
+    `records` and `evaluations` stand in one order: the smallest size first, then the fewest
+    training days, then by seed.
     """
 
     law: dict[str, Any]
     records: list[dict[str, Any]]
     evaluations: list[dict[str, Any]]
-    baselines: dict[str, Any]
+    baselines: list[dict[str, Any]]
+    """One record for each sample of training days."""
     predictions: pd.DataFrame
-    """The networks' rows: budget, parameters, seed, date, split, weights, y, p."""
+    """The networks' rows: budget, parameters, seed, date, split, weights, y, p, and their days."""
     baseline_predictions: pd.DataFrame
-    """The baselines' rows: model, date, split, y, p."""
+    """The baselines' rows: model, date, split, y, p, and their days."""
 
     @property
     def budgets(self) -> list[str]:
         """The ladder's sizes, smallest first."""
         return [size["budget"] for size in self.law["sizes"]]
+
+    @property
+    def ladder(self) -> "StudyFiles":
+        """The part of the study that was trained on the whole block: replicates differ in seed."""
+        return StudyFiles(
+            law=self.law,
+            records=_on_whole_block(self.records),
+            evaluations=_on_whole_block(self.evaluations),
+            baselines=_on_whole_block(self.baselines),
+            predictions=self.predictions[self.predictions["train_days"] == WHOLE_BLOCK],
+            baseline_predictions=self.baseline_predictions[
+                self.baseline_predictions["train_days"] == WHOLE_BLOCK
+            ],
+        )
+
+
+def _on_whole_block(files: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [made for made in files if run_of(made).train_days is None]
 
 
 def read_study(
@@ -40,22 +70,26 @@ def read_study(
     records: Sequence[Path],
     evaluations: Sequence[Path],
     predictions: Sequence[Path],
-    baselines: Path,
-    baseline_predictions: Path,
+    baselines: Sequence[Path],
+    baseline_predictions: Sequence[Path],
 ) -> StudyFiles:
     """Read the files of a study; a mixture of studies or of states of one is a `UserError`."""
-    found, rivals = read_json(law), read_json(baselines)
+    found, rivals = read_json(law), [read_json(path) for path in baselines]
     made = [(path, read_json(path)) for path in records]
     judged = [(path, read_json(path)) for path in evaluations]
-    _require_one_study(found, [*(content for _, content in (*made, *judged)), rivals])
+    _require_one_study(found, [*(content for _, content in (*made, *judged)), *rivals])
+    runs = runs_of_law(found)
     for flag, files in (("--records", made), ("--evaluations", judged)):
         for path, content in files:
             refuse_other_name(path, content)
-        _require_the_laws_runs(found, flag, [content for _, content in files])
-        order = [size["budget"] for size in found["sizes"]]
-        files.sort(key=lambda file: (order.index(file[1]["budget"]), file[1]["seed"]))
+        _require_the_same(runs, flag, [run_of(content) for _, content in files])
+        files.sort(key=lambda file: runs.index(run_of(file[1])))
+    samples = [run._replace(budget=BASELINES, seed=0) for run in runs]
+    samples = list(dict.fromkeys(samples))
+    _require_the_same(samples, "--baselines-record", [run_of(rival) for rival in rivals])
+    rivals.sort(key=lambda rival: samples.index(run_of(rival)))
     require_replicates([record for _, record in made])
-    digests = {file_md5(path): path for path in (*predictions, baseline_predictions)}
+    digests = {file_md5(path): path for path in (*predictions, *baseline_predictions)}
     for (path, record), (_, evaluation) in zip(made, judged, strict=True):
         require_one_training(record, evaluation, path.with_suffix(".ckpt"), digests)
     _require_the_laws_inputs(found, digests)
@@ -64,8 +98,43 @@ def read_study(
         records=[content for _, content in made],
         evaluations=[content for _, content in judged],
         baselines=rivals,
-        predictions=pd.concat([pd.read_parquet(path) for path in predictions], ignore_index=True),
-        baseline_predictions=pd.read_parquet(baseline_predictions),
+        predictions=_rows(predictions),
+        baseline_predictions=_rows(baseline_predictions),
+    )
+
+
+def _rows(paths: Sequence[Path]) -> pd.DataFrame:
+    frame = pd.concat([pd.read_parquet(path) for path in paths], ignore_index=True)
+    return with_training_days(frame)
+
+
+def runs_of_law(law: Mapping[str, Any]) -> list[Run]:
+    """The runs that a law was fitted to, by size, then by number of days, then by seed.
+
+    Runs on the whole block are the ladder, and they stand last among those of their size. A law
+    without them is a `UserError`, because the base rate of that block is what skill refers to.
+    """
+    cells = [
+        (cell, surface["draw"])
+        for surface in law.get("two_axes", {}).values()
+        for cell in surface["cells"]
+    ]
+    if cells and all(cell["train_days"] != WHOLE_BLOCK for cell, _ in cells):
+        raise UserError(
+            f"{law['experiment']}: no size was trained on the whole training block, which the page "
+            "needs for its ladder and its base rate; add `all` to train_days in the grid"
+        )
+    runs = [
+        Run(cell["budget"], seed, int(cell["train_days"]), draw)
+        for cell, draw in cells
+        if cell["train_days"] != WHOLE_BLOCK
+        for seed in cell["seeds"]
+    ]
+    runs += [Run(budget, seed) for budget, seeds in law["seeds"].items() for seed in seeds]
+    sizes = [size["budget"] for size in law["sizes"]]
+    return sorted(
+        runs,
+        key=lambda run: (sizes.index(run.budget), run.train_days or inf, run.days, run.seed),
     )
 
 
@@ -89,18 +158,15 @@ def _require_one_study(law: Mapping[str, Any], items: Sequence[Mapping[str, Any]
         )
 
 
-def _require_the_laws_runs(
-    law: Mapping[str, Any], flag: str, items: Sequence[Mapping[str, Any]]
-) -> None:
+def _require_the_same(asked: Sequence[Run], flag: str, given: Sequence[Run]) -> None:
     """One file for each run that the law was fitted to, and no other."""
-    asked = sorted((budget, seed) for budget, seeds in law["seeds"].items() for seed in seeds)
-    given = sorted((item["budget"], item["seed"]) for item in items)
-    if given != asked:
-        odd = sorted({*given} ^ {*asked} or {run for run in given if given.count(run) > 1})
+    twice = {run for run in given if given.count(run) > 1}
+    if odd := {*given} ^ {*asked} or twice:
+        known = [run for run in (*asked, *given) if run in odd]
         raise UserError(
             f"{flag} and the law do not name the same runs: "
-            f"{', '.join(f'{budget} seed {seed}' for budget, seed in odd)}; give one file for "
-            "each run that the law was fitted to"
+            f"{', '.join(dict.fromkeys(map(words, known)))}; give one file for each run that the "
+            "law was fitted to"
         )
 
 

@@ -154,14 +154,8 @@ def read_runs(networks: pd.DataFrame, baselines: pd.DataFrame) -> Runs:
 
 def _grouped(frame: pd.DataFrame, keys: list[str], sort: bool) -> list[tuple[RunId, pd.DataFrame]]:
     """The rows of each run. `keys` are budget and seed, or model."""
-    asked = _asked(frame)
-    frame = frame.assign(
-        train_days=asked,
-        draw=_draw(frame).mask(asked == WHOLE_BLOCK, DRAWS[0]),
-        counted_days=frame.get("counted_days", np.nan),
-    )
     found = []
-    for _, rows in frame.groupby([*keys, "train_days", "draw"], sort=sort):
+    for _, rows in with_training_days(frame).groupby([*keys, "train_days", "draw"], sort=sort):
         first = rows.iloc[0]
         days = TrainDays(first["train_days"], first["draw"], float(first["counted_days"]))
         seed, parameters = int(first.get("seed", 0)), int(first.get("parameters", 0))
@@ -170,6 +164,16 @@ def _grouped(frame: pd.DataFrame, keys: list[str], sort: bool) -> list[tuple[Run
             raise UserError(f"{run}: counted_days differs between its rows; evaluate it again")
         found.append((run, rows))
     return found
+
+
+def with_training_days(frame: pd.DataFrame) -> pd.DataFrame:
+    """Prediction rows with `train_days`, `draw` and `counted_days`, as `read_runs` reads them."""
+    asked = _asked(frame)
+    return frame.assign(
+        train_days=asked,
+        draw=_draw(frame).mask(asked == WHOLE_BLOCK, DRAWS[0]),
+        counted_days=frame.get("counted_days", np.nan),
+    )
 
 
 def _asked(frame: pd.DataFrame) -> "pd.Series[str]":

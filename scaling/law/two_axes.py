@@ -17,6 +17,7 @@ from scaling.law.effects import Effect, effects, slope_weights
 from scaling.law.joint_law import joint_law
 from scaling.law.ladder import Surface
 from scaling.law.levels import level_rows
+from scaling.law.paired import Paired, against_baselines, paired_intervals
 from scaling.law.resampling import BOOTSTRAP_SEED
 from scaling.law.two_axes_wording import sentence, warnings
 from scaling.law.verdict import EQUIVALENCE
@@ -40,6 +41,7 @@ def fit_surface(surface: Surface, *, horizon: int, delta: float, samples: int) -
     replicated = all(len(seeds) > 1 for seeds in surface.seeds)
     settings = Settings(horizon, samples, delta * entropy, replicated)
     parameters, days = both_axes(surface, settings)
+    paired = paired_intervals(surface, settings)
     result = {
         "draw": surface.draw,
         "sentence": "",
@@ -52,10 +54,9 @@ def fit_surface(surface: Surface, *, horizon: int, delta: float, samples: int) -
         "delta": settings.delta,
         "equivalence": EQUIVALENCE,
         "joint_law": _joint_law(surface, parameters, days, settings),
-        "cells": _cells(surface, settings),
+        "cells": _cells(surface, paired, settings),
         "baselines": {
-            name: _baseline(surface, losses, entropy, settings)
-            for name, losses in surface.baselines.items()
+            name: _baseline(surface, name, paired, entropy, settings) for name in surface.baselines
         },
         "test_days": len(surface.y),
         "bootstrap_samples": samples,
@@ -122,20 +123,27 @@ def _joint_law(
     )
 
 
-def _cells(surface: Surface, settings: Settings) -> list[dict[str, Any]]:
+def _cells(surface: Surface, paired: Paired, settings: Settings) -> list[dict[str, Any]]:
     """A row for each size and number of days, with its ensemble."""
     rows, _ = _levels(surface, surface.losses, settings, surface.ensembles)
-    names = [(size, days) for size in range(len(surface.budgets)) for days in _points(surface)]
-    return [
-        {
-            "budget": surface.budgets[size],
-            "parameters": int(surface.parameters[size]),
-            **days,
-            "seeds": seeds,
-            **row,
-        }
-        for (size, days), seeds, row in zip(names, surface.seeds, rows, strict=True)
-    ]
+    places = [(size, days) for size in range(len(surface.budgets)) for days in _points(surface)]
+    against = against_baselines(surface, settings)
+    cells = []
+    for index, ((size, days), row) in enumerate(zip(places, rows, strict=True)):
+        if row["ensemble"]:
+            row["ensemble"]["paired_interval"] = paired.ensembles[index]
+        cells.append(
+            {
+                "budget": surface.budgets[size],
+                "parameters": int(surface.parameters[size]),
+                **days,
+                "seeds": surface.seeds[index],
+                **row,
+                "paired_interval": paired.cells[index],
+                "against": against[index],
+            }
+        )
+    return cells
 
 
 def _points(surface: Surface) -> list[dict[str, Any]]:
@@ -162,22 +170,23 @@ def _levels(
 
 
 def _baseline(
-    surface: Surface, losses: Sequence[Array], entropy: float, settings: Settings
+    surface: Surface, name: str, paired: Paired, entropy: float, settings: Settings
 ) -> dict[str, Any]:
     """One baseline, fitted at each number of days, with its slope in days.
 
     Its intervals are over days alone, because a baseline has no seeds.
     """
-    single = [loss[None] for loss in losses]
+    single = [loss[None] for loss in surface.baselines[name]]
     axis = judge_axis(
         single, surface.train_days, np.eye(len(single)), settings._replace(replicated=True)
     )
     rows, _ = _levels(surface, single, settings)
     kept = ("log_loss", "interval", "skill", "skill_interval")
+    levels = zip(_points(surface), rows, paired.baselines[name], strict=True)
     return {
         "levels": [
-            point | {key: row[key] for key in kept}
-            for point, row in zip(_points(surface), rows, strict=True)
+            point | {key: row[key] for key in kept} | {"paired_interval": interval}
+            for point, row, interval in levels
         ],
         "slope": slope_row(axis.slope, entropy, UNITS["days"], replicated=True),
         "turning_point": axis.turning,

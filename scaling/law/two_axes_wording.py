@@ -8,6 +8,7 @@ WORDS = {
     "parameters": {
         "more": "bigger",
         "unit": "parameters",
+        "axis": "size",
         "improves": "bigger networks predict better",
         "inverse scaling": "bigger networks predict worse",
         "equivalent to no effect": "size makes no difference that matters",
@@ -16,6 +17,7 @@ WORDS = {
     "days": {
         "more": "more history",
         "unit": "training days",
+        "axis": "days",
         "improves": "more training days help",
         "inverse scaling": "more training days hurt",
         "equivalent to no effect": "the number of training days makes no difference that matters",
@@ -25,12 +27,12 @@ WORDS = {
 
 
 def sentence(result: dict[str, Any]) -> str:
-    """Both verdicts with their slopes, and what the two axes have to do with each other."""
+    """Both verdicts with their slopes, and whether one axis gains from the other."""
     both = f"{_clause(result, 'parameters')}, and {_clause(result, 'days')}"
     drawn = "the most recent days" if result["draw"] == "recent" else "random quarters"
     return (
-        f"{both[0].upper()}{both[1:]}{_interaction(result)}{_advice(result)} "
-        f"(trained on {drawn}, judged on {result['test_days']:,} test days)."
+        f"{both[0].upper()}{both[1:]}{_interaction(result)}{_advice(result)}"
+        f"; trained on {drawn}, judged on {result['test_days']:,} test days."
     )
 
 
@@ -70,8 +72,10 @@ def _clause(result: dict[str, Any], axis: str) -> str:
         return f"{words[row['verdict']]} ({measured})"
     if row["slope"]["seed_variance"] is None:
         return f"{words['inconclusive']} ({measured}; a cell has one seed only)"
-    if bent := _turn(result, axis) or _crossing(result, axis):
-        return f"{bent} ({measured})"
+    if bent := _turn(result, axis):
+        return f"{bent}, so no slope is claimed"
+    if crossing := _crossing(result, axis):
+        return f"{crossing} ({measured})"
     missed = row["smallest_detectable_effect"]
     return (
         f"{words['inconclusive']} ({measured}; an effect below {missed:.4f} would probably have "
@@ -92,8 +96,8 @@ def _turn(result: dict[str, Any], axis: str) -> str:
         return ""
     where, turning = found[0]
     return (
-        f"{words['more']} is neither simply better nor simply worse: the loss{where} is "
-        f"{turning['kind']} near {rounded(turning['at'])} {words['unit']}, inside the range"
+        f"the loss{where} is non-monotone in {words['axis']}, {turning['kind']} near "
+        f"{rounded(turning['at'])} {words['unit']}, inside the range"
     )
 
 
@@ -123,16 +127,21 @@ def _where(result: dict[str, Any], axis: str, at: str) -> str:
 
 
 def _interaction(result: dict[str, Any]) -> str:
-    """Whether one axis gains from the other, where both intervals say so."""
+    """Whether one axis gains from the other, where both are close to lines and replicated."""
     slope = result["interaction"]
-    ends = [slope["interval95"], slope["t_interval95"]]
-    if slope["seed_variance"] is None:
+    if slope["seed_variance"] is None or any(_turn(result, axis) for axis in WORDS):
         return ""
+    low, high = slope["interval95"]
+    measured = (
+        f"({slope['estimate']:+.4f} nats for ten times of each, 95 % interval {low:+.4f} to "
+        f"{high:+.4f})"
+    )
+    ends = [slope["interval95"], slope["t_interval95"]]
     if all(high < 0 for _, high in ends):
-        return "; bigger networks gain more from more days"
+        return f"; bigger networks gain more from more days {measured}"
     if all(low > 0 for low, _ in ends):
-        return "; bigger networks gain less from more days"
-    return ""
+        return f"; bigger networks gain less from more days {measured}"
+    return f"; whether bigger networks gain more from more days is not settled {measured}"
 
 
 def _advice(result: dict[str, Any]) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from scaling.config import Draw, Run, run_name
 from scaling.judging import checks
 from scaling.judging.run_files import file_digests
 from scaling.law import one_axis as law
@@ -92,10 +93,17 @@ class Market:
 
 
 def write_run(
-    root: Path, budget: str, seed: int, rows: pd.DataFrame, drift: list[dict[str, Any]]
+    root: Path,
+    budget: str,
+    seed: int,
+    rows: pd.DataFrame,
+    drift: list[dict[str, Any]],
+    train_days: int | None = None,
+    draw: Draw = "recent",
 ) -> None:
-    """Record, predictions and evaluation of one run."""
-    parameters, run = PARAMETERS[budget], run_of(budget, seed)
+    """Record, predictions and evaluation of one run; rows of two axes say their training days."""
+    parameters = PARAMETERS[budget]
+    run = run_name(Run(budget, seed, train_days, draw), SEEDS[0])
     identity = {"budget": budget, "parameters": parameters, "seed": seed}
     training = {"fingerprint": f"print of {run}", "code_digest": "c0de"}
     checkpoint, predictions = root / f"{run}.ckpt", root / f"{run}.predictions.parquet"
@@ -129,7 +137,7 @@ def write_run(
         **identity,
         "run": run,
         **training,
-        "config": CONFIG,
+        "config": {**CONFIG, "train_days": train_days, "days": draw},
         "recipe": RECIPE,
         "model": MODEL,
         "initial_weights": f"weights of {run}",

@@ -13,7 +13,7 @@ import pytest
 
 from scaling import report
 from scaling.figures import page
-from scaling.figures.page import FIGURES
+from scaling.figures.page import FIGURES, OPTIONAL
 from scaling.record import read_json, write_json
 from tests.figures.planted_study import PARAMETERS, Page, change, flags_of, read_page
 
@@ -53,13 +53,18 @@ def test_every_figure_is_on_the_page_and_in_the_folder(made: Path) -> None:
         assert root.tag.endswith("svg")
 
 
-def test_the_workflow_declares_every_figure_with_the_pages_own_caption() -> None:
-    rules = (REPOSITORY / "workflow/rules/judge.smk").read_text()
+def test_the_workflow_declares_every_figure_of_the_page() -> None:
+    """It names the page's own captions, so that Snakemake's report says the same."""
+    folder = REPOSITORY / "workflow/rules"
+    rules, common = ((folder / name).read_text() for name in ("judge.smk", "common.smk"))
     for name in FIGURES:
-        assert f"/figures/{name}.svg" in rules
-        assert f"scaling/figures/captions/{name}.rst" in rules
-        caption = REPOSITORY / "scaling/figures/captions" / f"{name}.rst"
-        assert " ".join(caption.read_text().split()) == FIGURES[name]
+        assert f'{name}=figure("{name}"' in rules
+    for name in OPTIONAL.keys() - {"sweeps"}:
+        assert f'"{name}"' in common[common.index("def figures_of_days") :]
+    assert "scaling/figures/captions/{name}.rst" in common
+    for name, caption in (FIGURES | OPTIONAL).items():
+        file = REPOSITORY / "scaling/figures/captions" / f"{name}.rst"
+        assert " ".join(file.read_text().split()) == caption
 
 
 def test_the_package_carries_every_file_that_the_page_is_made_of() -> None:
@@ -69,7 +74,7 @@ def test_the_package_carries_every_file_that_the_page_is_made_of() -> None:
     carried = {path for pattern in patterns for path in folder.glob(pattern)}
     files = {path for path in folder.rglob("*") if path.suffix in (".html", ".css", ".rst")}
     assert carried == files
-    assert len(files) == 4 + len(FIGURES)
+    assert len(files) == 4 + len(FIGURES) + len(OPTIONAL)
 
 
 def test_the_page_names_no_address_outside_itself(made: Path) -> None:

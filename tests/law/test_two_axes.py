@@ -7,6 +7,7 @@ import pytest
 
 from scaling.law import two_axes
 from scaling.law.axis import Settings
+from scaling.law.paired import paired_intervals
 from tests.law.worlds import DAYS, FIVE, surface_law, surface_world
 
 TIGHT = {"day": 1e-3, "seed": 3e-4, "both": 3e-3}
@@ -94,7 +95,11 @@ def test_a_u_in_days_is_found_and_said_and_the_slope_over_it_is_no_finding():
     assert result["days"]["verdict"] == "inconclusive"
     assert turning["kind"] == "lowest"
     assert turning["at"] == pytest.approx(10 ** (np.log10(DAYS).mean() - 0.125), rel=0.05)
-    assert "the loss is lowest near 1,100 training days" in result["sentence"]
+    said = result["sentence"]
+    assert "the loss is non-monotone in days, lowest near 1,100 training days" in said
+    assert "so no slope is claimed" in said
+    for claim in ("help", "hurt", "gain", "for ten times the training days"):
+        assert claim not in said
     assert any("lowest near 1,100 training days" in warning for warning in result["warnings"])
 
 
@@ -103,7 +108,7 @@ def test_a_u_at_one_size_alone_is_found_even_where_the_mean_over_sizes_falls():
     assert result["days"]["turning_point"]["kind"] is None
     assert [each["turns"] for each in result["days"]["at_each"]] == [True, False, False]
     assert result["days"]["verdict"] == "inconclusive"
-    assert "the loss at 200000 is lowest near" in result["sentence"]
+    assert "the loss at 200000 is non-monotone in days, lowest near" in result["sentence"]
 
 
 def test_larger_networks_that_gain_more_from_more_days_are_said_to():
@@ -112,7 +117,7 @@ def test_larger_networks_that_gain_more_from_more_days_are_said_to():
     neither = law_of(lambda x, z: -0.02 * x - 0.02 * z)
     assert "bigger networks gain more from more days" in more["sentence"]
     assert "bigger networks gain less from more days" in less["sentence"]
-    assert "gain" not in neither["sentence"]
+    assert "gain more from more days is not settled (" in neither["sentence"]
 
 
 def test_one_seed_in_one_cell_allows_no_claim_on_either_axis():
@@ -136,7 +141,9 @@ def test_one_sentence_answers_both_questions_and_says_how_sure():
     assert "95 % interval" in parameters and "95 % interval" in days
     assert days.startswith("whether more training days help is not settled (")
     assert "would probably have been missed" in days
-    assert "(trained on the most recent days, judged on 400 test days)." in result["sentence"]
+    assert result["sentence"].endswith(
+        "; trained on the most recent days, judged on 400 test days."
+    )
 
 
 # --- cells, ensembles, baselines
@@ -177,6 +184,41 @@ def test_the_law_of_a_surface_is_plain_json():
     json.dumps(law_of(lambda x, z: 0 * x), allow_nan=False)
 
 
+def test_weather_that_all_models_share_widens_the_levels_and_not_the_paired_intervals():
+    surface = surface_world(np.random.default_rng(1))
+    surface.baselines["logistic_regression"] = [loss[0] for loss in surface.losses[:4]]
+    weather = np.random.default_rng(2).normal(0, 0.3, 400)
+    stormy = surface._replace(
+        losses=[loss + weather for loss in surface.losses],
+        baselines={
+            name: [loss + weather for loss in losses] for name, losses in surface.baselines.items()
+        },
+    )
+    calm, storm = surface_law(surface), surface_law(stormy)
+    for before, after in zip(calm["cells"], storm["cells"], strict=True):
+        assert np.ptp(after["paired_interval"]) == pytest.approx(np.ptp(before["paired_interval"]))
+        low, high = after["paired_interval"]
+        assert low < after["log_loss"] < high
+        assert np.ptp(after["paired_interval"]) < np.ptp(after["interval"]) / 2
+        assert np.ptp(after["ensemble"]["paired_interval"]) < np.ptp(after["interval"]) / 2
+    for level in storm["baselines"]["logistic_regression"]["levels"]:
+        low, high = level["paired_interval"]
+        assert low < level["log_loss"] < high and high - low < np.ptp(level["interval"]) / 2
+
+
+def test_each_cell_is_compared_with_the_baseline_on_its_own_number_of_days():
+    surface = surface_world(np.random.default_rng(1))
+    wobble = np.random.default_rng(2).normal(0, 0.01, (4, 400))
+    curve = np.array([0.66, 0.62, 0.60, 0.58])
+    surface.baselines["logistic_regression"] = list(curve[:, None] + wobble)
+    result = surface_law(surface)
+    levels = result["baselines"]["logistic_regression"]["levels"]
+    for index, cell in enumerate(result["cells"]):
+        row, level = cell["against"]["logistic_regression"], levels[index % 4]
+        assert row["difference"] == pytest.approx(cell["log_loss"] - level["log_loss"])
+        assert row["interval95"][0] < row["difference"] < row["interval95"][1]
+
+
 # --- coverage by simulation
 
 WORLDS = {
@@ -213,3 +255,17 @@ def test_intervals_cover_both_slopes_and_no_effect_is_invented(noise):
     assert np.mean(mistaken) <= 0.01
     assert np.mean(turned.pop("a U in days")) >= 0.95
     assert np.mean(list(turned.values())) <= 0.05
+
+
+@pytest.mark.slow
+def test_paired_intervals_cover_the_distance_of_each_cell_from_the_mean_of_all():
+    covered = []
+    for number in range(40):
+        surface = surface_world(np.random.default_rng(number), mean=lambda x, z: -0.01 * x + 0 * z)
+        paired = paired_intervals(surface, Settings(1, 300, 0.006, replicated=True))
+        centre = np.mean([loss.mean() for loss in surface.losses])
+        x = np.log10(surface.parameters) - np.log10(surface.parameters).mean()
+        truths = np.repeat(-0.01 * x, len(surface.train_days))
+        for (low, high), truth in zip(paired.cells, truths, strict=True):
+            covered.append(low < centre + truth < high)
+    assert 0.90 <= np.mean(covered) <= 0.98

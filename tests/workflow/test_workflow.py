@@ -3,6 +3,7 @@
 import os
 import re
 import shutil
+from html import unescape
 from pathlib import Path
 
 import pandas as pd
@@ -287,12 +288,18 @@ def test_a_budget_with_a_single_seed_is_planned_judged_and_reported_with_one(stu
     assert "one seed only for 20k" in (study / REPORT).read_text()
 
 
-def test_a_grid_of_days_gives_a_law_of_two_axes(study: Path) -> None:
+def test_a_grid_of_days_ends_in_a_page_that_answers_both_questions(study: Path) -> None:
     (study / "configs/grid.yaml").write_text(
         "experiments: [daily/tiny]\nbudgets: [6k, 20k]\nseeds: [42]\ntrain_days: [300, all]\n"
     )
-    run(study, "snakemake", "results/daily/tiny/scaling_law.json")
-    assert list(read_json(study / "results/daily/tiny/scaling_law.json")["two_axes"]) == ["recent"]
+    run(study, "snakemake")
+    surfaces = read_json(study / "results/daily/tiny/scaling_law.json")["two_axes"]
+    assert list(surfaces) == ["recent"]
+    assert surfaces["recent"]["sentence"] in unescape((study / REPORT).read_text())
+    drawn = {path.stem for path in (study / "results/daily/tiny/figures").iterdir()}
+    assert {"ladder", "two_axes", "loss_by_size", "skill_map"} <= drawn
+    assert not drawn & {"ensembles", "draws"}
+    assert planned(study) == set()
 
 
 def test_without_snakemakes_memory_an_old_model_is_refused_until_it_is_trained_again(

@@ -1,4 +1,4 @@
-"""What several rules need: identities for `params`, the runs of a grid, the use of the machine."""
+"""What several rules need: identities for `params`, runs and figures of a grid, the machine."""
 
 import shutil
 
@@ -100,16 +100,12 @@ def days_options(experiment, name):
     return [f"--{key.replace('_', '-')}={value}" for key, value in chosen.items()]
 
 
-def of_all_runs(suffix, days=False):
-    """One file of every run of the grid, for `input`: `of_all_runs("eval.json")`.
-
-    With `days` also of the runs that are trained on some of the days only: the law reads them all,
-    and the page shows the ladder of those that are trained on all days.
-    """
+def of_all_runs(suffix):
+    """One file of every run of the grid, for `input`: `of_all_runs("eval.json")`."""
 
     def files(wildcards):
         own = EXPERIMENTS[wildcards.experiment].seed
-        names = [configs.run_name(run, own) for run in GRID.runs if days or run.train_days is None]
+        names = [configs.run_name(run, own) for run in GRID.runs]
         return [str(configs.artefact(wildcards.experiment, name, suffix)) for name in names]
 
     return files
@@ -128,6 +124,33 @@ def of_all_baselines(suffix):
         return [str(configs.artefact(wildcards.experiment, name, suffix)) for name in names]
 
     return files
+
+
+def figure(name, subcategory, shows):
+    """One figure of the page, as an output that Snakemake's own report shows, too."""
+    return report(
+        f"results/{{experiment}}/figures/{name}.svg",
+        caption=f"../../scaling/figures/captions/{name}.rst",
+        category="{experiment}",
+        subcategory=subcategory,
+        labels={"shows": shows},
+    )
+
+
+def figures_of_days():
+    """The figures that the page has where the grid has several numbers of training days."""
+    if GRID.train_days == ["all"]:
+        return {}
+    shown = {
+        "two_axes": "loss against training days",
+        "loss_by_size": "loss against size at each number of days",
+        "skill_map": "skill over both axes",
+    }
+    if len(GRID.seeds) > 1 and {*GRID.budgets} - {*GRID.single_seed}:
+        shown["ensembles"] = "ensembles beside single networks"
+    if len(GRID.days) > 1:
+        shown["draws"] = "recent days beside random quarters"
+    return {name: figure(name, "The answer", what) for name, what in shown.items()}
 
 
 def existing(wildcards, suffix):

@@ -79,8 +79,8 @@ rule shuffled_control:
 rule fit_law:
     input:
         unpack(checked_data),
-        records=of_all_runs("json", days=True),
-        predictions=of_all_runs("predictions.parquet", days=True),
+        records=of_all_runs("json"),
+        predictions=of_all_runs("predictions.parquet"),
         baselines=of_all_baselines("predictions.parquet"),
     output:
         "results/{experiment}/scaling_law.json",
@@ -102,7 +102,7 @@ rule fit_law:
         " --experiments {params.experiments:q} --output {output:q} > {log:q} 2>&1"
 
 
-# The figures have the names of scaling.figures.page.FIGURES.
+# The figures have the names of FIGURES and OPTIONAL in scaling.figures.page.
 rule report:
     input:
         unpack(checked_data),
@@ -110,9 +110,10 @@ rule report:
         records=of_all_runs("json"),
         evaluations=of_all_runs("eval.json"),
         predictions=of_all_runs("predictions.parquet"),
-        baselines="results/{experiment}/baselines.predictions.parquet",
-        baselines_record="results/{experiment}/baselines.json",
+        baselines=of_all_baselines("predictions.parquet"),
+        baselines_record=of_all_baselines("json"),
     output:
+        **figures_of_days(),
         page=report(
             "results/{experiment}/report.html",
             caption="../report/page.rst",
@@ -120,48 +121,12 @@ rule report:
             subcategory="The answer",
             labels={"shows": "the whole study on one page"},
         ),
-        ladder=report(
-            "results/{experiment}/figures/ladder.svg",
-            caption="../../scaling/figures/captions/ladder.rst",
-            category="{experiment}",
-            subcategory="The answer",
-            labels={"shows": "skill against size"},
-        ),
-        compute=report(
-            "results/{experiment}/figures/compute.svg",
-            caption="../../scaling/figures/captions/compute.rst",
-            category="{experiment}",
-            subcategory="The answer",
-            labels={"shows": "loss against compute"},
-        ),
-        learning_curves=report(
-            "results/{experiment}/figures/learning_curves.svg",
-            caption="../../scaling/figures/captions/learning_curves.rst",
-            category="{experiment}",
-            subcategory="Can it be trusted?",
-            labels={"shows": "learning curves"},
-        ),
-        reliability=report(
-            "results/{experiment}/figures/reliability.svg",
-            caption="../../scaling/figures/captions/reliability.rst",
-            category="{experiment}",
-            subcategory="Can it be trusted?",
-            labels={"shows": "calibration"},
-        ),
-        skill_by_year=report(
-            "results/{experiment}/figures/skill_by_year.svg",
-            caption="../../scaling/figures/captions/skill_by_year.rst",
-            category="{experiment}",
-            subcategory="Can it be trusted?",
-            labels={"shows": "skill year by year"},
-        ),
-        drift=report(
-            "results/{experiment}/figures/drift.svg",
-            caption="../../scaling/figures/captions/drift.rst",
-            category="{experiment}",
-            subcategory="Can it be trusted?",
-            labels={"shows": "drift of the features"},
-        ),
+        ladder=figure("ladder", "The answer", "skill against size"),
+        compute=figure("compute", "The answer", "loss against compute"),
+        learning_curves=figure("learning_curves", "Can it be trusted?", "learning curves"),
+        reliability=figure("reliability", "Can it be trusted?", "calibration"),
+        skill_by_year=figure("skill_by_year", "Can it be trusted?", "skill year by year"),
+        drift=figure("drift", "Can it be trusted?", "drift of the features"),
     log:
         "logs/{experiment}/report.log",
     benchmark:

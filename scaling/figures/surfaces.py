@@ -1,0 +1,261 @@
+"""The figures of a study of two axes, each drawn from the law of a surface.
+
+They are narrow, so that their text stays readable on a phone. Lines differ in marker and dash as
+well as in colour, and their names stand at their ends.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.colors import to_rgba
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+
+from scaling.config import Draw
+from scaling.figures.plots import colour, marker, spread
+from scaling.figures.svg import COLOURS, GREY, INK, STYLE
+
+Surface = Mapping[str, Any]
+Row = Mapping[str, Any]
+
+WIDTH = 4.6
+DASHES = ("--", "-.", ":", (0, (1, 1)))
+DRAWN: Mapping[Draw, str] = {"recent": "most recent days", "blocks": "random quarters"}
+LOSS = "test log-loss, nats"
+
+
+class Curve(NamedTuple):
+    """One line: its places, its losses, their intervals, and how it looks."""
+
+    name: str
+    x: Sequence[float]
+    rows: Sequence[Row]
+    """Each with `log_loss` and `paired_interval`."""
+    style: Mapping[str, Any]
+
+
+def baselines_shown(surface: Surface) -> list[str]:
+    """The baselines with a line of their own: all but the constant, which learns nothing more."""
+    return [name for name in surface["baselines"] if name != "base_rate"]
+
+
+@rc_context(STYLE)
+def loss_against_days(surface: Surface) -> Figure:
+    """Test log-loss against training days: a line for each size and each baseline."""
+    figure, axes = _axes(3.9)
+    curves = [
+        Curve(budget, _days(cells), cells, _bold(index))
+        for index, (budget, cells) in enumerate(_by(surface["cells"], "budget").items())
+    ]
+    for index, name in enumerate(baselines_shown(surface)):
+        levels = surface["baselines"][name]["levels"]
+        curves.append(Curve(name.replace("_", "\n"), _days(levels), levels, _faint(index)))
+    _draw(axes, curves)
+    _days_axis(axes, next(iter(_by(surface["cells"], "budget").values())))
+    axes.set_ylabel(LOSS)
+    return figure
+
+
+@rc_context(STYLE)
+def loss_against_size(surface: Surface) -> Figure:
+    """Test log-loss against counted parameters: a line for each number of training days."""
+    figure, axes = _axes(3.9)
+    by_days = _by(surface["cells"], "train_days")
+    curves = [
+        Curve(
+            f"{_named_days(cells[0])} days" if index == 0 else _named_days(cells[0]),
+            [cell["parameters"] for cell in cells],
+            cells,
+            _bold(index) | {"ls": ("-", *DASHES)[index % 5]},
+        )
+        for index, cells in enumerate(by_days.values())
+    ]
+    _draw(axes, curves)
+    cells = next(iter(by_days.values()))
+    axes.set_xticks(
+        [cell["parameters"] for cell in cells],
+        [f"{cell['budget']}\n{cell['parameters']:,}" for cell in cells],
+    )
+    axes.minorticks_off()
+    axes.set_xlabel("counted parameters")
+    axes.set_ylabel(LOSS)
+    return figure
+
+
+@rc_context(STYLE)
+def skill_map(surface: Surface) -> Figure:
+    """Skill in per cent for each size and number of days, with a dot for each trained network."""
+    sizes, days = _by(surface["cells"], "budget"), _by(surface["cells"], "train_days")
+    figure, axes = _axes(0.9 + 0.62 * len(sizes))
+    skills = [cell["skill"] for cell in surface["cells"]]
+    lowest, reach = min(skills), (max(skills) - min(skills)) or 1.0
+    for row, cells in enumerate(sizes.values()):
+        for column, cell in enumerate(cells):
+            strength = 0.08 + 0.5 * (cell["skill"] - lowest) / reach
+            best = cell["skill"] == max(skills)
+            axes.add_patch(
+                Rectangle(
+                    (column - 0.48, row - 0.48),
+                    *(0.96, 0.96),
+                    facecolor=(COLOURS[0], strength),
+                    edgecolor=INK if best else "none",
+                    lw=1.8 if best else 0,
+                )
+            )
+            figure_of_cell = f"{100 * cell['skill']:.1f}".replace("-", "−")
+            weight = "bold" if best else "normal"
+            axes.text(column, row + 0.08, figure_of_cell, ha="center", va="center", weight=weight)
+            dots = column + 0.09 * (np.arange(len(cell["seeds"])) - (len(cell["seeds"]) - 1) / 2)
+            axes.plot(dots, np.full(len(dots), row - 0.3), "o", color=INK, ms=2.2)
+    axes.set_xlim(-0.55, len(days) - 0.45)
+    axes.set_ylim(-0.55, len(sizes) - 0.45)
+    axes.set_xticks(range(len(days)), [_named_days(cells[0], "\n") for cells in days.values()])
+    axes.set_yticks(range(len(sizes)), list(sizes))
+    axes.tick_params(length=0)
+    axes.grid(visible=False)
+    for spine in axes.spines.values():
+        spine.set_visible(False)
+    axes.set_xlabel("training days")
+    axes.set_ylabel("size")
+    return figure
+
+
+@rc_context(STYLE)
+def ensembles(surface: Surface) -> Figure:
+    """Single networks and the mean probability of a size's seeds against days, a panel a size."""
+    panels = {}
+    for index, (budget, cells) in enumerate(_by(surface["cells"], "budget").items()):
+        panels[budget] = [Curve("single networks", _days(cells), cells, _bold(index))]
+        if together := [cell for cell in cells if cell["ensemble"]]:
+            rows = [cell["ensemble"] for cell in together]
+            curve = Curve("ensemble of the seeds", _days(together), rows, _hollow(index))
+            panels[budget].append(curve)
+    return _panels(panels, next(iter(_by(surface["cells"], "budget").values())))
+
+
+@rc_context(STYLE)
+def draws(surfaces: Mapping[Draw, Surface]) -> Figure:
+    """Both ways to draw the training days, a panel for each size and for logistic regression."""
+    looks = {"recent": _bold, "blocks": _hollow}
+    panels: dict[str, list[Curve]] = {}
+    for draw, surface in surfaces.items():
+        name, look = DRAWN[draw], looks[draw]
+        for index, (budget, cells) in enumerate(_by(surface["cells"], "budget").items()):
+            panels.setdefault(budget, []).append(Curve(name, _days(cells), cells, look(index)))
+        for baseline in ("logistic_regression",):
+            if baseline in surface["baselines"]:
+                levels = surface["baselines"][baseline]["levels"]
+                style = look(0) | {"color": GREY}
+                title = baseline.replace("_", " ")
+                panels.setdefault(title, []).append(Curve(name, _days(levels), levels, style))
+    first = next(iter(surfaces.values()))
+    return _panels(panels, next(iter(_by(first["cells"], "budget").values())))
+
+
+# --- parts -----------------------------------------------------------------------------------
+
+
+def _axes(height: float) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=(WIDTH, height), layout="constrained")
+    return figure, figure.add_subplot()
+
+
+def _by(cells: Sequence[Row], key: str) -> dict[str, list[Row]]:
+    groups: dict[str, list[Row]] = {}
+    for cell in cells:
+        groups.setdefault(cell[key], []).append(cell)
+    return groups
+
+
+def _days(rows: Sequence[Row]) -> list[float]:
+    return [row["counted_days"] for row in rows]
+
+
+def _named_days(row: Row, apart: str = " ") -> str:
+    counted = f"{row['counted_days']:,.0f}"
+    return f"all{apart}{counted}" if row["train_days"] == "all" else counted
+
+
+def _bold(index: int) -> dict[str, Any]:
+    return {"color": colour(index), "marker": marker(index), "ls": "-", "ms": 5.5}
+
+
+def _hollow(index: int) -> dict[str, Any]:
+    return _bold(index) | {"ls": "--", "mfc": "none"}
+
+
+def _faint(index: int) -> dict[str, Any]:
+    """A baseline: grey, apart by its dashes."""
+    return {"color": GREY, "marker": ".", "ls": DASHES[index % len(DASHES)], "ms": 5, "lw": 1.2}
+
+
+def _draw(axes: Axes, curves: Sequence[Curve], *, named: bool = True) -> None:
+    """The curves with their intervals, moved apart a little where they share their places."""
+    axes.set_xscale("log")
+    for index, curve in enumerate(curves):
+        loss = np.array([row["log_loss"] for row in curve.rows])
+        low, high = np.array([row["paired_interval"] for row in curve.rows]).T
+        apart = 1.012 ** (2 * index - len(curves) + 1)
+        axes.errorbar(
+            np.array(curve.x) * apart,
+            loss,
+            yerr=np.clip([loss - low, high - loss], 0, None),
+            capsize=2,
+            elinewidth=0.9,
+            capthick=0.9,
+            ecolor=to_rgba(curve.style["color"], 0.6),
+            label=curve.name,
+            **curve.style,
+        )
+    axes.margins(x=0.06)
+    if named:
+        _name_ends(axes, curves)
+
+
+def _name_ends(axes: Axes, curves: Sequence[Curve]) -> None:
+    """Each name to the right of its line's end, moved apart where ends are close."""
+    bottom, top = axes.get_ylim()
+    lines = max(curve.name.count("\n") for curve in curves) + 1
+    ends = [curve.rows[-1]["log_loss"] for curve in curves]
+    places = spread(ends, (0.035 + 0.05 * lines) * (top - bottom))
+    for curve, end, place in zip(curves, ends, places, strict=True):
+        axes.annotate(
+            curve.name,
+            (curve.x[-1], end),
+            (1.05, (place - bottom) / (top - bottom)),
+            textcoords="axes fraction",
+            va="center",
+            linespacing=0.95,
+            annotation_clip=False,
+            arrowprops={
+                **{"arrowstyle": "-", "lw": 0.8, "shrinkA": 1, "shrinkB": 5},
+                "color": curve.style["color"],
+            },
+        )
+
+
+def _days_axis(axes: Axes, cells: Sequence[Row]) -> None:
+    axes.set_xticks(_days(cells), [_named_days(cell, "\n") for cell in cells])
+    axes.minorticks_off()
+    axes.set_xlabel("training days")
+
+
+def _panels(panels: Mapping[str, Sequence[Curve]], cells: Sequence[Row]) -> Figure:
+    """Curves of loss against days, a panel for each name, below each other on common axes."""
+    figure = Figure(figsize=(WIDTH, 0.9 + 1.35 * len(panels)), layout="constrained")
+    found = figure.subplots(len(panels), 1, sharex=True, sharey=True, squeeze=False).ravel()
+    for axes, (title, curves) in zip(found, panels.items(), strict=True):
+        _draw(axes, curves, named=False)
+        axes.set_title(title, fontsize=10, loc="left", weight="bold")
+    _days_axis(found[-1], cells)
+    fullest = max(found, key=lambda axes: len(axes.containers))
+    found[0].legend(
+        *fullest.get_legend_handles_labels(),
+        **{"loc": "lower right", "bbox_to_anchor": (1, 0.98), "ncols": 2, "fontsize": 9},
+        borderaxespad=0,
+    )
+    figure.supylabel(LOSS, fontsize=10)
+    return figure

@@ -1,0 +1,442 @@
+"""The page of two axes answers both questions, and no mixture of training days reaches it."""
+
+import re
+import shutil
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from scaling import report
+from scaling.errors import UserError
+from scaling.figures import surfaces
+from scaling.figures.page import FIGURES, OPTIONAL
+from scaling.judging import checks
+from scaling.record import file_md5, read_json, write_json, write_parquet
+from tests.figures.planted_axes import (
+    axes_flags,
+    baselines_in,
+    make_axes,
+    networks_in,
+    valley,
+    write_axes_law,
+)
+from tests.figures.planted_study import PARAMETERS, SOUND, Page, change, read_page, write_control
+
+DRAWN = {"two_axes", "loss_by_size", "skill_map", "ensembles"}
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a sound study of two axes with its report, to be read only."""
+    root = tmp_path_factory.mktemp("axes")
+    make_axes(root)
+    report.main(axes_flags(root))
+    return root
+
+
+@pytest.fixture
+def study(made: Path, tmp_path: Path) -> Path:
+    """A copy that a test may spoil. The law's inputs keep their digests."""
+    return Path(shutil.copytree(made, tmp_path / "copy"))
+
+
+@pytest.fixture(scope="module")
+def both_draws(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("draws")
+    make_axes(root, draws=("recent", "blocks"))
+    report.main(axes_flags(root))
+    return root
+
+
+def surface_of(root: Path, draw: str = "recent") -> dict[str, Any]:
+    found: dict[str, Any] = read_json(root / "scaling_law.json")["two_axes"][draw]
+    return found
+
+
+def refused(root: Path, message: str) -> None:
+    before = (root / "report.html").read_bytes()
+    with pytest.raises(UserError, match=message):
+        report.main(axes_flags(root))
+    assert (root / "report.html").read_bytes() == before
+
+
+# --- what a reader meets ---------------------------------------------------------------------
+
+
+def test_one_sentence_answers_both_questions_before_any_figure(made: Path) -> None:
+    page, surface = read_page(made), surface_of(made)
+    first_figure = min(page.ids.index(name) for name in (*DRAWN, *FIGURES))
+    assert page.ids.index("verdict") < first_figure
+    assert surface["sentence"] in page.text
+    assert surface["sentence"].count(". ") == 0
+    for slope in (
+        *(surface[axis]["slope"] for axis in ("parameters", "days")),
+        surface["interaction"],
+    ):
+        low, high = slope["interval95"]
+        assert f"95 % interval {low:+.4f} to {high:+.4f}" in surface["sentence"]
+    head = page.text[: page.text.index(surface["sentence"])]
+    assert f"parameters: {surface['parameters']['verdict']}" in head
+    assert f"training days: {surface['days']['verdict']}" in head
+
+
+def test_a_failed_check_on_some_of_the_days_voids_both_verdicts_above_them(study: Path) -> None:
+    path = study / "600k.days500.seed43.eval.json"
+    spoilt = [checks.counted_parameters("600k", 230_000), *read_json(path)["checks"][1:]]
+    change(path, checks=spoilt)
+    report.main(axes_flags(study))
+    page = read_page(study)
+    assert page.ids.index("failed") < page.ids.index("verdict")
+    assert "600k.days500.seed43" in page.text[: page.text.index("230,000 counted")]
+    assert "inconclusive (void: a check failed)" in page.text or re.search(
+        r"training days: [a-z ]+ \(void: a check failed\)", page.text
+    )
+
+
+def test_every_figure_of_two_axes_is_on_the_page_and_in_the_folder(made: Path) -> None:
+    page = read_page(made)
+    assert page.tags.count("svg") == len(FIGURES) + len(DRAWN)
+    for name in DRAWN:
+        assert name in page.ids
+        assert OPTIONAL[name] in page.text
+        assert ElementTree.parse(made / f"figures/{name}.svg").getroot().tag.endswith("svg")
+    assert "draws" not in page.ids
+    assert not (made / "figures/draws.svg").exists()
+
+
+def test_two_ways_to_draw_the_days_stand_side_by_side_each_with_its_sentence(
+    both_draws: Path,
+) -> None:
+    page = read_page(both_draws)
+    assert page.ids.index("verdict") < page.ids.index("draw-blocks") < page.ids.index("draws")
+    for draw in ("recent", "blocks"):
+        assert page.text.count(surface_of(both_draws, draw)["sentence"]) == 1
+    laws = read_json(both_draws / "scaling_law.json")["two_axes"]
+    panels = surfaces.draws(laws).axes
+    assert [panel.get_title(loc="left") for panel in panels] == [*PARAMETERS, "logistic regression"]
+    for panel in panels:
+        names = panel.get_legend_handles_labels()[1]
+        assert names == ["most recent days", "random quarters"]
+
+
+def test_a_u_in_days_is_called_non_monotone_and_no_slope_over_it_is_claimed(tmp_path: Path) -> None:
+    make_axes(tmp_path, valley, days=(500, 2000, None), noise=0.05)
+    report.main(axes_flags(tmp_path))
+    surface, page = surface_of(tmp_path), read_page(tmp_path)
+    assert surface["days"]["verdict"] == "inconclusive"
+    assert "non-monotone in days" in surface["sentence"]
+    for claim in ("help", "hurt", "times the training days"):
+        assert claim not in surface["sentence"]
+    assert "inconclusive: non-monotone" in page.text
+    assert "non-monotone , lowest near" in page.text
+    assert "A slope over a U is no finding" in page.text
+
+
+def test_a_law_that_is_not_identified_says_why_and_gives_no_advice(made: Path) -> None:
+    text = read_page(made).text
+    assert "not identified: 3 sizes and 3 numbers of days; 4 of each are needed" in text
+    assert "no advice, because the law is not identified" in text
+
+
+def test_a_law_that_is_identified_says_what_ten_times_the_compute_should_be_spent_on(
+    study: Path,
+) -> None:
+    law = read_json(study / "scaling_law.json")
+    law["two_axes"]["recent"]["joint_law"] = {
+        **{"status": "identified", "alpha": 0.3, "beta": 0.2, "alpha_fitted": 0.3},
+        **{"beta_fitted": 0.2, "alpha_interval95": [0.2, 0.4], "beta_interval95": [0.1, None]},
+        **{"E": 0.3, "A": 1.0, "B": 1.0, "chi2": 1.0},
+        "held_out": {"largest size": {"law": 0.001, "carried_forward": 0.002}},
+        "budget": {
+            **{"compute_factor": 10.0, "parameters_factor": 2.5, "days_factor": 4.0},
+            **{"parameters_factor_interval95": [1.0, 6.3], "predicted_loss": 0.31},
+            **{"predicted_loss_all_days": 0.32, "predicted_loss_all_parameters": 0.33},
+            "assumed": "compute in proportion to parameters times training days",
+        },
+    }
+    write_json(study / "scaling_law.json", law)
+    report.main(axes_flags(study))
+    text = read_page(study).text
+    assert "2.5 times the parameters (95 % region 1.0 to 6.3) and 4.0 times the days" in text
+    assert "β, training days, 95 % profile interval 0.200, 0.100 to open" in text
+    assert "no advice" not in text
+
+
+def test_the_page_is_well_formed_and_names_no_address_outside_itself(both_draws: Path) -> None:
+    page = Page((both_draws / "report.html").read_text())
+    assert not page.open
+    assert "script" not in page.tags
+    assert all(address.startswith(("#", "data:")) for address in page.addresses)
+    drawn = [i for i in page.ids if re.fullmatch(r"[mp][0-9a-f]{10}", i)]
+    assert len(drawn) == len(set(drawn))
+
+
+def test_the_order_of_the_files_changes_nothing(study: Path) -> None:
+    before = (study / "report.html").read_bytes()
+    flags = axes_flags(study)
+    for flag, following in (("--records", "--evaluations"), ("--baselines-record", "--figures")):
+        first, last = flags.index(flag) + 1, flags.index(following)
+        flags[first:last] = reversed(flags[first:last])
+    report.main(flags)
+    assert (study / "report.html").read_bytes() == before
+
+
+def test_figures_of_days_that_a_study_has_no_longer_are_removed(study: Path, made: Path) -> None:
+    (study / "figures/draws.svg").write_text("of an older grid")
+    report.main(axes_flags(study))
+    assert not (study / "figures/draws.svg").exists()
+    assert (study / "figures/two_axes.svg").read_bytes() == (
+        made / "figures/two_axes.svg"
+    ).read_bytes()
+
+
+# --- the ladder is of one number of days -----------------------------------------------------
+
+
+def test_the_ladder_below_is_that_of_the_runs_on_all_days_alone(made: Path, tmp_path: Path) -> None:
+    """The same runs without the others give the same ladder, tables and diagnostics."""
+    for path in made.iterdir():
+        if path.is_file() and not re.search(r"\.(days|blocks)\d|report", path.name):
+            shutil.copy(path, tmp_path)
+    write_axes_law(tmp_path)
+    report.main(axes_flags(tmp_path))
+    alone, both = read_page(tmp_path), read_page(made)
+    assert alone.ids.index("verdict") < alone.ids.index("ladder")
+    first, last = "Against the baselines", "Checks Every evaluation"
+    ours = both.text[both.text.index(first) : both.text.index(last)]
+    theirs = alone.text[alone.text.index(first) : alone.text.index(last)]
+    assert ours == theirs
+    for name in FIGURES:
+        assert (made / f"figures/{name}.svg").read_bytes() == (
+            tmp_path / f"figures/{name}.svg"
+        ).read_bytes()
+
+
+def test_no_cell_mixes_numbers_of_days(made: Path) -> None:
+    cells = surface_of(made)["cells"]
+    rows = pd.concat(map(pd.read_parquet, networks_in(made)))
+    rows = rows[(rows["weights"] == "best") & (rows["split"] == "test")]
+    for cell in cells:
+        own = rows[(rows["budget"] == cell["budget"]) & (rows["train_days"] == cell["train_days"])]
+        assert sorted(own["seed"].unique()) == cell["seeds"]
+    assert len(cells) == 9
+
+
+def test_a_control_is_compared_with_the_run_on_all_days(study: Path) -> None:
+    change(study / "200k.days500.json", model={"d_model": 64})
+    control = write_control(study, "200k", SOUND)
+    report.main([*axes_flags(study), "--controls", control])
+    assert "shuffled labels teach nothing passed" in read_page(study).text
+
+
+# --- mixtures --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("suffix", ["json", "eval.json"])
+def test_a_run_of_another_number_of_days_under_the_right_name_is_refused(
+    study: Path, suffix: str
+) -> None:
+    shutil.copy(study / f"2m.days500.{suffix}", study / f"2m.days1000.{suffix}")
+    refused(study, f"2m.days1000.{suffix}: holds the run 2m.days500, not 2m.days1000")
+
+
+def test_a_record_that_was_trained_on_other_days_than_its_name_says_is_refused(study: Path) -> None:
+    config = read_json(study / "2m.days1000.json")["config"]
+    change(study / "2m.days1000.json", config={**config, "train_days": 500})
+    refused(study, "calls itself 2m.days1000, but is of 2m seed 42 on 500 recent training days")
+
+
+def test_a_record_of_the_other_draw_is_refused(study: Path) -> None:
+    config = read_json(study / "2m.days1000.json")["config"]
+    change(study / "2m.days1000.json", config={**config, "days": "blocks"})
+    refused(study, "calls itself 2m.days1000, but is of 2m seed 42 on 1000 blocks training days")
+
+
+def test_an_evaluation_of_other_days_that_was_renamed_inside_is_refused(study: Path) -> None:
+    other = read_json(study / "2m.days500.eval.json")
+    write_json(study / "2m.days1000.eval.json", {**other, "run": "2m.days1000"})
+    refused(study, "2m.days1000: the record is of the training print of 2m.days1000")
+
+
+def test_an_evaluation_with_the_numbers_of_other_days_is_refused(study: Path) -> None:
+    other = read_json(study / "2m.days500.eval.json")
+    change(study / "2m.days1000.eval.json", metrics=other["metrics"])
+    refused(study, r"2m.days1000.eval.json: says .*its predictions give")
+
+
+def test_predictions_that_name_other_days_than_their_run_are_refused(study: Path) -> None:
+    path = study / "2m.days500.predictions.parquet"
+    write_parquet(path, pd.read_parquet(path).assign(train_days="1000"))
+    change(study / "2m.days500.eval.json", predictions_md5=file_md5(path))
+    law = read_json(study / "scaling_law.json")
+    write_json(
+        study / "scaling_law.json",
+        {**law, "inputs": {**law["inputs"], str(path): file_md5(path)}},
+    )
+    refused(study, r"2m.days500.eval.json: says .*its predictions give None")
+
+
+def drop(flag: str, name: str) -> Callable[[Path], list[str]]:
+    def flags(root: Path) -> list[str]:
+        given = axes_flags(root)
+        given.remove(str(root / name))
+        return given
+
+    return flags
+
+
+@pytest.mark.parametrize(
+    ("flag", "name", "message"),
+    [
+        ("--records", "2m.days500.seed43.json", "2m seed 43 on 500 recent training days"),
+        ("--evaluations", "600k.days1000.eval.json", "600k seed 42 on 1000 recent training days"),
+        ("--evaluations", "600k.eval.json", "600k seed 42;"),
+        ("--baselines-record", "baselines.days500.json", "baselines on 500 recent training days"),
+    ],
+)
+def test_a_run_that_is_missing_is_said_by_its_name_and_days(
+    study: Path, flag: str, name: str, message: str
+) -> None:
+    with pytest.raises(UserError, match=f"{flag} and the law do not name.*: {message}"):
+        report.main(drop(flag, name)(study))
+
+
+def test_a_run_on_some_of_the_days_is_no_replicate_of_the_ladder(study: Path) -> None:
+    """A law of one axis does not accept it, however it is called."""
+    law = read_json(study / "scaling_law.json")
+    del law["two_axes"]
+    write_json(study / "scaling_law.json", law)
+    refused(study, "do not name the same runs: .*200k seed 42 on 500 recent training days")
+
+
+def test_predictions_of_some_of_the_days_do_not_pass_for_those_of_the_ladder(study: Path) -> None:
+    law = read_json(study / "scaling_law.json")
+    cells = law["two_axes"]["recent"]["cells"]
+    law["sizes"][0]["seed_log_losses"] = cells[0]["seed_log_losses"]
+    write_json(study / "scaling_law.json", law)
+    refused(study, "scaling_law.json: says log_loss of 200k seed 42")
+
+
+def one_seed(surface: dict[str, Any]) -> None:
+    surface["cells"][0]["seed_log_losses"][1] *= 1 + 1e-6
+
+
+def one_skill(surface: dict[str, Any]) -> None:
+    surface["cells"][4]["skill"] += 1e-6
+
+
+def one_ensemble(surface: dict[str, Any]) -> None:
+    surface["cells"][4]["ensemble"]["log_loss"] -= 1e-6
+
+
+def one_baseline(surface: dict[str, Any]) -> None:
+    surface["baselines"]["logistic_regression"]["levels"][1]["log_loss"] += 1e-6
+
+
+@pytest.mark.parametrize(
+    ("spoil", "name"),
+    [
+        (one_seed, "log_loss of 200k on 500 recent days seed 43"),
+        (one_skill, "skill of 600k on 1000 recent days"),
+        (one_ensemble, "ensemble of 600k on 1000 recent days"),
+        (one_baseline, "log_loss of logistic_regression on 1000 recent days"),
+    ],
+)
+def test_a_law_of_two_axes_that_does_not_follow_from_the_predictions_is_refused(
+    study: Path, spoil: Callable[[dict[str, Any]], None], name: str
+) -> None:
+    law = read_json(study / "scaling_law.json")
+    spoil(law["two_axes"]["recent"])
+    write_json(study / "scaling_law.json", law)
+    refused(study, f"scaling_law.json: says {name}")
+
+
+def test_a_baseline_of_other_days_than_its_record_says_is_refused(study: Path) -> None:
+    swapped = [study / f"baselines{days}.json" for days in (".days500", ".days1000")]
+    first, second = (read_json(path) for path in swapped)
+    write_json(swapped[0], {**first, "models": second["models"]})
+    refused(study, r"baselines.days500.json: says .*its predictions give")
+
+
+def test_only_the_base_rate_of_the_whole_block_must_be_that_of_the_trainings(made: Path) -> None:
+    rows = pd.concat(map(pd.read_parquet, baselines_in(made)))
+    assert rows.loc[rows["model"] == "base_rate", "p"].nunique() == 2
+    assert "failed" not in read_page(made).ids
+
+
+def test_a_study_without_runs_on_all_days_is_told_what_to_add_to_its_grid(tmp_path: Path) -> None:
+    make_axes(tmp_path, days=(500, 1000, None))
+    for path in tmp_path.iterdir():
+        if re.fullmatch(r"(200k|600k|2m|baselines)(\.seed43)?\.[a-z.]+", path.name):
+            path.unlink()
+    write_axes_law(tmp_path)
+    with pytest.raises(UserError, match="add `all` to train_days in the grid"):
+        report.main(axes_flags(tmp_path))
+
+
+def test_two_seeds_on_the_same_days_that_share_their_weights_are_no_replicates(study: Path) -> None:
+    shared = read_json(study / "2m.days500.json")["initial_weights"]
+    change(study / "2m.days500.seed43.json", initial_weights=shared)
+    refused(study, "2m.days500 and 2m.days500.seed43 started from the same weights")
+
+
+def test_one_seed_on_two_numbers_of_days_may_start_from_the_same_weights(study: Path) -> None:
+    shared = read_json(study / "2m.json")["initial_weights"]
+    change(study / "2m.days500.json", initial_weights=shared)
+    report.main(axes_flags(study))
+
+
+# --- figures ---------------------------------------------------------------------------------
+
+
+def test_lines_are_told_apart_without_colour_and_each_has_its_name_at_its_end(made: Path) -> None:
+    surface = surface_of(made)
+    for draw in (surfaces.loss_against_days, surfaces.loss_against_size):
+        (axes,) = draw(surface).axes
+        lines = [container.lines[0] for container in axes.containers]
+        looks = [(line.get_marker(), line.get_linestyle()) for line in lines]
+        assert len(set(looks)) == len(lines)
+        named = [text.get_text() for text in axes.texts]
+        assert named == [container.get_label() for container in axes.containers]
+
+
+def test_names_at_the_ends_of_lines_do_not_cover_each_other(made: Path) -> None:
+    surface = surface_of(made)
+    for cell in surface["cells"]:
+        cell["log_loss"] = 0.35
+    (axes,) = surfaces.loss_against_days(surface).axes
+    heights = sorted(text.get_position()[1] for text in axes.texts)
+    assert min(b - a for a, b in zip(heights, heights[1:], strict=False)) > 0.07
+
+
+def test_the_map_prints_the_skill_of_each_cell_and_a_dot_for_each_network(made: Path) -> None:
+    surface = surface_of(made)
+    (axes,) = surfaces.skill_map(surface).axes
+    printed = [text.get_text() for text in axes.texts]
+    assert printed == [f"{100 * cell['skill']:.1f}" for cell in surface["cells"]]
+    dots = sum(len(line.get_xdata()) for line in axes.get_lines())
+    assert dots == sum(len(cell["seeds"]) for cell in surface["cells"])
+
+
+def test_the_curves_show_the_numbers_of_the_law(made: Path) -> None:
+    surface = surface_of(made)
+    (axes,) = surfaces.loss_against_days(surface).axes
+    for container in axes.containers[:3]:
+        cells = [c for c in surface["cells"] if c["budget"] == container.get_label()]
+        assert list(container.lines[0].get_ydata()) == [cell["log_loss"] for cell in cells]
+    logistic = surface["baselines"]["logistic_regression"]["levels"]
+    named = {c.get_label().replace("\n", " "): c for c in axes.containers}
+    line = named["logistic regression"].lines[0]
+    assert list(line.get_ydata()) == [level["log_loss"] for level in logistic]
+
+
+def test_a_size_with_one_seed_has_a_panel_and_no_ensemble(made: Path) -> None:
+    surface = surface_of(made)
+    for cell in surface["cells"][:3]:
+        cell["ensemble"] = None
+    panels = surfaces.ensembles(surface).axes
+    assert [len(panel.containers) for panel in panels] == [1, 2, 2]
