@@ -35,8 +35,9 @@ def paired_intervals(surface: Surface, settings: Settings) -> Paired:
     count = len(surface.losses)
     mean = np.mean([loss.mean(axis=0) for loss in surface.losses], axis=0)
     cells = _effects(surface.losses, np.eye(count) - 1 / count, settings)
-    fixed = surface.ensembles or [ensemble(loss) for loss in surface.losses]
-    fixed += [loss[None] for losses in surface.baselines.values() for loss in losses]
+    means = surface.ensembles or [ensemble(loss) for loss in surface.losses]
+    fitted = [loss[None] for losses in surface.baselines.values() for loss in losses]
+    fixed = [*means, *fitted]
     others = _effects(fixed, np.eye(len(fixed)), settings, less=np.tile(mean, (len(fixed), 1)))
     centre = float(mean.mean())
     placed = [[centre + end for end in effect.interval(0.95)] for effect in (*cells, *others)]
