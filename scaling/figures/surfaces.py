@@ -189,7 +189,14 @@ def _hollow(index: int) -> dict[str, Any]:
 
 def _faint(index: int) -> dict[str, Any]:
     """A baseline: grey, apart by its dashes."""
-    return {"color": GREY, "marker": ".", "ls": DASHES[index % len(DASHES)], "ms": 5, "lw": 1.2}
+    return {
+        "color": GREY,
+        "marker": ".",
+        "ls": DASHES[index % len(DASHES)],
+        "ms": 5,
+        "lw": 1.2,
+        "zorder": 1.8,
+    }
 
 
 def _draw(axes: Axes, curves: Sequence[Curve], *, named: bool = True) -> None:
