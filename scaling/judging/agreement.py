@@ -16,7 +16,7 @@ from scaling.errors import UserError
 from scaling.judging.run_files import BASELINES, run_of
 from scaling.judging.study_files import StudyFiles
 from scaling.law.ladder import Surface, ladder_of, surfaces_of
-from scaling.law.levels import ensemble
+from scaling.law.paired import ensembles_of
 from scaling.law.runs import WHOLE_BLOCK, read_runs
 from scaling.metrics import Recalibration, score
 
@@ -170,13 +170,13 @@ def _law_should_say(study: StudyFiles) -> Numbers:
 def _surface_should_say(surface: Surface, reference: float) -> Numbers:
     """A surface's numbers; `reference` is the test loss of the base rate of the whole block."""
     found: Numbers = {}
-    cells = product(surface.budgets, surface.asked)
-    for (budget, asked), seeds, losses in zip(cells, surface.seeds, surface.losses, strict=True):
+    names = product(surface.budgets, surface.asked)
+    cells = zip(names, surface.seeds, surface.losses, ensembles_of(surface), strict=True)
+    for (budget, asked), seeds, losses, together in cells:
         where = f"{budget} on {asked} {surface.draw} days"
-        together = float(ensemble(losses).mean()) if len(seeds) > 1 else None
         found |= {
             f"skill of {where}": 1 - float(losses.mean()) / reference,
-            f"ensemble of {where}": together,
+            f"ensemble of {where}": float(together.mean()) if len(seeds) > 1 else None,
         }
         for seed, loss in zip(seeds, losses.mean(axis=1), strict=True):
             found[f"log_loss of {where} seed {seed}"] = float(loss)

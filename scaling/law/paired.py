@@ -35,7 +35,7 @@ def paired_intervals(surface: Surface, settings: Settings) -> Paired:
     count = len(surface.losses)
     mean = np.mean([loss.mean(axis=0) for loss in surface.losses], axis=0)
     cells = _effects(surface.losses, np.eye(count) - 1 / count, settings)
-    means = surface.ensembles or [ensemble(loss) for loss in surface.losses]
+    means = ensembles_of(surface)
     fitted = [loss[None] for losses in surface.baselines.values() for loss in losses]
     fixed = [*means, *fitted]
     others = _effects(fixed, np.eye(len(fixed)), settings, less=np.tile(mean, (len(fixed), 1)))
@@ -49,6 +49,11 @@ def paired_intervals(surface: Surface, settings: Settings) -> Paired:
             name: [next(levels) for _ in losses] for name, losses in surface.baselines.items()
         },
     )
+
+
+def ensembles_of(surface: Surface) -> list[Array]:
+    """The loss of each cell's mean probability on each test day, [1, days]."""
+    return surface.ensembles or [ensemble(loss) for loss in surface.losses]
 
 
 def against_baselines(surface: Surface, settings: Settings) -> list[dict[str, Any]]:

@@ -55,9 +55,14 @@ def make_axes(
     draws: Sequence[Draw] = ("recent",),
     seeds: Sequence[int] = SEEDS,
     noise: float = 0.3,
+    assets: Sequence[str] = (),
 ) -> None:
-    """All files of a study of two axes, as the workflow names them."""
+    """All files of a study of two axes, as the workflow names them; `assets` are its markets."""
     market, rng = Market(), np.random.default_rng(1)
+    if assets:
+        count = len(market.days) // len(assets)
+        dates = pd.bdate_range("2012-01-02", periods=count).repeat(len(assets))
+        market.days = market.days.assign(date=dates, asset=[*assets] * count)
     drift = market.drift()
     reached = [COUNTED[number] for number in days]
     for number, draw in samples_of(days, draws):

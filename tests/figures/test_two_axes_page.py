@@ -390,6 +390,16 @@ def test_one_seed_on_two_numbers_of_days_may_start_from_the_same_weights(study: 
     report.main(axes_flags(study))
 
 
+def test_the_ensembles_of_several_markets_agree_with_their_predictions(tmp_path: Path) -> None:
+    """There the probabilities are averaged for each market, and the losses over the markets."""
+    make_axes(tmp_path, days=(500, None), assets=("SP500", "NASDAQ"))
+    report.main(axes_flags(tmp_path))
+    law = read_json(tmp_path / "scaling_law.json")
+    one_ensemble(law["two_axes"]["recent"])
+    write_json(tmp_path / "scaling_law.json", law)
+    refused(tmp_path, "scaling_law.json: says ensemble of 2m on 500 recent days")
+
+
 # --- figures ---------------------------------------------------------------------------------
 
 
