@@ -53,11 +53,22 @@ def warnings(result: dict[str, Any]) -> list[str]:
                 f"two values of {words['unit']}: their slope is their difference, and a turning "
                 "point between them cannot be looked for"
             )
+        if _intervals_disagree(result[axis]["slope"]):
+            found.append(
+                f"bootstrap and t interval disagree on whether the slope over {words['unit']} is "
+                "0; the verdict follows the cautious one"
+            )
         if bent := _turn(result, axis) or _crossing(result, axis):
             found.append(f"{bent}: no single slope describes it")
     if all(cell["skill"] <= 0 for cell in result["cells"]):
         found.append("no size beats the training base rate on the test days")
     return found
+
+
+def _intervals_disagree(slope: dict[str, Any]) -> bool:
+    """Whether one of the two intervals holds 0 and the other does not."""
+    ends = (slope["interval95"], slope["t_interval95"])
+    return len({bool(low < 0 < high) for low, high in ends}) > 1
 
 
 def _clause(result: dict[str, Any], axis: str) -> str:

@@ -134,6 +134,15 @@ def test_two_points_of_an_axis_are_said_to_have_no_inside():
     assert [warning[:10] for warning in result["warnings"][:2]] == ["two values", "two values"]
 
 
+def test_a_slope_that_only_one_of_its_intervals_sets_apart_from_zero_is_warned_of():
+    result = law_of(lambda x, z: -0.02 * x)
+    agreed = two_axes.warnings(result)
+    result["days"]["slope"] |= {"interval95": [-0.02, -0.001], "t_interval95": [-0.02, 0.001]}
+    line = "disagree on whether the slope over training days is 0"
+    assert not [warning for warning in agreed if line in warning]
+    assert [warning for warning in two_axes.warnings(result) if line in warning]
+
+
 def test_one_sentence_answers_both_questions_and_says_how_sure():
     result = law_of(lambda x, z: -0.02 * x)
     parameters, days = result["sentence"].split(", and ")
