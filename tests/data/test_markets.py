@@ -18,6 +18,7 @@ from scaling.data.prices import load_prices
 from scaling.errors import UserError
 from scaling.judging import checks
 from scaling.record import write_parquet
+from scaling.shuffled_control import with_shuffled_labels
 from scaling.training.trainer import refuse_test_rows
 from tests.conftest import random_prices
 
@@ -226,3 +227,12 @@ def test_a_market_without_enough_days_in_a_block_is_named() -> None:
 def test_what_is_judged_is_part_of_what_was_trained() -> None:
     one, two = (what_trains(as_dict(asked(judged=judged))) for judged in (("ABC",), BOTH))
     assert one["data"]["judged"] == ["ABC"] and one != two
+
+
+def test_shuffled_labels_are_those_of_training_samples_and_no_others() -> None:
+    study = load_study(asked())
+    before, after = study.dataset.labels, with_shuffled_labels(study, seed=1).dataset.labels
+    rows = study.samples["train"]
+    assert after[rows].sum() == before[rows].sum() and not torch.equal(after[rows], before[rows])
+    others = np.setdiff1d(np.arange(len(before)), rows)
+    assert torch.equal(after[others].nan_to_num(-1), before[others].nan_to_num(-1))
