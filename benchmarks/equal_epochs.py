@@ -19,6 +19,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from scaling import config as configs
 from scaling.data.dataset import Study, load_study
 from scaling.machine.guard import ThermalGuard
+from scaling.sizes import load_model_config
 from scaling.training.run import recipe_of
 from scaling.training.trial import hardware_of, trial
 
@@ -30,7 +31,7 @@ MICRO_BATCH = 32
 
 def losses(config: configs.TrainingConfig, study: Study, seeds: tuple[int, ...]) -> list[float]:
     """The best validation log-loss of each seed."""
-    model = configs.load_model_config(config.param_budget, config.family)
+    model = load_model_config(config.param_budget, config.family)
     hardware = hardware_of(config, MICRO_BATCH, threads=1)
     found = []
     with ThermalGuard(config.thermal, hardware.device.type) as guard:

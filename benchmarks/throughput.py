@@ -66,7 +66,8 @@ def worker(cell: Cell) -> dict[str, float]:
 
     import torch
 
-    from scaling.config import WindowConfig, load_model_config
+    from scaling.config import WindowConfig
+    from scaling.sizes import load_model_config
 
     torch.manual_seed(0)
     torch.set_num_threads(cell["threads"])
@@ -324,8 +325,9 @@ def main(argv: list[str] | None = None) -> int | None:
     os.chdir(ROOT)
     import torch
 
-    from scaling.config import WindowConfig, load_config, load_model_config
+    from scaling.config import WindowConfig, load_config
     from scaling.machine.device import device_name
+    from scaling.sizes import load_model_config
     from scaling.training.model import training_flops
 
     context = load_config(SHIPPED).window.context_length

@@ -1,22 +1,18 @@
-"""What an experiment asks for: YAML files checked against frozen dataclasses.
+"""What an experiment asks for: `configs/daily/threshold_1pct.yaml` checked by frozen dataclasses.
 
-`TrainingConfig` is one experiment (`configs/daily/threshold_1pct.yaml`), `ModelConfig` is one
-parameter budget (`configs/model/patchtst_2m.yaml`), and `GridConfig` is what `snakemake` builds.
-The Snakefile imports this module for every plan, so it must not import torch.
+`scaling.sizes` has the budgets, and `scaling.grid` what `snakemake` builds. The Snakefile imports
+them for every plan, so they must not import torch.
 """
 
 import dataclasses
 import json
-import re
 from collections.abc import Mapping
 from datetime import date
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import (
     AfterValidator,
-    BeforeValidator,
-    ConfigDict,
     Discriminator,
     Field,
     Tag,
@@ -25,69 +21,28 @@ from pydantic import (
 from pydantic.dataclasses import dataclass
 
 from scaling.errors import UserError
-from scaling.reading import build
-from scaling.reading import read_yaml as read_yaml
-
-CONFIG_ROOT = Path("configs")
-MODEL_ROOT = CONFIG_ROOT / "model"
-RESULTS_ROOT = Path("results")
-TIER_ROOT = Path(__file__).parent / "data/tiers"
-DEFAULT_TIER = "a20"
-EXTERNAL = "external"  # the tier of a table that was made elsewhere: no module here builds it
-FEATURES_FILE = re.compile(r".+_features_([a-z0-9]+)\.parquet")
-DEFAULT_FAMILY = "patchtst"
-# A number is written in one way only, so that two names never mean one run.
-RUN_NAME = re.compile(
-    r"(?P<budget>[a-z0-9]+)(\.(?P<draw>days|blocks)(?P<count>[1-9][0-9]*))?"
-    r"(\.seed(?P<seed>0|[1-9][0-9]*))?"
+from scaling.names import (
+    DEFAULT_TIER,
+    EXTERNAL,
+    NAME_PART,
+    Draw,
+    known_tiers,
+    safe_name,
+    tier_named,
 )
+from scaling.reading import (
+    CLOSED,
+    Flag,
+    Integer,
+    Positive,
+    Real,
+    Seed,
+    build,
+    read_yaml,
+)
+from scaling.sizes import DEFAULT_FAMILY, ModelConfig, OptimiserConfig, model_config_path
 
-# What a shell and a file system read as nothing but a name, whatever stands around it.
-NAME_PART = re.compile(r"[A-Za-z0-9_.][A-Za-z0-9_.-]*")
-
-
-def safe_name(name: str | Path, key: str = "") -> str:
-    """A name or path that is safe in a command line, as it is; any other is a `UserError`.
-
-    The workflow puts the names of experiments and files into shell commands, and a config may come
-    from somebody else. `key` is what the message calls the name.
-    """
-    parts = str(name).removeprefix("/").split("/")
-    if ".." in parts or not all(NAME_PART.fullmatch(part) for part in parts):
-        raise UserError(
-            f"{key}{': ' if key else ''}got {str(name)!r}; allowed: letters from a to z, digits, "
-            "_ . - and /, without a part that is .. or starts with -"
-        )
-    return str(name)
-
-
-def known_tiers() -> list[str]:
-    """The tiers of features. To add a tier, add a module."""
-    return sorted(path.stem for path in TIER_ROOT.glob("[!_]*.py"))
-
-
-def tier_named(features: Path) -> str:
-    """`SPY_features_a20.parquet` -> `'a20'`; a name without a known tier is a `UserError`."""
-    match = FEATURES_FILE.fullmatch(features.name)
-    if match is None or match[1] not in (*known_tiers(), EXTERNAL):
-        raise UserError(
-            f"features: got {features}; allowed: a name such as SPY_features_{DEFAULT_TIER}.parquet"
-            f" that ends in a tier: {', '.join(known_tiers())} (to add one, add a module to "
-            f"scaling/data/tiers), or in {EXTERNAL} for a table that was made elsewhere"
-        )
-    return match[1]
-
-
-CLOSED = ConfigDict(extra="forbid")
-# Values are checked strictly: otherwise pydantic takes the text "3e-4" for a number, and yes for 1.
-Integer = Annotated[int, Field(strict=True)]
-Positive = Annotated[Integer, Field(gt=0)]
-Real = Annotated[float, Field(strict=True, allow_inf_nan=False)]
-Multiplier = Annotated[Real, Field(gt=0)]
-Flag = Annotated[bool, Field(strict=True)]
-Seed = Annotated[Integer, Field(ge=0, lt=2**32)]
 Dates = tuple[date, date]
-Draw = Literal["recent", "blocks"]
 SafePath = Annotated[Path, AfterValidator(lambda path: Path(safe_name(path)))]
 SafeName = Annotated[str, AfterValidator(safe_name)]
 AssetName = Annotated[str, Field(pattern=f"^{NAME_PART.pattern}$")]
@@ -243,23 +198,6 @@ class SplitConfig:
 
 
 @dataclass(frozen=True, config=CLOSED)
-class OptimiserConfig:
-    """AdamW with linear warm-up, cosine decay and gradient clipping.
-
-    It is the experiment's, and a size multiplies some of it (`ModelConfig.recipe`). `batch_size` is
-    the number of samples in an optimiser step, the same on every machine.
-    """
-
-    batch_size: Positive
-    epochs: Positive
-    learning_rate: Annotated[Real, Field(gt=0, lt=1)]
-    weight_decay: Annotated[Real, Field(ge=0, lt=1000)]
-    warmup_fraction: Annotated[Real, Field(ge=0, lt=1)]
-    gradient_clip: Annotated[Real, Field(gt=0)]
-    early_stopping_patience: Positive
-
-
-@dataclass(frozen=True, config=CLOSED)
 class ThermalConfig:
     """Levels in degrees Celsius. Below `acceptable` is normal; at `critical` training stops."""
 
@@ -338,174 +276,8 @@ class TrainingConfig:
         return self
 
 
-# A size multiplies these settings of an experiment's optimiser.
-MULTIPLIERS = ("learning_rate_multiplier", "weight_decay_multiplier", "epochs_multiplier")
-
-
-@dataclass(frozen=True, config=CLOSED, kw_only=True)
-class ModelConfig:
-    """The shape of one parameter budget. Each family of networks adds its own fields.
-
-    A family is a class below and a module of its name in `scaling/training/families`. A learning
-    rate, a weight decay and a number of epochs that are right for one size are wrong for another
-    (Kim et al. 2025, arXiv 2509.14786), so each size has its multipliers.
-    """
-
-    family: ClassVar[str]
-    d_model: Positive
-    layers: Positive
-    dropout: Annotated[Real, Field(ge=0, lt=1)]
-    learning_rate_multiplier: Multiplier
-    weight_decay_multiplier: Multiplier = 1.0
-    epochs_multiplier: Multiplier = 1.0
-
-    def recipe(self, asked: OptimiserConfig) -> OptimiserConfig:
-        """The experiment's optimiser as this size is trained with it."""
-        many = {
-            name: max(1, round(getattr(asked, name) * self.epochs_multiplier))
-            for name in ("epochs", "early_stopping_patience")
-        }
-        return dataclasses.replace(
-            asked,
-            learning_rate=asked.learning_rate * self.learning_rate_multiplier,
-            weight_decay=asked.weight_decay * self.weight_decay_multiplier,
-            **many,
-        )
-
-    def multiplied(self, factors: Mapping[str, float]) -> "ModelConfig":
-        """The same shape with its multipliers times `factors`, which have the same names."""
-        return dataclasses.replace(self, **{k: getattr(self, k) * v for k, v in factors.items()})
-
-
-@dataclass(frozen=True, config=CLOSED, kw_only=True)
-class PatchTSTShape(ModelConfig):
-    """PatchTST: `ffn_dim` is the width of the feed-forward part of each layer."""
-
-    family: ClassVar[str] = "patchtst"
-    heads: Positive
-    ffn_dim: Positive
-
-    @model_validator(mode="after")
-    def _heads_divide(self) -> "PatchTSTShape":
-        if self.d_model % self.heads:
-            raise ValueError(f"heads {self.heads} does not divide d_model {self.d_model}")
-        return self
-
-
-@dataclass(frozen=True, config=CLOSED, kw_only=True)
-class PatchTSMixerShape(ModelConfig):
-    """PatchTSMixer: the hidden layer of each MLP has `expansion_factor` times its inputs."""
-
-    family: ClassVar[str] = "patchtsmixer"
-    expansion_factor: Positive
-
-
-FAMILIES = {shape.family: shape for shape in (PatchTSTShape, PatchTSMixerShape)}
-
-
-class Run(NamedTuple):
-    """One training of an experiment: a size, a seed, and the days that it is trained on."""
-
-    budget: str
-    seed: int
-    train_days: int | None = None
-    days: Draw = "recent"
-
-
-def _number_of_days(given: Any) -> Any:
-    if given != "all" and (type(given) is not int or given < 1):
-        raise ValueError(f"got {given!r}; allowed: a number of days above 0, or `all`")
-    return given
-
-
-@dataclass(frozen=True, config=CLOSED)
-class GridConfig:
-    """What `snakemake` without a target builds: all combinations of these, for each experiment.
-
-    A budget in `single_seed` has the first of the `seeds` only. `days` are the draws of each number
-    in `train_days`. There is only one way to draw `all`.
-    """
-
-    experiments: Annotated[list[SafeName], Field(min_length=1)]
-    budgets: Annotated[list[str], Field(min_length=1)]
-    seeds: Annotated[list[Seed], Field(min_length=1)]
-    single_seed: list[str] = dataclasses.field(default_factory=list)
-    train_days: Annotated[
-        list[Annotated[int | Literal["all"], BeforeValidator(_number_of_days)]], Field(min_length=1)
-    ] = dataclasses.field(default_factory=lambda: ["all"])
-    days: Annotated[list[Draw], Field(min_length=1)] = dataclasses.field(
-        default_factory=lambda: ["recent"]
-    )
-
-    @model_validator(mode="after")
-    def _consistent(self) -> "GridConfig":
-        for field in dataclasses.fields(self):
-            values = getattr(self, field.name)
-            if twice := [v for v in values if values.count(v) > 1]:
-                raise ValueError(f"{field.name}: {twice[0]} stands twice; keep one")
-        if unknown := [budget for budget in self.single_seed if budget not in self.budgets]:
-            raise ValueError(
-                f"single_seed: got {unknown[0]}; allowed: budgets of this grid: "
-                f"{', '.join(self.budgets)}"
-            )
-        if self.train_days == ["all"] and self.days != ["recent"]:
-            raise ValueError(
-                f"days: got {', '.join(self.days)}, but train_days has no number of days to draw; "
-                "allowed: for example train_days: [1000, all]"
-            )
-        return self
-
-    @property
-    def runs(self) -> list[Run]:
-        """The trainings of each experiment."""
-        samples: list[tuple[int | None, Draw]] = []
-        for number in self.train_days:
-            samples += [(None, "recent")] if number == "all" else [(number, d) for d in self.days]
-        return [
-            Run(budget, seed, *sample)
-            for budget in self.budgets
-            for sample in samples
-            for seed in self.seeds[: 1 if budget in self.single_seed else None]
-        ]
-
-
 # These keys cannot change a trained weight, so they are no part of what identifies a training.
 NOT_TRAINING = ("thermal", "tracking", "law", "checkpoint_minutes")
-
-
-def known_budgets(family: str = DEFAULT_FAMILY) -> list[str]:
-    """A family's budgets, smallest first. To add a budget, add a file."""
-    pattern = re.compile(rf"{family}_([0-9]+[kmb])\.yaml")
-    found = [match[1] for p in MODEL_ROOT.glob("*.yaml") if (match := pattern.fullmatch(p.name))]
-    return sorted(found, key=budget_parameters)
-
-
-# The counted parameters of a model may differ from its label by this fraction of the label.
-BUDGET_TOLERANCE = 0.05
-
-
-def budget_parameters(budget: str) -> int:
-    """The number a label stands for: `'200k'` -> 200_000, `'2m'` -> 2_000_000."""
-    return int(budget[:-1]) * {"k": 10**3, "m": 10**6, "b": 10**9}[budget[-1]]
-
-
-def model_config_path(budget: str, family: str = DEFAULT_FAMILY) -> Path:
-    """The file that describes a budget's shape; an unknown family or budget is a `UserError`."""
-    if family not in FAMILIES:
-        raise UserError(f"family: got {family!r}; allowed: {', '.join(FAMILIES)}")
-    path = MODEL_ROOT / f"{family}_{budget}.yaml"
-    if budget not in known_budgets(family):
-        raise UserError(
-            f"param_budget: got {budget!r}; allowed for the family {family}: "
-            f"{', '.join(known_budgets(family))} (to add one, add {path})"
-        )
-    return path
-
-
-def load_model_config(budget: str, family: str = DEFAULT_FAMILY) -> ModelConfig:
-    """The shape of one parameter budget."""
-    path = model_config_path(budget, family)
-    return build(FAMILIES[family], read_yaml(path), path)
 
 
 def load_config(
@@ -553,82 +325,6 @@ def config_of_run(path: str | Path, record: Mapping[str, Any]) -> TrainingConfig
     trained = record.get("config", {})
     days = (trained.get("train_days"), trained.get("days"))
     return load_config(path, record["budget"], record["seed"], *days)
-
-
-def load_grid(content: dict[str, Any], path: str | Path = "configs/grid.yaml") -> GridConfig:
-    """Check a grid that Snakemake has parsed, and every experiment and budget that it names."""
-    grid = build(GridConfig, content, Path(path))
-    for experiment in grid.experiments:
-        for budget in grid.budgets:
-            config = load_config(experiment_path(experiment), budget)
-            load_model_config(budget, config.family)
-    return grid
-
-
-def known_experiments(root: Path = CONFIG_ROOT) -> list[str]:
-    """Every experiment: the YAML files in the folders of `configs/`, except the models'.
-
-    A file whose name is not safe in a command line is a `UserError`.
-    """
-    found = [p for p in root.glob("*/**/*.yaml") if MODEL_ROOT not in p.parents]
-    return sorted(safe_name(experiment_name(p), str(root)) for p in found)
-
-
-def experiment_path(experiment: str) -> Path:
-    """`'daily/threshold_1pct'` -> `configs/daily/threshold_1pct.yaml`."""
-    return CONFIG_ROOT / f"{experiment}.yaml"
-
-
-def experiment_name(config_path: str | Path) -> str:
-    """The inverse of `experiment_path`; a file outside `configs/` is named by its stem."""
-    path = Path(config_path).resolve()
-    root = CONFIG_ROOT.resolve()
-    inside = path.relative_to(root) if path.is_relative_to(root) else Path(path.name)
-    return str(inside.with_suffix(""))
-
-
-def run_name(run: Run, own_seed: int | None) -> str:
-    """The name of a run's files: `2m`, `2m.seed43`, `2m.days1000`, `2m.blocks1000.seed43`.
-
-    A run has no seed in its name if it has the config's own, and no days if it has all.
-    """
-    draw = {"recent": "days", "blocks": "blocks"}[run.days]
-    sample = f".{draw}{run.train_days}" if run.train_days is not None else ""
-    return run.budget + sample + (f".seed{run.seed}" if run.seed != own_seed else "")
-
-
-def split_run_name(name: str, own_seed: int) -> Run:
-    """The inverse of `run_name`; a name that it never gives is a `UserError`."""
-    match = RUN_NAME.fullmatch(name)
-    if match is None:
-        raise UserError(f"{name}: no name of a run; allowed: 2m, 2m.days1000, 2m.blocks1000.seed43")
-    seed = own_seed if match["seed"] is None else int(match["seed"])
-    days = int(match["count"]) if match["count"] else None
-    run = Run(match["budget"], seed, days, "blocks" if match["draw"] == "blocks" else "recent")
-    if (right := run_name(run, own_seed)) != name:
-        raise UserError(f"{name}: seed {seed} is the config's own; its run is named `{right}`")
-    return run
-
-
-def features_record(features: Path, manifest: Path) -> Path:
-    """What says how features were made: the JSON file beside them.
-
-    The manifest says it of a table that was made elsewhere.
-    """
-    return manifest if tier_named(features) == EXTERNAL else features.with_suffix(".json")
-
-
-def artefact(experiment: str, run: str, suffix: str) -> Path:
-    """`('daily/threshold_1pct', '2m', 'ckpt')` -> `results/daily/threshold_1pct/2m.ckpt`."""
-    return RESULTS_ROOT / experiment / f"{run}.{suffix}"
-
-
-def resume_directory(experiment: str, run: str) -> Path:
-    """Where a run keeps the states that it resumes from.
-
-    Snakemake deletes the outputs of a job that fails, so it is told nothing of this folder.
-    """
-    return RESULTS_ROOT / ".resume" / experiment / run
 
 
 def as_dict(config: Any) -> dict[str, Any]:

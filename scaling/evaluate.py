@@ -14,6 +14,7 @@ from scaling import config as configs
 from scaling.digest import code_digest
 from scaling.errors import run_command
 from scaling.record import provenance, write_json, write_parquet
+from scaling.sizes import load_model_config
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -41,7 +42,7 @@ def main(argv: list[str] | None = None) -> None:
 
     content, record = evaluation.load_trained(arguments.checkpoint)
     config = configs.config_of_run(arguments.config, record)
-    model_config = configs.load_model_config(record["budget"], config.family)
+    model_config = load_model_config(record["budget"], config.family)
     evaluation.refuse_other_config(record, config, model_config, arguments.checkpoint)
 
     from scaling.data.dataset import load_study

@@ -8,9 +8,9 @@ import argparse
 import hashlib
 from pathlib import Path
 
-from scaling.config import DEFAULT_TIER
 from scaling.data.manifest import FACTS, register, registered_entry, resource_path
 from scaling.errors import UserError, run_command
+from scaling.names import DEFAULT_TIER
 from scaling.record import file_md5, write_parquet
 
 DEFAULT_PRICES = Path("data/raw/SPY.parquet")

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from scaling import config as configs
 from scaling.errors import UserError, run_command
+from scaling.names import artefact, experiment_name
 from scaling.record import fingerprint, provenance, read_json, write_json
 from scaling.training.probe import TIMEOUT, Result, run_probe, start_server
 
@@ -48,9 +49,9 @@ def main(argv: list[str] | None = None) -> None:
     arguments = parse(argv)
     config = configs.load_config(arguments.config, arguments.param_budget, arguments.seed)
     budget = config.param_budget
-    experiment = configs.experiment_name(arguments.config)
-    output = arguments.output or configs.artefact(experiment, budget, "batch_size.json")
-    following = f"next: snakemake {configs.artefact(experiment, budget, 'ckpt')}"
+    experiment = experiment_name(arguments.config)
+    output = arguments.output or artefact(experiment, budget, "batch_size.json")
+    following = f"next: snakemake {artefact(experiment, budget, 'ckpt')}"
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # takes probes along
     start_server(config.family)
 

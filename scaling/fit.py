@@ -61,11 +61,12 @@ def fit_study(
 
     A study of several numbers of training days also has `two_axes`, a law for each draw of them.
     """
-    from scaling.config import experiment_name, load_config
+    from scaling.config import load_config
     from scaling.digest import code_digest
     from scaling.law.ladder import read_files
     from scaling.law.one_axis import fit_law
     from scaling.law.two_axes import fit_surface
+    from scaling.names import experiment_name
     from scaling.record import file_md5
 
     config = load_config(config_path)

@@ -7,9 +7,10 @@
 import argparse
 from pathlib import Path
 
-from scaling.config import as_dict, experiment_name, load_config
+from scaling.config import as_dict, load_config
 from scaling.digest import code_digest
 from scaling.errors import run_command
+from scaling.names import experiment_name
 from scaling.record import provenance, write_json, write_parquet
 
 

@@ -3,8 +3,10 @@
 import argparse
 from pathlib import Path
 
-from scaling import config as configs
 from scaling.errors import UserError, run_command
+from scaling.grid import load_grid
+from scaling.names import RESULTS_ROOT
+from scaling.reading import read_yaml
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
@@ -12,7 +14,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m scaling.plan", description=__doc__)
     add = parser.add_argument
     add("--grid", type=Path, default=Path("configs/grid.yaml"), help="default: %(default)s")
-    add("--results", type=Path, default=configs.RESULTS_ROOT, help="default: %(default)s")
+    add("--results", type=Path, default=RESULTS_ROOT, help="default: %(default)s")
     add(
         "--device-flops",
         type=float,
@@ -29,7 +31,7 @@ def main(argv: list[str] | None = None) -> None:
         raise UserError(f"--device-flops: got {arguments.device_flops}; allowed: above 0")
     if min(arguments.gpus) < 1:
         raise UserError(f"--gpus: got {min(arguments.gpus)}; allowed: 1 or more")
-    grid = configs.load_grid(configs.read_yaml(arguments.grid), arguments.grid)
+    grid = load_grid(read_yaml(arguments.grid), arguments.grid)
 
     from scaling.training.cost import cost_of, table, table_of_budgets, totals
 

@@ -10,8 +10,8 @@ import json
 import sys
 from pathlib import Path
 
-from scaling.config import experiment_path
 from scaling.errors import UserError, run_command
+from scaling.names import experiment_path
 
 
 def _parser() -> argparse.ArgumentParser:

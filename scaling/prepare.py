@@ -10,10 +10,10 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from scaling.config import EXTERNAL, features_record, tier_named
 from scaling.data.manifest import facts_of, verify
 from scaling.digest import features_digest
 from scaling.errors import UserError, run_command
+from scaling.names import EXTERNAL, features_record, tier_named
 from scaling.record import file_md5, provenance, write_json, write_parquet
 
 

@@ -8,8 +8,10 @@ A test compares the figures in README and docs with these files.
 import argparse
 from pathlib import Path
 
-from scaling import config as configs
 from scaling.errors import run_command
+from scaling.grid import load_grid
+from scaling.names import RESULTS_ROOT
+from scaling.reading import read_yaml
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
@@ -18,7 +20,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     add = parser.add_argument
     add("--grid", type=Path, required=True, help="the grid that was built, of one experiment")
-    add("--results", type=Path, default=configs.RESULTS_ROOT, help="default: %(default)s")
+    add("--results", type=Path, default=RESULTS_ROOT, help="default: %(default)s")
     add("--output", type=Path, required=True, help="the JSON to write")
     return parser.parse_args(argv)
 
@@ -26,7 +28,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
 def main(argv: list[str] | None = None) -> None:
     """Read the study's files, write the summary, print the tables."""
     arguments = parse(argv)
-    grid = configs.load_grid(configs.read_yaml(arguments.grid), arguments.grid)
+    grid = load_grid(read_yaml(arguments.grid), arguments.grid)
 
     from scaling.judging.summary import markdown, summarise, tables
     from scaling.record import write_json

@@ -4,14 +4,22 @@ import dataclasses
 import difflib
 import re
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from typing import Annotated, Any, TypeVar, get_args
 
 import yaml
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
 from scaling.errors import UserError
 
+CLOSED = ConfigDict(extra="forbid")
+# Values are checked strictly: otherwise pydantic takes the text "3e-4" for a number, and yes for 1.
+Integer = Annotated[int, Field(strict=True)]
+Positive = Annotated[Integer, Field(gt=0)]
+Real = Annotated[float, Field(strict=True, allow_inf_nan=False)]
+Multiplier = Annotated[Real, Field(gt=0)]
+Flag = Annotated[bool, Field(strict=True)]
+Seed = Annotated[Integer, Field(ge=0, lt=2**32)]
 T = TypeVar("T")
 
 

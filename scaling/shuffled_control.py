@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING
 from scaling import config as configs
 from scaling.digest import code_digest
 from scaling.errors import UserError, run_command
+from scaling.names import experiment_name
 from scaling.record import micro_batch_of, provenance, write_json
+from scaling.sizes import load_model_config
 
 if TYPE_CHECKING:
     from scaling.data.dataset import Study
@@ -51,7 +53,7 @@ def main(argv: list[str] | None = None) -> None:
     """Train, measure on validation with the last epoch's weights, write."""
     arguments = _parser().parse_args(argv)
     config = configs.load_config(arguments.config, arguments.param_budget)
-    model_config = configs.load_model_config(config.param_budget, config.family)
+    model_config = load_model_config(config.param_budget, config.family)
 
     from scaling.data.dataset import load_study
     from scaling.data.features import verified_data
@@ -80,7 +82,7 @@ def main(argv: list[str] | None = None) -> None:
     found = checks.shuffled_labels_teach_nothing(skills)
     record = {
         "kind": "shuffled control",
-        "experiment": configs.experiment_name(arguments.config),
+        "experiment": experiment_name(arguments.config),
         "budget": config.param_budget,
         **configs.training_identity(config, model_config),
         "seeds": list(seeds),

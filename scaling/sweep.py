@@ -12,6 +12,7 @@ from scaling import config as configs
 from scaling.digest import code_digest
 from scaling.errors import EXIT_STOPPED, UserError, run_command
 from scaling.record import micro_batch_of, provenance, write_json
+from scaling.sizes import MULTIPLIERS, load_model_config, model_config_path
 
 SWEEP_SEED = 1000  # studies count up from 42
 
@@ -41,7 +42,7 @@ def main(argv: list[str] | None = None) -> int | None:
     )
     if config.seed == configs.load_config(arguments.config).seed:
         raise UserError(f"--seed {config.seed} is the study's own; give one that no run uses")
-    model = configs.load_model_config(config.param_budget, config.family)
+    model = load_model_config(config.param_budget, config.family)
 
     from scaling.data.dataset import load_study
     from scaling.data.features import verified_data
@@ -66,7 +67,7 @@ def main(argv: list[str] | None = None) -> int | None:
     best, interior = sweep.best_of(losses), sweep.settled(losses)
     tried, again = trials.done[:searched], trials.done[searched:]
     found = model.multiplied(sweep.multipliers(best))
-    chosen = {name: getattr(found, name) for name in configs.MULTIPLIERS}
+    chosen = {name: getattr(found, name) for name in MULTIPLIERS}
     record = {
         "kind": "sweep",
         "budget": config.param_budget,
@@ -89,7 +90,7 @@ def main(argv: list[str] | None = None) -> int | None:
         f"{losses[best]:.4f}{edge}; the budget's own has {losses[sweep.START]:.4f}"
     )
     lines = "".join(f"\n  {key}: {value:g}" for key, value in chosen.items())
-    path = configs.model_config_path(config.param_budget, config.family)
+    path = model_config_path(config.param_budget, config.family)
     if gain > 0:
         print(
             f"with {len(sweep.CONFIRMING)} other seeds it gains {gain:.4f}\nnext: in {path}{lines}"

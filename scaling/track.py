@@ -4,8 +4,9 @@ import argparse
 import os
 from pathlib import Path
 
-from scaling.config import RESULTS_ROOT, TrackingConfig
+from scaling.config import TrackingConfig
 from scaling.errors import UserError, run_command
+from scaling.names import RESULTS_ROOT
 from scaling.tracking.local import RecordedRun, read_run
 from scaling.tracking.mlflow import MlflowBackend, how_to_look, local_uri
 from scaling.tracking.replay import record_paths, replay

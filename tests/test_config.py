@@ -12,15 +12,29 @@ from pathlib import Path
 import pytest
 
 from scaling import config as configs
-from scaling.config import (
-    DataConfig,
+from scaling import sizes
+from scaling.config import DataConfig, TaskConfig, TrainingConfig, load_config
+from scaling.errors import UserError
+from scaling.grid import load_grid
+from scaling.names import (
+    Run,
+    experiment_name,
+    experiment_path,
+    known_experiments,
+    known_tiers,
+    run_name,
+    safe_name,
+    split_run_name,
+    tier_named,
+)
+from scaling.reading import read_yaml
+from scaling.sizes import (
+    DEFAULT_FAMILY,
     PatchTSMixerShape,
     PatchTSTShape,
-    TaskConfig,
-    TrainingConfig,
-    load_config,
+    known_budgets,
+    load_model_config,
 )
-from scaling.errors import UserError
 
 SHIPPED = Path("configs/daily/threshold_1pct.yaml")
 TEXT = SHIPPED.read_text()
@@ -68,7 +82,7 @@ def test_load_config_missing_required_field_raises(tmp_path: Path) -> None:
 def test_load_config_invalid_param_budget_raises(tmp_path: Path) -> None:
     message = refusal(altered(tmp_path, "param_budget: 2m", "param_budget: 5m"))
     assert "'5m'" in message
-    assert all(budget in message for budget in configs.known_budgets())
+    assert all(budget in message for budget in known_budgets())
 
 
 def test_load_config_validates_paths_exist(tmp_path: Path) -> None:
@@ -172,10 +186,10 @@ UNSAFE = {
 @pytest.mark.parametrize("name", sorted(UNSAFE), ids=repr)
 def test_a_name_that_is_more_than_a_name_is_refused(name: str) -> None:
     with pytest.raises(UserError, match="allowed: letters") as caught:
-        configs.safe_name(name, "key")
+        safe_name(name, "key")
     assert "\n" not in str(caught.value)
     with pytest.raises(UserError, match="experiments"):
-        configs.load_grid({**GRID, "experiments": [name]})
+        load_grid({**GRID, "experiments": [name]})
 
 
 @pytest.mark.parametrize("key", ["prices", "features", "manifest"])
@@ -188,7 +202,7 @@ def test_a_path_that_is_more_than_a_path_is_refused(tmp_path: Path, key: str, na
 
 @pytest.mark.parametrize("name", ["a", "SPY", "BRK-B", "daily/threshold_1pct", "/tmp/a.b", "./a"])
 def test_a_plain_name_is_safe(name: str) -> None:
-    assert configs.safe_name(name) == name
+    assert safe_name(name) == name
 
 
 @pytest.mark.parametrize("name", ["$(touch pwned)", "a b", "a;b", "-a", "a'b"])
@@ -199,20 +213,20 @@ def test_a_config_file_with_an_unsafe_name_is_refused(
     (tmp_path / "configs/daily" / f"{name}.yaml").write_text(TEXT)
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError, match="configs: got"):
-        configs.known_experiments()
+        known_experiments()
 
 
 def test_broken_yaml_is_one_line_with_the_place(tmp_path: Path) -> None:
     assert "line" in refusal(altered(tmp_path, "task:", "task: ["))
 
 
-@pytest.mark.parametrize("experiment", configs.known_experiments())
+@pytest.mark.parametrize("experiment", known_experiments())
 def test_every_shipped_experiment_loads_with_every_budget_of_its_family(experiment: str) -> None:
-    path = configs.experiment_path(experiment)
-    for budget in configs.known_budgets(load_config(path).family):
+    path = experiment_path(experiment)
+    for budget in known_budgets(load_config(path).family):
         config = load_config(path, budget)
         assert config.param_budget == budget
-        assert configs.load_model_config(budget, config.family).family == config.family
+        assert load_model_config(budget, config.family).family == config.family
 
 
 def test_an_unknown_family_is_one_line_with_the_allowed_names(tmp_path: Path) -> None:
@@ -230,21 +244,21 @@ def test_a_key_of_another_family_in_a_budgets_file_is_refused(
 ) -> None:
     shape = Path("configs/model/patchtsmixer_2m.yaml").read_text()
     (tmp_path / "patchtsmixer_2m.yaml").write_text(shape + "heads: 4\n")
-    monkeypatch.setattr(configs, "MODEL_ROOT", tmp_path)
+    monkeypatch.setattr(sizes, "MODEL_ROOT", tmp_path)
     with pytest.raises(UserError, match="heads: unknown key; .*allowed: .*expansion_factor"):
-        configs.load_model_config("2m", "patchtsmixer")
+        load_model_config("2m", "patchtsmixer")
 
 
 def test_a_grid_with_a_budget_that_an_experiments_family_lacks_is_refused() -> None:
     grid = {"experiments": ["daily/threshold_1pct", "daily/threshold_1pct_patchtsmixer"]}
-    assert configs.load_grid({**grid, "budgets": ["2m"], "seeds": [1]})
+    assert load_grid({**grid, "budgets": ["2m"], "seeds": [1]})
     with pytest.raises(UserError, match="patchtsmixer.yaml: param_budget: got '20m'"):
-        configs.load_grid({**grid, "budgets": ["2m", "20m"], "seeds": [1]})
+        load_grid({**grid, "budgets": ["2m", "20m"], "seeds": [1]})
 
 
 @pytest.mark.parametrize("path", sorted(Path("configs").glob("*.yaml")), ids=str)
 def test_every_shipped_grid_loads(path: Path) -> None:
-    assert configs.load_grid(configs.read_yaml(path), path).seeds
+    assert load_grid(read_yaml(path), path).seeds
 
 
 @pytest.mark.parametrize(
@@ -253,15 +267,15 @@ def test_every_shipped_grid_loads(path: Path) -> None:
     ids=str,
 )
 def test_a_grid_of_nothing_or_of_one_thing_twice_is_refused(hole: dict[str, list[str]]) -> None:
-    assert configs.load_grid(GRID).budgets == ["2m"]
+    assert load_grid(GRID).budgets == ["2m"]
     with pytest.raises(UserError, match=next(iter(hole))):
-        configs.load_grid({**GRID, **hole})
+        load_grid({**GRID, **hole})
 
 
 def test_a_budget_with_a_single_seed_has_the_first_one_at_each_number_of_days() -> None:
     grid = {**GRID, "budgets": ["2m", "20m"], "seeds": [43, 42], "train_days": [500, "all"]}
-    runs = configs.load_grid({**grid, "single_seed": ["20m"]}).runs
-    assert [configs.run_name(run, own_seed=42) for run in runs] == [
+    runs = load_grid({**grid, "single_seed": ["20m"]}).runs
+    assert [run_name(run, own_seed=42) for run in runs] == [
         *("2m.days500.seed43", "2m.days500", "2m.seed43", "2m"),
         *("20m.days500.seed43", "20m.seed43"),
     ]
@@ -281,26 +295,26 @@ def test_a_single_seed_of_something_else_than_a_budget_of_the_grid_is_refused(
     single: object, complaint: str
 ) -> None:
     with pytest.raises(UserError, match=re.escape(complaint)) as caught:
-        configs.load_grid({**GRID, "single_seed": single})
+        load_grid({**GRID, "single_seed": single})
     assert "\n" not in str(caught.value)
 
 
 def test_an_absolute_path_names_the_same_experiment() -> None:
-    assert configs.experiment_name(SHIPPED) == "daily/threshold_1pct"
-    assert configs.experiment_name(SHIPPED.resolve()) == "daily/threshold_1pct"
-    assert configs.experiment_name("/elsewhere/mine.yaml") == "mine"
+    assert experiment_name(SHIPPED) == "daily/threshold_1pct"
+    assert experiment_name(SHIPPED.resolve()) == "daily/threshold_1pct"
+    assert experiment_name("/elsewhere/mine.yaml") == "mine"
 
 
 def test_the_file_name_says_what_the_task_asks() -> None:
-    for experiment in configs.known_experiments():
-        config = load_config(configs.experiment_path(experiment))
+    for experiment in known_experiments():
+        config = load_config(experiment_path(experiment))
         task, markets = config.task, config.data.markets
         asset = markets[0].name if len(markets) == 1 else "markets"
         name = {"up": "threshold", "down": "fall", "either": "move"}[task.direction]
         name = name if asset == "SPY" else asset.lower()
         name += f"_{round(100 * task.threshold)}pct"
         name += f"_{task.horizon}d" if task.horizon > 1 else ""
-        name += f"_{config.family}" if config.family != configs.DEFAULT_FAMILY else ""
+        name += f"_{config.family}" if config.family != DEFAULT_FAMILY else ""
         assert experiment == f"daily/{name}"
         for market in markets:
             assert market.prices.stem == market.name
@@ -388,13 +402,13 @@ def test_a_features_file_that_names_no_tier_is_refused_with_those_there_are(
 ) -> None:
     features = f"data: {{features: data/processed/v1/{name}.parquet}}"
     message = refusal(altered(tmp_path, "param_budget: 2m", f"{features}\nparam_budget: 2m"))
-    assert ".." in name or f"ends in a tier: {', '.join(configs.known_tiers())} (to" in message
+    assert ".." in name or f"ends in a tier: {', '.join(known_tiers())} (to" in message
 
 
 def test_every_module_in_the_room_of_tiers_is_a_tier_and_the_path_carries_it() -> None:
-    assert {"a20", "c14"} <= set(configs.known_tiers())
-    for tier in configs.known_tiers():
-        assert configs.tier_named(Path(f"data/XYZ_features_{tier}.parquet")) == tier
+    assert {"a20", "c14"} <= set(known_tiers())
+    for tier in known_tiers():
+        assert tier_named(Path(f"data/XYZ_features_{tier}.parquet")) == tier
 
 
 def fields_of(schema: type, prefix: str = "") -> list[str]:
@@ -432,8 +446,8 @@ BLOCKS = {"splits.train", "splits.validation", "splits.test"}
 OWNERS = {
     TrainingConfig: {"config"},
     DataConfig: {"data", "market"},
-    PatchTSTShape: {"model", "shape"},
-    PatchTSMixerShape: {"model", "shape"},
+    PatchTSTShape: {"model", "shape", "self"},  # a size multiplies the recipe itself
+    PatchTSMixerShape: {"model", "shape", "self"},
 }
 
 
@@ -473,21 +487,21 @@ def test_a_field_whose_name_is_read_from_something_else_only_is_noticed(
 
 
 NAMES = {
-    "2m": configs.Run("2m", 42),
-    "2m.seed43": configs.Run("2m", 43),
-    "2m.seed0": configs.Run("2m", 0),
-    "2m.days1000": configs.Run("2m", 42, 1000),
-    "2m.days1000.seed43": configs.Run("2m", 43, 1000, "recent"),
-    "2m.blocks1000": configs.Run("2m", 42, 1000, "blocks"),
-    "200k.blocks250.seed43": configs.Run("200k", 43, 250, "blocks"),
-    "baselines.days1000": configs.Run("baselines", 42, 1000),
+    "2m": Run("2m", 42),
+    "2m.seed43": Run("2m", 43),
+    "2m.seed0": Run("2m", 0),
+    "2m.days1000": Run("2m", 42, 1000),
+    "2m.days1000.seed43": Run("2m", 43, 1000, "recent"),
+    "2m.blocks1000": Run("2m", 42, 1000, "blocks"),
+    "200k.blocks250.seed43": Run("200k", 43, 250, "blocks"),
+    "baselines.days1000": Run("baselines", 42, 1000),
 }
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_run_and_its_name_say_the_same(name: str) -> None:
-    assert configs.run_name(NAMES[name], own_seed=42) == name
-    assert configs.split_run_name(name, own_seed=42) == NAMES[name]
+    assert run_name(NAMES[name], own_seed=42) == name
+    assert split_run_name(name, own_seed=42) == NAMES[name]
 
 
 @pytest.mark.parametrize(
@@ -495,7 +509,7 @@ def test_a_run_and_its_name_say_the_same(name: str) -> None:
 )
 def test_the_own_seed_stands_in_no_name(name: str, right: str) -> None:
     with pytest.raises(UserError, match=f"its run is named `{right}`"):
-        configs.split_run_name(name, own_seed=42)
+        split_run_name(name, own_seed=42)
 
 
 @pytest.mark.parametrize(
@@ -507,18 +521,18 @@ def test_the_own_seed_stands_in_no_name(name: str, right: str) -> None:
 )
 def test_a_run_has_one_name_only(name: str) -> None:
     with pytest.raises(UserError, match="no name of a run"):
-        configs.split_run_name(name, own_seed=42)
+        split_run_name(name, own_seed=42)
 
 
 def test_a_grid_without_days_has_all_days() -> None:
-    grid = configs.load_grid({**GRID, "seeds": [42, 43]})
-    assert grid.runs == [configs.Run("2m", 42), configs.Run("2m", 43)]
+    grid = load_grid({**GRID, "seeds": [42, 43]})
+    assert grid.runs == [Run("2m", 42), Run("2m", 43)]
 
 
 def test_a_grid_has_each_number_of_days_in_each_draw_and_all_days_once() -> None:
     axes = {"train_days": [500, "all"], "days": ["recent", "blocks"]}
-    grid = configs.load_grid({**GRID, "seeds": [42, 43], **axes})
-    names = [configs.run_name(run, own_seed=42) for run in grid.runs]
+    grid = load_grid({**GRID, "seeds": [42, 43], **axes})
+    names = [run_name(run, own_seed=42) for run in grid.runs]
     assert names == [
         *("2m.days500", "2m.days500.seed43", "2m.blocks500", "2m.blocks500.seed43"),
         *("2m", "2m.seed43"),
@@ -548,7 +562,7 @@ def test_an_axis_of_days_that_means_nothing_is_refused(
     axes: dict[str, object], complaint: str
 ) -> None:
     with pytest.raises(UserError, match=re.escape(complaint)) as caught:
-        configs.load_grid({**GRID, **axes})
+        load_grid({**GRID, **axes})
     assert "\n" not in str(caught.value)
 
 
@@ -572,7 +586,7 @@ def test_blocks_of_no_number_of_days_are_refused() -> None:
 
 
 def test_the_days_are_part_of_what_was_trained() -> None:
-    shape = configs.load_model_config("2m")
+    shape = load_model_config("2m")
     chosen = [(None, None), (500, None), (500, "blocks"), (600, None)]
     asked = [
         configs.training_identity(load_config(SHIPPED, train_days=days, days=draw), shape)
@@ -591,13 +605,13 @@ def test_the_config_of_a_run_is_that_of_its_record() -> None:
 
 def test_tracking_and_heat_are_not_part_of_a_trained_weight() -> None:
     config = load_config(SHIPPED)
-    identity = configs.training_identity(config, configs.load_model_config("2m"))
+    identity = configs.training_identity(config, load_model_config("2m"))
     assert {"tracking", "thermal", "law"}.isdisjoint(identity["training"])
     assert {"optimiser", "task", "seed", "splits"} <= set(identity["training"])
 
 
 def test_the_family_is_part_of_what_was_trained() -> None:
-    config, shape = load_config(SHIPPED), configs.load_model_config("2m")
+    config, shape = load_config(SHIPPED), load_model_config("2m")
     mixer = dataclasses.replace(config, family="patchtsmixer")
     assert configs.training_identity(mixer, shape)["training"]["family"] == "patchtsmixer"
 

@@ -14,7 +14,8 @@ import pytest
 import yaml
 from pydantic import TypeAdapter
 
-from scaling.config import TrainingConfig, read_yaml
+from scaling.config import TrainingConfig
+from scaling.reading import read_yaml
 from tests.miniature import environment
 
 README = Path("README.md").read_text()

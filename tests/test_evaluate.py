@@ -9,13 +9,14 @@ import pytest
 import torch
 
 from scaling import judge_baselines, shuffled_control
-from scaling.config import as_dict, load_config, load_model_config
+from scaling.config import as_dict, load_config
 from scaling.data import features
 from scaling.data.dataset import load_study
 from scaling.digest import code_digest
 from scaling.errors import UserError
 from scaling.judging import baselines
 from scaling.record import file_md5, read_json
+from scaling.sizes import load_model_config
 from scaling.training import checkpoint
 from scaling.training.model import build_model, count_parameters
 from tests.trained_study import CONFIG, EXPERIMENT, FIRST, changed_record, evaluate_it, write_config

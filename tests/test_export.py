@@ -13,10 +13,11 @@ import yaml
 from safetensors.torch import load_file
 
 from scaling import export
-from scaling.config import load_config, load_model_config
+from scaling.config import load_config
 from scaling.data.dataset import load_study
 from scaling.errors import UserError
 from scaling.record import read_json, write_json
+from scaling.sizes import load_model_config
 from scaling.training import checkpoint
 from scaling.training.model import build_model
 from tests.trained_study import CONFIG, FIRST, changed_record, train_it, write_config

@@ -19,7 +19,10 @@ ROOMS = (
     "figures",
     "commands",
 )
-GROUND = ("config", "digest", "errors", "metrics", "reading", "record", "source")
+GROUND = (
+    *("config", "digest", "errors", "grid", "metrics", "names", "reading", "record", "sizes"),
+    "source",
+)
 HEAVY = {"torch", "transformers", "pandas"}
 LONGEST_COMMAND = 130
 LONGEST_FUNCTION = 80

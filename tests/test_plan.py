@@ -11,6 +11,10 @@ from scaling import config as configs
 from scaling import plan
 from scaling.data.tiers.a20 import FEATURE_NAMES
 from scaling.errors import UserError
+from scaling.grid import load_grid
+from scaling.names import Run, experiment_path
+from scaling.reading import read_yaml
+from scaling.sizes import known_budgets, load_model_config
 from scaling.training import cost as costs
 from scaling.training.model import build_model, check_budget, count_parameters, training_flops
 
@@ -18,13 +22,13 @@ EXPERIMENT = "daily/threshold_1pct"
 
 
 def shipped() -> configs.TrainingConfig:
-    return configs.load_config(configs.experiment_path(EXPERIMENT))
+    return configs.load_config(experiment_path(EXPERIMENT))
 
 
 def counted(budget: str) -> int:
-    config = configs.load_config(configs.experiment_path(EXPERIMENT))
+    config = configs.load_config(experiment_path(EXPERIMENT))
     with torch.device("meta"):
-        model = build_model(configs.load_model_config(budget), config.window, len(FEATURE_NAMES))
+        model = build_model(load_model_config(budget), config.window, len(FEATURE_NAMES))
     return count_parameters(model)
 
 
@@ -34,15 +38,15 @@ def test_the_2b_budget_counts_two_billion_parameters() -> None:
 
 
 def test_the_grid_leaves_2b_to_who_asks_for_it() -> None:
-    assert "2b" in configs.known_budgets()
-    assert "2b" not in configs.load_grid(configs.read_yaml("configs/grid.yaml")).budgets
+    assert "2b" in known_budgets()
+    assert "2b" not in load_grid(read_yaml("configs/grid.yaml")).budgets
 
 
 def test_flops_are_windows_times_the_models_own(tmp_path: Path) -> None:
-    cost = costs.cost_of(EXPERIMENT, configs.Run("2m", 42), tmp_path, device_flops=1e12)
-    config = configs.load_config(configs.experiment_path(EXPERIMENT))
+    cost = costs.cost_of(EXPERIMENT, Run("2m", 42), tmp_path, device_flops=1e12)
+    config = configs.load_config(experiment_path(EXPERIMENT))
     train, validation = costs.epoch_windows(config)
-    per_window = training_flops(configs.load_model_config("2m"), config.window, len(FEATURE_NAMES))
+    per_window = training_flops(load_model_config("2m"), config.window, len(FEATURE_NAMES))
     assert cost.flops == pytest.approx(
         config.optimiser.epochs * (train + validation / 3) * per_window
     )
@@ -51,9 +55,7 @@ def test_flops_are_windows_times_the_models_own(tmp_path: Path) -> None:
 
 
 def test_windows_are_those_that_training_reads() -> None:
-    train, validation = costs.epoch_windows(
-        configs.load_config(configs.experiment_path(EXPERIMENT))
-    )
+    train, validation = costs.epoch_windows(configs.load_config(experiment_path(EXPERIMENT)))
     days = pd.read_parquet("data/raw/SPY.parquet").index
     # less 199 rows of SMA, 63 of warm-up, and the one whose label looks past the block
     assert train == (days <= "2009-12-31").sum() - 199 - 63 - 1
@@ -70,17 +72,15 @@ def test_a_search_gives_time_and_memory_and_a_record_the_measured_time(tmp_path:
     search = {"micro_batch": 16, "tried": tried}
     (folder / "2m.batch_size.json").write_text(json.dumps(search))
     (folder / "2m.seed43.json").write_text(json.dumps({"seconds": 400.0}))
-    train, validation = costs.epoch_windows(
-        configs.load_config(configs.experiment_path(EXPERIMENT))
-    )
-    cost = costs.cost_of(EXPERIMENT, configs.Run("2m", 43), tmp_path, device_flops=None)
+    train, validation = costs.epoch_windows(configs.load_config(experiment_path(EXPERIMENT)))
+    cost = costs.cost_of(EXPERIMENT, Run("2m", 43), tmp_path, device_flops=None)
     assert cost.expected == pytest.approx(5 * (train + validation / 3) / 100)
     assert (cost.memory, cost.measured, cost.source) == (2 * 10**9, 400.0, "search")
     assert "finished: 1" in costs.totals([cost], [1])[-1]
 
 
 def test_without_a_measurement_no_time_is_invented(tmp_path: Path) -> None:
-    cost = costs.cost_of(EXPERIMENT, configs.Run("200k", 42), tmp_path, device_flops=None)
+    cost = costs.cost_of(EXPERIMENT, Run("200k", 42), tmp_path, device_flops=None)
     assert cost.expected is None
     assert cost.memory == 16 * cost.parameters
     lines = costs.totals([cost], [1, 8])

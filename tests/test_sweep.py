@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from scaling.config import MULTIPLIERS, OptimiserConfig, PatchTSTShape
+from scaling.sizes import MULTIPLIERS, OptimiserConfig, PatchTSTShape
 from scaling.training.sweep import (
     START,
     Place,

@@ -5,12 +5,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from scaling.config import DEFAULT_TIER, EXTERNAL, Market, TrainingConfig, tier_named
+from scaling.config import Market, TrainingConfig
 from scaling.data.manifest import facts_of, verify
 from scaling.data.prices import read_parquet, rows_named
 from scaling.data.tiers import tier_of
 from scaling.digest import features_digest
 from scaling.errors import UserError
+from scaling.names import DEFAULT_TIER, EXTERNAL, tier_named
 from scaling.record import file_md5, read_json
 
 Frame = pd.DataFrame

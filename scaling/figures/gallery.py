@@ -6,11 +6,11 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
-from scaling.config import Draw
 from scaling.figures import plots, surfaces
 from scaling.judging.checks import LARGEST_SHIFT
 from scaling.judging.study_files import StudyFiles
 from scaling.metrics import log_loss
+from scaling.names import Draw
 
 
 def draw(study: StudyFiles, sweeps: Sequence[Mapping[str, Any]]) -> dict[str, Figure]:

@@ -10,10 +10,11 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from scaling.config import DEFAULT_FAMILY, TaskConfig
+from scaling.config import TaskConfig
 from scaling.figures.surfaces import baselines_shown
 from scaling.judging.study_files import StudyFiles
 from scaling.law.wording import rounded
+from scaling.sizes import DEFAULT_FAMILY
 
 FOLDER = Path(__file__).parent
 

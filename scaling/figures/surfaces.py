@@ -14,9 +14,9 @@ from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from scaling.config import Draw
 from scaling.figures.plots import colour, marker, spread
 from scaling.figures.svg import COLOURS, GREY, INK, STYLE
+from scaling.names import Draw
 
 Surface = Mapping[str, Any]
 Row = Mapping[str, Any]

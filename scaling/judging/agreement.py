@@ -11,7 +11,6 @@ from typing import Any
 
 import pandas as pd
 
-from scaling.config import Run, run_name
 from scaling.errors import UserError
 from scaling.judging.run_files import BASELINES, run_of
 from scaling.judging.study_files import StudyFiles
@@ -19,6 +18,7 @@ from scaling.law.ladder import Surface, ladder_of, surfaces_of
 from scaling.law.paired import ensembles_of
 from scaling.law.runs import WHOLE_BLOCK, read_runs
 from scaling.metrics import Recalibration, score
+from scaling.names import Run, run_name
 
 # The same sum differs by 1e-15 between machines, and JSON keeps every digit.
 ROUNDING = 1e-9

@@ -15,16 +15,7 @@ import numpy.typing as npt
 import pandas as pd
 import torch
 
-from scaling.config import (
-    BUDGET_TOLERANCE,
-    EXTERNAL,
-    Market,
-    SplitConfig,
-    TaskConfig,
-    TrainingConfig,
-    budget_parameters,
-    tier_named,
-)
+from scaling.config import Market, SplitConfig, TaskConfig, TrainingConfig
 from scaling.data.dataset import Labels, Study
 from scaling.data.features import build_features, load_features
 from scaling.data.manifest import facts_of
@@ -32,6 +23,8 @@ from scaling.data.plausibility import summarise, unexplained
 from scaling.data.prices import prices_of
 from scaling.errors import UserError
 from scaling.metrics import log_loss
+from scaling.names import EXTERNAL, tier_named
+from scaling.sizes import BUDGET_TOLERANCE, budget_parameters
 
 Check = dict[str, Any]
 Build = Callable[[pd.DataFrame], pd.DataFrame]

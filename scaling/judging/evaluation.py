@@ -15,6 +15,7 @@ from scaling.judging.markets import by_market
 from scaling.judging.run_files import refuse_other_name
 from scaling.machine.device import Precision
 from scaling.metrics import fit_recalibration, score
+from scaling.sizes import DEFAULT_FAMILY, ModelConfig
 from scaling.training import checkpoint
 from scaling.training.step import predict
 
@@ -50,7 +51,7 @@ def load_trained(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def refuse_other_config(
-    record: dict[str, Any], config: configs.TrainingConfig, model: configs.ModelConfig, where: Path
+    record: dict[str, Any], config: configs.TrainingConfig, model: ModelConfig, where: Path
 ) -> None:
     """A checkpoint trained for another question, period or shape is a `UserError` naming the keys.
 
@@ -59,7 +60,7 @@ def refuse_other_config(
     asked = configs.training_identity(config, model)
     asked["training"]["family"] = config.family
     # Older records name no family.
-    was_asked = {"family": configs.DEFAULT_FAMILY, **record["config"]}
+    was_asked = {"family": DEFAULT_FAMILY, **record["config"]}
     trained = {"training": was_asked, "model": record["model"]}
     differing = [
         f"{key} {was!r} at training, {value!r} now"

@@ -14,12 +14,14 @@ from typing import Any, NamedTuple
 import transformers
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from scaling.config import EXTERNAL, FAMILIES, DataConfig, MarketsConfig, TaskConfig, WindowConfig
+from scaling.config import DataConfig, MarketsConfig, TaskConfig, WindowConfig
 from scaling.data.manifest import registered_entry
 from scaling.errors import UserError
 from scaling.judging.evaluation import load_weights
+from scaling.names import EXTERNAL
 from scaling.reading import build
 from scaling.record import file_md5, provenance, read_json, write_json
+from scaling.sizes import FAMILIES
 from scaling.training.model import build_model
 
 RECORD, NORMALISER, CARD = "record.json", "normaliser.json", "README.md"

@@ -22,7 +22,9 @@ from scaling.judging import evaluation
 from scaling.judging.checks import PARITY
 from scaling.machine.device import choose_device, choose_precision, tune
 from scaling.metrics import Recalibration, fit_recalibration, log_loss, log_loss_skill
+from scaling.names import EXTERNAL
 from scaling.record import provenance
+from scaling.sizes import load_model_config
 from scaling.training.model import build_model
 from scaling.training.step import predict
 
@@ -113,7 +115,7 @@ class Forecast:
             "prices": str(judged_market(self.config).prices),
             "data_md5": self.prices_md5,
             "features": str(judged_market(self.config).features),
-            "look_ahead_could_be_checked": self.config.data.tier != configs.EXTERNAL,
+            "look_ahead_could_be_checked": self.config.data.tier != EXTERNAL,
             "newer_prices_than_in_training": self.newer_prices,
             "days": self.rows(),
             **provenance(),
@@ -130,7 +132,7 @@ class Forecast:
             f"on validation: log-loss skill {100 * self.validation_skill:.1f} % over the base "
             f"rate; recalibrated there with slope {slope:.2f} and intercept {intercept:+.2f}",
         ]
-        if self.config.data.tier == configs.EXTERNAL:
+        if self.config.data.tier == EXTERNAL:
             table = judged_market(self.config).features
             lines.append(
                 f"the features were made elsewhere ({table}): whether they see the future could "
@@ -231,7 +233,7 @@ def _ask(network: Network, config_path: Path, digests: tuple[str, str], last: in
     """One network's forecasts on validation and on the last days, once all its checks pass."""
     path, content, record = network
     config = configs.config_of_run(config_path, record)
-    model_config = configs.load_model_config(record["budget"], config.family)
+    model_config = load_model_config(record["budget"], config.family)
     evaluation.refuse_other_config(record, config, model_config, path)
     study = load_study(config)
     _refuse_other_rows(network, study, digests)

@@ -12,6 +12,8 @@ from scaling import config as configs
 from scaling.data.features import verified_data
 from scaling.digest import code_digest
 from scaling.errors import UserError
+from scaling.names import artefact
+from scaling.sizes import load_model_config
 
 Record = Mapping[str, Any]
 
@@ -27,7 +29,7 @@ def refuse_outdated(records: Sequence[Record], config: Path, stamp: Path | None 
     prices, features = verified_data(configs.load_config(config), stamp)
     for record in records:
         wanted = configs.config_of_run(config, record)
-        model = configs.load_model_config(record["budget"], wanted.family)
+        model = load_model_config(record["budget"], wanted.family)
         asked = {
             **_settings(configs.as_dict(wanted), configs.as_dict(model)),
             "prices": prices,
@@ -48,7 +50,7 @@ def refuse_outdated(records: Sequence[Record], config: Path, stamp: Path | None 
         if differing:
             outdated.append((record, differing))
     if outdated:
-        paths = [str(configs.artefact(r["experiment"], r["run"], "ckpt")) for r, _ in outdated]
+        paths = [str(artefact(r["experiment"], r["run"], "ckpt")) for r, _ in outdated]
         others = f" ({len(paths) - 1} more runs are old, too)" if len(paths) > 1 else ""
         raise UserError(
             f"{paths[0]}: trained for something else: {'; '.join(outdated[0][1])}{others}; train "

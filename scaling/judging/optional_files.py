@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from scaling.config import MULTIPLIERS
 from scaling.judging.study_files import StudyFiles
 from scaling.record import read_json
+from scaling.sizes import MULTIPLIERS
 
 
 def read_optional(

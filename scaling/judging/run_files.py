@@ -9,8 +9,8 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from scaling.config import RUN_NAME, Draw, Run, artefact, run_name
 from scaling.errors import UserError
+from scaling.names import RUN_NAME, Draw, Run, artefact, run_name
 from scaling.record import file_md5
 
 RUN_FILE = re.compile(

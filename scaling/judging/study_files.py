@@ -8,7 +8,6 @@ from typing import Any
 
 import pandas as pd
 
-from scaling.config import Run
 from scaling.errors import UserError
 from scaling.judging.run_files import (
     BASELINES,
@@ -19,6 +18,7 @@ from scaling.judging.run_files import (
     words,
 )
 from scaling.law.runs import WHOLE_BLOCK, with_training_days
+from scaling.names import Run
 from scaling.record import file_md5, read_json
 
 

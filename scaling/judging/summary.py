@@ -9,7 +9,9 @@ from typing import Any
 
 from scaling import config as configs
 from scaling.errors import UserError
+from scaling.grid import GridConfig
 from scaling.judging.run_files import require_one_training
+from scaling.names import Run, experiment_path, run_name
 from scaling.record import read_json
 from scaling.tracking.local import SUFFIX, read_lines
 
@@ -21,7 +23,7 @@ Summary = dict[str, Any]
 Row = list[str]
 
 
-def summarise(grid: configs.GridConfig, path: Path, results: Path) -> Summary:
+def summarise(grid: GridConfig, path: Path, results: Path) -> Summary:
     """The law, the runs, the baselines and the checks of a grid's only experiment, JSON-ready.
 
     `path` is the grid's file, and `results` the folder that holds the experiment's results. Raises
@@ -37,8 +39,8 @@ def summarise(grid: configs.GridConfig, path: Path, results: Path) -> Summary:
     (experiment,) = grid.experiments
     folder = results / experiment
     law = read_json(folder / "scaling_law.json")
-    own = configs.load_config(configs.experiment_path(experiment)).seed
-    made = [_read_run(folder, configs.run_name(run, own), law) for run in grid.runs]
+    own = configs.load_config(experiment_path(experiment)).seed
+    made = [_read_run(folder, run_name(run, own), law) for run in grid.runs]
     _require_the_grids_runs(grid, path, law)
     ends = [_end_of_training(folder / f"{record['run']}{SUFFIX}") for record, _ in made]
     checks = [check["passed"] for _, evaluation in made for check in evaluation["checks"]]
@@ -70,7 +72,7 @@ def _read_run(
     return record, evaluation
 
 
-def _require_the_grids_runs(grid: configs.GridConfig, path: Path, law: Mapping[str, Any]) -> None:
+def _require_the_grids_runs(grid: GridConfig, path: Path, law: Mapping[str, Any]) -> None:
     asked: dict[str, list[int]] = {}
     for run in grid.runs:
         if run.train_days is None:
@@ -93,9 +95,7 @@ def _end_of_training(local_record: Path) -> float:
     return float(lines[-1]["ending"]["time"])
 
 
-def _run_row(
-    run: configs.Run, record: Mapping[str, Any], evaluation: Mapping[str, Any]
-) -> dict[str, Any]:
+def _run_row(run: Run, record: Mapping[str, Any], evaluation: Mapping[str, Any]) -> dict[str, Any]:
     counted = ("parameters", "parameters_without_embeddings", "flops", "seconds", "best_epoch")
     return {
         "run": record["run"],

@@ -13,6 +13,7 @@ from scaling.errors import UserError
 from scaling.machine.device import choose_device, choose_precision, device_name, free_memory
 from scaling.machine.processes import STATE_BYTES, too_large
 from scaling.record import provenance
+from scaling.sizes import ModelConfig, load_model_config
 from scaling.training.model import build_model, count_parameters
 from scaling.training.probe import Probe, Result
 
@@ -34,7 +35,7 @@ class Search:
 
 def planned(config: configs.TrainingConfig, arguments: argparse.Namespace) -> Search:
     """The search that the command line asks for; a `UserError` if there are too few GPUs."""
-    model = configs.load_model_config(config.param_budget, config.family)
+    model = load_model_config(config.param_budget, config.family)
     device = choose_device(arguments.device or config.device)
     precision = choose_precision(config.precision, device)
     batch_size, processes = config.optimiser.batch_size, arguments.processes
@@ -114,7 +115,7 @@ def choose(tried: list[Result], share: int) -> int:
     return max(int(r["micro_batch"]) for r in fitting(tried) if r["micro_batch"] <= share)
 
 
-def parameters_of(model: configs.ModelConfig, window: configs.WindowConfig, n_channels: int) -> int:
+def parameters_of(model: ModelConfig, window: configs.WindowConfig, n_channels: int) -> int:
     """Counted without taking memory for them."""
     with torch.device("meta"):
         return count_parameters(build_model(model, window, n_channels))

@@ -12,7 +12,9 @@ from scaling.data.dataset import split_samples
 from scaling.data.features import feature_days, feature_names
 from scaling.data.prices import prices_of
 from scaling.machine.processes import STATE_BYTES
+from scaling.names import Run, experiment_path, run_name
 from scaling.record import read_json
+from scaling.sizes import load_model_config
 from scaling.training.batch_size import parameters_of
 from scaling.training.model import check_budget, training_flops
 
@@ -55,22 +57,22 @@ def _chosen(search: dict[str, Any]) -> dict[str, Any]:
     return found[-1] if found else {}
 
 
-def cost_of(experiment: str, run: configs.Run, results: Path, device_flops: float | None) -> Cost:
+def cost_of(experiment: str, run: Run, results: Path, device_flops: float | None) -> Cost:
     """The cost of one training: all its epochs, validation included, early stopping not counted.
 
     FLOPs are the model's matrix products. Memory is what the batch-size search measured, or,
     where there is none, the optimiser's state alone.
     """
-    path = configs.experiment_path(experiment)
+    path = experiment_path(experiment)
     config = configs.load_config(path, *run)
-    model = configs.load_model_config(run.budget, config.family)
+    model = load_model_config(run.budget, config.family)
     n_channels = len(feature_names(config.data.markets[0].features))
     parameters = parameters_of(model, config.window, n_channels)
     check_budget(run.budget, model.family, parameters)
     train, validation = epoch_windows(config)
     windows = model.recipe(config.optimiser).epochs * (train + FORWARD_SHARE * validation)
     flops = windows * training_flops(model, config.window, n_channels)
-    name = configs.run_name(run, configs.load_config(path).seed)
+    name = run_name(run, configs.load_config(path).seed)
     search = _read_if_there(results / experiment / f"{run.budget}.batch_size.json")
     record = _read_if_there(results / experiment / f"{name}.json")
     chosen = _chosen(search) if search else {}

@@ -3,14 +3,9 @@
 import torch
 from torch import Tensor, nn
 
-from scaling.config import (
-    BUDGET_TOLERANCE,
-    ModelConfig,
-    WindowConfig,
-    budget_parameters,
-    model_config_path,
-)
+from scaling.config import WindowConfig
 from scaling.errors import UserError
+from scaling.sizes import BUDGET_TOLERANCE, ModelConfig, budget_parameters, model_config_path
 from scaling.training.families import family_of
 
 

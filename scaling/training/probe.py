@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from scaling import config as configs
+from scaling.sizes import ModelConfig, OptimiserConfig
 
 if TYPE_CHECKING:
     import torch
@@ -47,9 +48,9 @@ Result = dict[str, Any]
 class Probe:
     """What a probing process needs to know; `ceiling` in bytes."""
 
-    model: configs.ModelConfig
+    model: ModelConfig
     window: configs.WindowConfig
-    optimiser: configs.OptimiserConfig
+    optimiser: OptimiserConfig
     n_channels: int
     device: str
     precision: Literal["fp32", "bf16"]

@@ -6,7 +6,9 @@ from pathlib import Path
 
 from scaling import config as configs
 from scaling.data.features import verified_data
+from scaling.names import Run, artefact, experiment_name, resume_directory, run_name
 from scaling.record import micro_batch_of
+from scaling.sizes import ModelConfig, load_model_config
 from scaling.tracking.log import Say
 
 SMALLEST_MICRO_BATCH = 8
@@ -18,7 +20,7 @@ class Request:
 
     config_path: Path
     config: configs.TrainingConfig
-    model: configs.ModelConfig
+    model: ModelConfig
     prices_md5: str
     features_md5: str
     experiment: str
@@ -33,7 +35,7 @@ class Request:
     @property
     def resume(self) -> Path:
         """Where the run's resume states and its lock lie."""
-        return configs.resume_directory(self.experiment, self.run)
+        return resume_directory(self.experiment, self.run)
 
 
 def checked_request(arguments: argparse.Namespace, say: Say) -> Request:
@@ -46,18 +48,16 @@ def checked_request(arguments: argparse.Namespace, say: Say) -> Request:
         arguments.days,
     )
     own_seed = configs.load_config(arguments.config).seed
-    experiment = configs.experiment_name(arguments.config)
-    asked = configs.Run(config.param_budget, config.seed, config.train_days, config.days)
-    run = configs.run_name(asked, own_seed)
-    output = arguments.output or configs.artefact(experiment, run, "ckpt")
-    search = arguments.batch_size or configs.artefact(
-        experiment, config.param_budget, "batch_size.json"
-    )
+    experiment = experiment_name(arguments.config)
+    asked = Run(config.param_budget, config.seed, config.train_days, config.days)
+    run = run_name(asked, own_seed)
+    output = arguments.output or artefact(experiment, run, "ckpt")
+    search = arguments.batch_size or artefact(experiment, config.param_budget, "batch_size.json")
     prices_md5, features_md5 = verified_data(config, arguments.data_md5)
     return Request(
         config_path=arguments.config,
         config=config,
-        model=configs.load_model_config(config.param_budget, config.family),
+        model=load_model_config(config.param_budget, config.family),
         prices_md5=prices_md5,
         features_md5=features_md5,
         experiment=experiment,

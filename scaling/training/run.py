@@ -24,6 +24,7 @@ from scaling.record import (
     versions_of,
     write_json,
 )
+from scaling.sizes import ModelConfig
 from scaling.tracking.run import RunInfo, Status
 from scaling.tracking.trackers import NoTracker, Trackers, open_trackers
 from scaling.training import checkpoint, trainer
@@ -87,14 +88,14 @@ def occupied(request: Request, held: ExitStack, say: Say) -> Hardware:
 
 
 def fresh_model(
-    config: configs.TrainingConfig, model: configs.ModelConfig, study: Study, seed: int
+    config: configs.TrainingConfig, model: ModelConfig, study: Study, seed: int
 ) -> torch.nn.Module:
     """A new model for the study's features; `seed` fixes its initial weights."""
     torch.manual_seed(seed)
     return build_model(model, config.window, len(study.feature_names))
 
 
-def recipe_of(config: configs.TrainingConfig, model: configs.ModelConfig) -> Recipe:
+def recipe_of(config: configs.TrainingConfig, model: ModelConfig) -> Recipe:
     """How it is trained: the experiment's optimiser with the budget's multipliers."""
     return Recipe(model.recipe(config.optimiser), config.seed)
 

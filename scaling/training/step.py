@@ -9,10 +9,10 @@ import torch
 from torch.nn.functional import binary_cross_entropy_with_logits
 from tqdm import tqdm
 
-from scaling.config import OptimiserConfig
 from scaling.data.dataset import Indices, WindowDataset
 from scaling.machine.device import Precision, autocast
 from scaling.machine.processes import ALONE, Group
+from scaling.sizes import OptimiserConfig
 from scaling.training.capture import Captured, captured
 from scaling.training.draws import Draws
 from scaling.training.model import probabilities

@@ -9,8 +9,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from scaling.config import MULTIPLIERS, ModelConfig, TrainingConfig
+from scaling.config import TrainingConfig
 from scaling.data.dataset import Study
+from scaling.sizes import MULTIPLIERS, ModelConfig
 from scaling.training.trainer import Guard, Hardware, Recipe
 from scaling.training.trial import trial
 

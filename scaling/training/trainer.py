@@ -11,12 +11,12 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from scaling.config import OptimiserConfig
 from scaling.data.dataset import BEFORE_TEST, Study
 from scaling.errors import UserError
 from scaling.machine.device import Precision
 from scaling.machine.processes import ALONE, Group
 from scaling.metrics import log_loss, log_loss_skill
+from scaling.sizes import OptimiserConfig
 from scaling.training.checkpoint import ResumeStore
 from scaling.training.step import (
     learning_rate,

@@ -7,6 +7,7 @@ import torch
 from scaling import config as configs
 from scaling.data.dataset import Study
 from scaling.machine.device import choose_device, choose_precision, tune
+from scaling.sizes import ModelConfig
 from scaling.tracking.trackers import NoTracker
 from scaling.training.checkpoint import ResumeStore
 from scaling.training.run import fresh_model
@@ -27,7 +28,7 @@ def hardware_of(
 
 def trial(
     config: configs.TrainingConfig,
-    model: configs.ModelConfig,
+    model: ModelConfig,
     study: Study,
     recipe: Recipe,
     hardware: Hardware,

@@ -7,11 +7,12 @@ import pandas as pd
 import pytest
 
 from scaling import prepare
-from scaling.config import EXTERNAL, DataConfig, features_record, known_tiers, tier_named
+from scaling.config import DataConfig
 from scaling.data.external import read_table
 from scaling.data.features import check_dates, feature_days, feature_names, load_features
 from scaling.data.manifest import register, registered_entry
 from scaling.errors import UserError
+from scaling.names import EXTERNAL, features_record, known_tiers, tier_named
 from scaling.record import file_md5, write_parquet
 
 PRICES, MANIFEST = Path("data/raw/XYZ.parquet"), Path("data/manifest.json")

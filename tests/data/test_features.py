@@ -10,7 +10,6 @@ import pytest
 import talib
 
 from scaling import check_data, prepare
-from scaling.config import known_tiers
 from scaling.data import features
 from scaling.data.features import (
     build_features,
@@ -23,6 +22,7 @@ from scaling.data.prices import check_prices, load_prices
 from scaling.data.tiers import a20, tier_of
 from scaling.data.tiers.a20 import FEATURE_NAMES, ROWS_DROPPED
 from scaling.errors import UserError
+from scaling.names import known_tiers
 from scaling.record import file_md5, write_parquet
 from tests.conftest import random_prices
 

@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from scaling.config import Draw, Run, run_name
 from scaling.law.ladder import ladder_of, surfaces_of
 from scaling.law.one_axis import fit_law
 from scaling.law.runs import read_runs
 from scaling.law.two_axes import fit_surface
+from scaling.names import Draw, Run, run_name
 from scaling.record import file_md5, provenance, write_json, write_parquet
 from tests.figures.planted_study import (
     BASE_RATE,

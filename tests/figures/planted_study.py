@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from scaling.config import Draw, Run, run_name
 from scaling.judging import checks
 from scaling.judging.run_files import file_digests
 from scaling.law import one_axis as law
 from scaling.law.ladder import read_ladder
 from scaling.metrics import fit_recalibration, score
+from scaling.names import Draw, Run, run_name
 from scaling.record import file_md5, provenance, read_json, write_json, write_parquet
 
 PARAMETERS = {"200k": 201_000, "600k": 598_000, "2m": 2_010_000}

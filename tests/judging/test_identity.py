@@ -11,6 +11,8 @@ from scaling import config as configs
 from scaling.errors import UserError
 from scaling.judging import identity
 from scaling.judging.identity import refuse_outdated
+from scaling.names import Run, run_name
+from scaling.sizes import load_model_config
 
 CONFIG = Path("configs/daily/threshold_1pct.yaml")
 
@@ -27,11 +29,11 @@ def record_of(budget: str = "200k", seed: int = 42) -> dict[str, Any]:
     config = configs.load_config(CONFIG, budget, seed)
     record = {
         "experiment": "daily/threshold_1pct",
-        "run": configs.run_name(configs.Run(budget, seed), 42),
+        "run": run_name(Run(budget, seed), 42),
         "budget": budget,
         "seed": seed,
         "config": configs.as_dict(config),
-        "model": configs.as_dict(configs.load_model_config(budget)),
+        "model": configs.as_dict(load_model_config(budget)),
         "data_md5": "prices",
         "features_md5": "features",
         "code_digest": "code of train",

@@ -8,12 +8,13 @@ import pandas as pd
 import pytest
 import torch
 
-from scaling.config import TrainingConfig, load_model_config
+from scaling.config import TrainingConfig
 from scaling.data.dataset import Study, WindowDataset, load_study
 from scaling.data.features import build_features
 from scaling.data.prices import load_prices
 from scaling.judging import baselines, checks
 from scaling.record import write_parquet
+from scaling.sizes import load_model_config
 from scaling.training.model import build_model
 from scaling.training.step import predict
 from tests.conftest import random_prices

@@ -17,11 +17,12 @@ from typing import Any
 import pytest
 import torch
 
-from scaling.config import load_config, load_model_config
+from scaling.config import load_config
 from scaling.data.dataset import load_study
 from scaling.errors import UserError
 from scaling.machine.processes import ALONE, Group, claimed_device, joined, shared_if_large
 from scaling.record import read_json, write_json
+from scaling.sizes import load_model_config
 from scaling.training import checkpoint, step, trainer
 from scaling.training.model import build_model
 from tests import miniature

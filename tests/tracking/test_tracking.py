@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from scaling.config import TrackingConfig, load_config, load_model_config, training_identity
+from scaling.config import TrackingConfig, load_config, training_identity
+from scaling.sizes import load_model_config
 from scaling.tracking.local import record_path
 from scaling.tracking.trackers import open_trackers
 from tests.tracking.tracking_parts import MLFLOW, WANDB, a_run, client_of, curve

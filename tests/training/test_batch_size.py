@@ -15,9 +15,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scaling import find_batch_size
-from scaling.config import OptimiserConfig, PatchTSTShape, WindowConfig, load_config
+from scaling.config import WindowConfig, load_config
 from scaling.errors import UserError
 from scaling.machine import device
+from scaling.sizes import OptimiserConfig, PatchTSTShape
 from scaling.training import probe as probes
 from scaling.training.batch_size import choose, refuse_nothing_fits, search
 

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 import torch
 
-from scaling.config import OptimiserConfig, PatchTSTShape, WindowConfig
+from scaling.config import WindowConfig
 from scaling.data.dataset import WindowDataset
+from scaling.sizes import OptimiserConfig, PatchTSTShape
 from scaling.training.capture import Captured, captured
 from scaling.training.families.patchtst import PatchTST, build
 from scaling.training.step import make_optimiser, optimiser_step

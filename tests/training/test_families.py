@@ -8,8 +8,9 @@ import pytest
 import torch
 from transformers import PatchTSMixerForTimeSeriesClassification
 
-from scaling.config import FAMILIES, PatchTSMixerShape, WindowConfig
+from scaling.config import WindowConfig
 from scaling.record import read_json
+from scaling.sizes import FAMILIES, PatchTSMixerShape
 from scaling.training import checkpoint
 from scaling.training.families import family_of, patchtsmixer
 from tests.miniature import EXPERIMENT, make_miniature, run

@@ -8,16 +8,16 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import PatchTSTForClassification
 
-from scaling.config import (
+from scaling.config import load_config
+from scaling.errors import UserError
+from scaling.sizes import (
     DEFAULT_FAMILY,
     FAMILIES,
     PatchTSTShape,
     budget_parameters,
     known_budgets,
-    load_config,
     load_model_config,
 )
-from scaling.errors import UserError
 from scaling.training.families.patchtst import hf_config
 from scaling.training.model import (
     build_model,

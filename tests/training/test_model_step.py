@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from torch.nn import functional as F
 from transformers import PatchTSTForClassification
 
-from scaling.config import PatchTSTShape, WindowConfig, known_budgets, load_model_config
+from scaling.config import WindowConfig
+from scaling.sizes import PatchTSTShape, known_budgets, load_model_config
 from scaling.training.draws import Draws, dropped
 from scaling.training.families.patchtst import (
     FAR_BELOW_ZERO,

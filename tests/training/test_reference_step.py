@@ -12,8 +12,9 @@ import torch
 from torch.nn import functional as F
 from transformers import PatchTSTForClassification
 
-from scaling.config import OptimiserConfig, PatchTSTShape, WindowConfig
+from scaling.config import WindowConfig
 from scaling.data.dataset import WindowDataset
+from scaling.sizes import OptimiserConfig, PatchTSTShape
 from scaling.training import step as steps
 from scaling.training.families.patchtst import PatchTST, build, hf_config
 

@@ -12,12 +12,13 @@ import numpy as np
 import pytest
 import torch
 
-from scaling.config import OptimiserConfig, ThermalConfig, load_config, load_model_config
+from scaling.config import ThermalConfig, load_config
 from scaling.data.dataset import Study, load_study
 from scaling.errors import UserError
 from scaling.machine.guard import ThermalGuard
 from scaling.machine.processes import ALONE
 from scaling.machine.sensors import Reading, Source
+from scaling.sizes import OptimiserConfig, load_model_config
 from scaling.training import checkpoint, step, trainer
 from scaling.training.model import build_model
 from scaling.training.trainer import Hardware, Recipe
@@ -318,7 +319,8 @@ def test_a_fresh_process_predicts_with_the_recorded_log_loss(trained: tuple[Path
 import torch
 from scaling import metrics
 from scaling.training import checkpoint, step
-from scaling.config import load_config, load_model_config
+from scaling.config import load_config
+from scaling.sizes import load_model_config
 from scaling.data.dataset import load_study
 from scaling.training.model import build_model
 content = checkpoint.load("{RUN}.ckpt")

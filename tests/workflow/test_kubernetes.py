@@ -22,6 +22,8 @@ import pytest
 import yaml
 
 from scaling import config as configs
+from scaling.grid import load_grid
+from scaling.reading import read_yaml
 from tests.miniature import REPOSITORY, environment, make_miniature, run
 
 NEEDED = ("snakemake_executor_plugin_kubernetes", "snakemake_storage_plugin_s3", "moto")
@@ -90,7 +92,7 @@ def test_the_whole_grid_is_planned_from_and_into_the_bucket(bucket: Any, endpoin
         bucket.upload_file(name, f"scaling/{name}")
     done = snakemake(endpoint, "--dry-run")
     assert done.returncode == 0, done.stderr
-    grid = configs.load_grid(configs.read_yaml("configs/grid.yaml"))
+    grid = load_grid(read_yaml("configs/grid.yaml"))
     trainings = len(grid.budgets) * len(grid.seeds)
     found = jobs(done.stdout)
     assert (found["find_batch_size"], found["train"]) == (len(grid.budgets), trainings)

@@ -42,7 +42,7 @@ def test_a_config_that_would_run_a_command_is_refused_before_anything_runs(tmp_p
 @pytest.mark.slow
 def test_a_name_that_got_through_would_still_be_no_command(tmp_path: Path) -> None:
     study = make_miniature(tmp_path)
-    config = study / "scaling/config.py"
+    config = study / "scaling/names.py"
     text = config.read_text()
     refusing = 'if ".." in parts or not all(NAME_PART.fullmatch(part) for part in parts):'
     assert text.count(refusing) == 1

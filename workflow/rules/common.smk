@@ -15,7 +15,7 @@ def data_files(wildcards):
         "prices": [str(market.prices) for market in data.markets],
         "features": [str(market.features) for market in data.markets],
         "features_record": [
-            str(configs.features_record(market.features, data.manifest)) for market in data.markets
+            str(features_record(market.features, data.manifest)) for market in data.markets
         ],
     }
 
@@ -43,7 +43,7 @@ def identity(entry, family=None, **parts):
 
 def tier_digest(tier):
     """The code that builds the features of a tier; none builds a table that was made elsewhere."""
-    return None if tier == configs.EXTERNAL else features_digest(tier)
+    return None if tier == EXTERNAL else features_digest(tier)
 
 
 def family_of(wildcards):
@@ -54,7 +54,7 @@ def shape_of(experiment, budget):
     """The shape of a budget in the experiment's family."""
     family = EXPERIMENTS[experiment].family
     if (budget, family) not in MODELS:
-        allowed = ", ".join(configs.known_budgets(family))
+        allowed = ", ".join(known_budgets(family))
         raise WorkflowError(
             f"configs/{experiment}.yaml: the family {family} has no budget {budget};"
             f" allowed: {allowed}"
@@ -64,12 +64,12 @@ def shape_of(experiment, budget):
 
 def run_of(experiment, name):
     """The run of that name: its budget, its seed, and the days that it is trained on."""
-    return configs.split_run_name(name, EXPERIMENTS[experiment].seed)
+    return split_run_name(name, EXPERIMENTS[experiment].seed)
 
 
 def batch_size_of(experiment, name):
     """The batch-size search of a run's budget, for `input`."""
-    return str(configs.artefact(experiment, run_of(experiment, name).budget, "batch_size.json"))
+    return str(artefact(experiment, run_of(experiment, name).budget, "batch_size.json"))
 
 
 def run_identity(experiment, name, entry):
@@ -105,8 +105,8 @@ def of_all_runs(suffix):
 
     def files(wildcards):
         own = EXPERIMENTS[wildcards.experiment].seed
-        names = [configs.run_name(run, own) for run in GRID.runs]
-        return [str(configs.artefact(wildcards.experiment, name, suffix)) for name in names]
+        names = [run_name(run, own) for run in GRID.runs]
+        return [str(artefact(wildcards.experiment, name, suffix)) for name in names]
 
     return files
 
@@ -120,8 +120,8 @@ def of_all_baselines(suffix):
     def files(wildcards):
         own = EXPERIMENTS[wildcards.experiment].seed
         runs = [run._replace(budget="baselines", seed=own) for run in GRID.runs]
-        names = dict.fromkeys(configs.run_name(run, own) for run in runs)
-        return [str(configs.artefact(wildcards.experiment, name, suffix)) for name in names]
+        names = dict.fromkeys(run_name(run, own) for run in runs)
+        return [str(artefact(wildcards.experiment, name, suffix)) for name in names]
 
     return files
 
@@ -155,7 +155,7 @@ def figures_of_days():
 
 def existing(wildcards, suffix):
     """The files that exist, one for each budget. They are `params`: inputs would be built."""
-    named = [configs.artefact(wildcards.experiment, budget, suffix) for budget in GRID.budgets]
+    named = [artefact(wildcards.experiment, budget, suffix) for budget in GRID.budgets]
     return [str(path) for path in named if path.is_file()]
 
 

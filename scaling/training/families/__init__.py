@@ -1,4 +1,4 @@
-"""The families of networks. Each is a module here, and a shape of its name in `scaling.config`.
+"""The families of networks. Each is a module here, and a shape of its name in `scaling.sizes`.
 
 To add a family, add both: a module with the three functions of `Family`, and a class of
 `ModelConfig` with the keys of its budgets' files. Everything else works for every family.

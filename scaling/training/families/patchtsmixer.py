@@ -8,7 +8,8 @@ channels that share their weights and meet in the head, layer normalisation, a m
 from torch import Tensor, nn
 from transformers import PatchTSMixerConfig, PatchTSMixerForTimeSeriesClassification
 
-from scaling.config import PatchTSMixerShape, WindowConfig
+from scaling.config import WindowConfig
+from scaling.sizes import PatchTSMixerShape
 from scaling.training.draws import Draws
 
 

@@ -13,7 +13,8 @@ from torch.nn import functional as F
 from transformers import PatchTSTConfig, PatchTSTForClassification
 from transformers.models.patchtst.modeling_patchtst import PatchTSTEncoderLayer
 
-from scaling.config import PatchTSTShape, WindowConfig
+from scaling.config import WindowConfig
+from scaling.sizes import PatchTSTShape
 from scaling.training.draws import Draws, Dropped, dropped
 
 # The options that `PatchTST.forward` computes. It would be wrong for any other value.

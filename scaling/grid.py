@@ -1,0 +1,80 @@
+"""What `snakemake` builds: every experiment with every size, seed and number of training days."""
+
+import dataclasses
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, model_validator
+from pydantic.dataclasses import dataclass
+
+from scaling.config import SafeName, load_config
+from scaling.names import Draw, Run, experiment_path
+from scaling.reading import CLOSED, Seed, build
+from scaling.sizes import load_model_config
+
+
+def _number_of_days(given: Any) -> Any:
+    if given != "all" and (type(given) is not int or given < 1):
+        raise ValueError(f"got {given!r}; allowed: a number of days above 0, or `all`")
+    return given
+
+
+@dataclass(frozen=True, config=CLOSED)
+class GridConfig:
+    """What `snakemake` without a target builds: all combinations of these, for each experiment.
+
+    A budget in `single_seed` has the first of the `seeds` only. `days` are the draws of each number
+    in `train_days`. There is only one way to draw `all`.
+    """
+
+    experiments: Annotated[list[SafeName], Field(min_length=1)]
+    budgets: Annotated[list[str], Field(min_length=1)]
+    seeds: Annotated[list[Seed], Field(min_length=1)]
+    single_seed: list[str] = dataclasses.field(default_factory=list)
+    train_days: Annotated[
+        list[Annotated[int | Literal["all"], BeforeValidator(_number_of_days)]], Field(min_length=1)
+    ] = dataclasses.field(default_factory=lambda: ["all"])
+    days: Annotated[list[Draw], Field(min_length=1)] = dataclasses.field(
+        default_factory=lambda: ["recent"]
+    )
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "GridConfig":
+        for field in dataclasses.fields(self):
+            values = getattr(self, field.name)
+            if twice := [v for v in values if values.count(v) > 1]:
+                raise ValueError(f"{field.name}: {twice[0]} stands twice; keep one")
+        if unknown := [budget for budget in self.single_seed if budget not in self.budgets]:
+            raise ValueError(
+                f"single_seed: got {unknown[0]}; allowed: budgets of this grid: "
+                f"{', '.join(self.budgets)}"
+            )
+        if self.train_days == ["all"] and self.days != ["recent"]:
+            raise ValueError(
+                f"days: got {', '.join(self.days)}, but train_days has no number of days to draw; "
+                "allowed: for example train_days: [1000, all]"
+            )
+        return self
+
+    @property
+    def runs(self) -> list[Run]:
+        """The trainings of each experiment."""
+        samples: list[tuple[int | None, Draw]] = []
+        for number in self.train_days:
+            samples += [(None, "recent")] if number == "all" else [(number, d) for d in self.days]
+        return [
+            Run(budget, seed, *sample)
+            for budget in self.budgets
+            for sample in samples
+            for seed in self.seeds[: 1 if budget in self.single_seed else None]
+        ]
+
+
+def load_grid(content: dict[str, Any], path: str | Path = "configs/grid.yaml") -> GridConfig:
+    """Check a grid that Snakemake has parsed, and every experiment and budget that it names."""
+    grid = build(GridConfig, content, Path(path))
+    for experiment in grid.experiments:
+        for budget in grid.budgets:
+            config = load_config(experiment_path(experiment), budget)
+            load_model_config(budget, config.family)
+    return grid
