@@ -11,6 +11,7 @@ from tests.reader import Reader
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_the_page_can_be_typed_from_top_to_bottom(tmp_path: Path) -> None:
     reader = Reader(tmp_path, "your-own")
     registered = pd.read_parquet(tmp_path / "data/raw/SPY.parquet").index[-1].date()
