@@ -446,8 +446,8 @@ BLOCKS = {"splits.train", "splits.validation", "splits.test"}
 OWNERS = {
     TrainingConfig: {"config"},
     DataConfig: {"data", "market"},
-    PatchTSTShape: {"model", "shape", "self"},  # a size multiplies the recipe itself
-    PatchTSMixerShape: {"model", "shape", "self"},
+    PatchTSTShape: {"model", "shape"},
+    PatchTSMixerShape: {"model", "shape"},
 }
 
 
