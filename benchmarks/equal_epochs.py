@@ -20,7 +20,7 @@ from scaling import config as configs
 from scaling.data.dataset import Study, load_study
 from scaling.machine.guard import ThermalGuard
 from scaling.sizes import load_model_config
-from scaling.training.run import recipe_of
+from scaling.training.recipe import recipe_of
 from scaling.training.trial import hardware_of, trial
 
 CONFIG = Path("configs/daily/sp500_1pct.yaml")

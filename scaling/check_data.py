@@ -37,7 +37,7 @@ def main(argv: list[str] | None = None) -> None:
     with atomic_file(args.output) as stream:
         stream.write(stamp.encode())
     print(
-        f"wrote {args.output}: the prices are registered, the features were built from them; "
+        f"wrote {args.output}: the prices are registered, and the features are theirs; "
         f"next: python -m scaling.train --config {args.config}"
     )
 

@@ -9,7 +9,7 @@ import json
 from collections.abc import Mapping
 from datetime import date
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 from pydantic import (
     AfterValidator,
@@ -92,7 +92,7 @@ class MarketsConfig:
     assets: Annotated[tuple[AssetName, ...], Field(min_length=1)]
     judged: Annotated[tuple[AssetName, ...], Field(min_length=1)]
     tier: str = DEFAULT_TIER
-    manifest: SafePath = Path("data/manifest.json")
+    manifest: ClassVar[Path] = Path("data/manifest.json")
 
     @model_validator(mode="after")
     def _consistent(self) -> "MarketsConfig":

@@ -19,13 +19,14 @@ from scaling.source import Imports, Module, Statement, Target, parse
 PACKAGE = Path(__file__).parent
 
 # Rooms and modules that are followed only from an entry point inside them. Most compute no number
-# of a study: they track and watch a run, write files and explain errors. `config` is among them
-# because the values that count stand in the `params` of the rules themselves, and the tiers of
-# features because one more tier changes nothing for the others: what a tier gives is known by the
-# MD5 of its features.
+# of a study: they track and watch a run, write files and explain errors. `config` and `sizes` are
+# among them because the values that count stand in the `params` of the rules themselves, and the
+# tiers of features because one more tier changes nothing for the others: what a tier gives is known
+# by the MD5 of its features.
 LEFT_OUT = (
     *("tracking", "machine.guard", "machine.heat", "machine.sensors", "machine.signals"),
-    *("config", "data.tiers", "digest", "errors", "reading", "record", "source"),
+    *("config", "grid", "names", "sizes"),
+    *("data.tiers", "digest", "errors", "reading", "record", "source"),
 )
 # The families of networks are looked up by name, where no import can be followed. A family is a
 # module in this room, and what others call of it are these functions.

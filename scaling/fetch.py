@@ -18,6 +18,7 @@ DEFAULT_PRICES = Path("data/raw/SPY.parquet")
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m scaling.fetch", description=__doc__)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
     add = parser.add_argument
     add("symbols", nargs="+", metavar="SYMBOL", help="ticker, for example SPY; Yahoo: several")
     add("--source", nargs="+", required=True, metavar="yahoo | file PATH")
@@ -31,8 +32,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--decimal", default=".", help="the decimal point of a CSV file, for example ,")
     add("--date-format", help="the days of a CSV file, for example %%d/%%m/%%Y; default: ISO")
     add("--adjusted", action="store_true", help="the prices are adjusted for dividends")
-    add("--no-volume", dest="volume", action="store_false", help="leave it out, for tier c14")
-    add("--calendar", choices=("weekdays", "every_day"), default="weekdays", help="days with rows")
+    add("--no-volume", dest="volume", action="store_false", help="without: tier c14 needs none")
+    add("--calendar", choices=("weekdays", "every_day"), default="weekdays", help="its days")
     add(
         "--allow",
         nargs=3,
@@ -50,10 +51,10 @@ def main(argv: list[str] | None = None) -> None:
     symbols = list(dict.fromkeys(args.symbols))
     if len(symbols) == 1:
         return _bring_in(symbols[0], args)
-    if args.output or args.source != ["yahoo"]:
+    if args.output or args.allow or args.source != ["yahoo"]:
         raise UserError(
             f"got the symbols {', '.join(symbols)}; allowed: several symbols with --source yahoo "
-            "and without --output; give the files one by one"
+            "and without --output or --allow; give them one by one"
         )
     failed = []
     for symbol in symbols:

@@ -26,7 +26,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         "--baselines", type=Path, nargs="+", help="baselines.predictions.parquet, one a sample"
     )
     parser.add_argument(
-        "--records", type=Path, nargs="*", default=[], help="<run>.json: old runs are refused"
+        "--records", type=Path, nargs="*", default=[], help="<run>.json of each: none may be old"
     )
     parser.add_argument("--data-md5", type=Path, help="the stamp of check_data, to be matched")
     parser.add_argument(

@@ -49,6 +49,11 @@ class GridConfig:
                 f"single_seed: got {unknown[0]}; allowed: budgets of this grid: "
                 f"{', '.join(self.budgets)}"
             )
+        if "all" not in self.train_days:
+            raise ValueError(
+                f"train_days: got {', '.join(map(str, self.train_days))}; allowed: numbers of days "
+                "with `all` among them, because the page shows the ladder on all days"
+            )
         if self.train_days == ["all"] and self.days != ["recent"]:
             raise ValueError(
                 f"days: got {', '.join(self.days)}, but train_days has no number of days to draw; "

@@ -33,7 +33,13 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         required=True,
         help="baselines.predictions.parquet, one for each sample of training days",
     )
-    add("--baselines-record", type=Path, nargs="+", required=True, help="baselines.json, as many")
+    add(
+        "--baselines-record",
+        type=Path,
+        nargs="+",
+        required=True,
+        help="one for each of --baselines",
+    )
     add("--sweeps", type=Path, nargs="*", default=[], help="<budget>.sweep.json, where tried")
     add("--controls", type=Path, nargs="*", default=[], help="<budget>.shuffled.json, where run")
     add(

@@ -59,7 +59,7 @@ def main(argv: list[str] | None = None) -> None:
     from scaling.data.features import verified_data
     from scaling.judging import checks
     from scaling.machine.guard import ThermalGuard
-    from scaling.training.run import recipe_of
+    from scaling.training.recipe import recipe_of
     from scaling.training.trainer import Stopped
     from scaling.training.trial import hardware_of, trial
 

@@ -57,19 +57,6 @@ class ModelConfig:
     weight_decay_multiplier: Multiplier = 1.0
     epochs_multiplier: Multiplier = 1.0
 
-    def recipe(self, asked: OptimiserConfig) -> OptimiserConfig:
-        """The experiment's optimiser as this size is trained with it."""
-        many = {
-            name: max(1, round(getattr(asked, name) * self.epochs_multiplier))
-            for name in ("epochs", "early_stopping_patience")
-        }
-        return dataclasses.replace(
-            asked,
-            learning_rate=asked.learning_rate * self.learning_rate_multiplier,
-            weight_decay=asked.weight_decay * self.weight_decay_multiplier,
-            **many,
-        )
-
     def multiplied(self, factors: Mapping[str, float]) -> "ModelConfig":
         """The same shape with its multipliers times `factors`, which have the same names."""
         return dataclasses.replace(self, **{k: getattr(self, k) * v for k, v in factors.items()})

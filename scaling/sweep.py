@@ -14,7 +14,8 @@ from scaling.errors import EXIT_STOPPED, UserError, run_command
 from scaling.record import micro_batch_of, provenance, write_json
 from scaling.sizes import MULTIPLIERS, load_model_config, model_config_path
 
-SWEEP_SEED = 1000  # studies count up from 42
+# No study may use these: the seed of the search, and those that confirm what it found.
+SEARCH_SEED, CONFIRMING = 1000, (1001, 1002, 1003)
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
@@ -24,9 +25,8 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     add = parser.add_argument
     add("--config", type=Path, required=True, help="one experiment, configs/daily/*.yaml")
     add("--param-budget", required=True, help="2m, 20m, ...: a file in configs/model")
-    add("--seed", type=int, default=SWEEP_SEED, help="default: %(default)s")
     add("--train-days", type=int, help="train on so many days (default: all)")
-    add("--days", help="recent (default) or blocks: how those days are drawn")
+    add("--days", choices=("recent", "blocks"), help="how those days are drawn (default: recent)")
     add("--batch-size", type=Path, required=True, help="JSON of find_batch_size")
     add("--threads", type=int, help="CPU threads (default: all)")
     add("--output", type=Path, required=True, help="JSON: every trial, and the best multipliers")
@@ -37,21 +37,28 @@ def main(argv: list[str] | None = None) -> int | None:
     """Walk from the budget's own recipe until the best one has worse neighbours on all sides."""
     arguments = parse(argv)
     config = configs.load_config(
-        *(arguments.config, arguments.param_budget, arguments.seed),
-        *(arguments.train_days, arguments.days),
+        arguments.config,
+        arguments.param_budget,
+        SEARCH_SEED,
+        arguments.train_days,
+        arguments.days,
     )
-    if config.seed == configs.load_config(arguments.config).seed:
-        raise UserError(f"--seed {config.seed} is the study's own; give one that no run uses")
+    if (own := configs.load_config(arguments.config).seed) in (SEARCH_SEED, *CONFIRMING):
+        raise UserError(f"{arguments.config}: seed: got {own}, which sweeps use; give another")
     model = load_model_config(config.param_budget, config.family)
 
     from scaling.data.dataset import load_study
     from scaling.data.features import verified_data
     from scaling.machine.guard import ThermalGuard
     from scaling.training import sweep
+    from scaling.training.recipe import recipe_of
     from scaling.training.trainer import Stopped
     from scaling.training.trial import hardware_of
 
-    prices_md5, _ = verified_data(config)
+    least, most = sweep.DECAYS
+    if not least <= (decay := recipe_of(config, model).optimiser.weight_decay) <= most:
+        raise UserError(f"weight_decay: got {decay:g}; a sweep starts between {least} and {most:g}")
+    prices_md5, features_md5 = verified_data(config)
     micro_batch = micro_batch_of(arguments.batch_size, config.optimiser.batch_size)
     hardware = hardware_of(config, micro_batch, arguments.threads)
     study = load_study(config)
@@ -60,11 +67,12 @@ def main(argv: list[str] | None = None) -> int | None:
             trials = sweep.Trials(config, model, study, hardware, guard)
             losses = sweep.search(trials.loss_of, sweep.START)
             searched = len(trials.done)
-            gain = sweep.confirmed(trials.loss_of, sweep.best_of(losses), config.seed)
+            gains = sweep.confirmed(trials.loss_of, sweep.best_of(losses), CONFIRMING)
     except Stopped as stop:
         print(f"stopped: {stop}; the sweep starts anew next time")
         return EXIT_STOPPED
     best, interior = sweep.best_of(losses), sweep.settled(losses)
+    gain = sum(gains) / len(gains) if gains else 0.0
     tried, again = trials.done[:searched], trials.done[searched:]
     found = model.multiplied(sweep.multipliers(best))
     chosen = {name: getattr(found, name) for name in MULTIPLIERS}
@@ -76,27 +84,31 @@ def main(argv: list[str] | None = None) -> int | None:
         "trials": tried,
         "best": min(tried, key=lambda one: one["val_log_loss"]),
         "best_multipliers": chosen,
-        "confirmation": {"trials": again, "gain": gain},
+        "confirmation": {
+            "trials": again,
+            "gains": gains,
+            "gain": gain,
+            "holds": sweep.holds(gains),
+        },
         "interior": interior,
         "data_md5": prices_md5,
+        "features_md5": features_md5,
         "label_hash": study.label_hash,
         "code_digest": code_digest("sweep", family=config.family),
         **provenance(),
     }
     write_json(arguments.output, record)
-    edge = "" if interior else " (some neighbours were not tried: not a minimum yet)"
+    edge = "" if interior else " (some neighbours were not tried, so it may be no minimum)"
     print(
         f"made {arguments.output}: {searched} recipes tried, the best has validation log-loss "
         f"{losses[best]:.4f}{edge}; the budget's own has {losses[sweep.START]:.4f}"
     )
     lines = "".join(f"\n  {key}: {value:g}" for key, value in chosen.items())
     path = model_config_path(config.param_budget, config.family)
-    if gain > 0:
-        print(
-            f"with {len(sweep.CONFIRMING)} other seeds it gains {gain:.4f}\nnext: in {path}{lines}"
-        )
+    if sweep.holds(gains):
+        print(f"with {len(gains)} other seeds it gains {gain:.4f}\nnext: set in {path}{lines}")
     else:
-        print(f"with other seeds it gains nothing ({gain:.4f})\nnext: leave {path} as it is")
+        print(f"with other seeds it is no better ({gain:.4f})\nnext: leave {path} as it is")
     return None
 
 

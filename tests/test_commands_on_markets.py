@@ -83,6 +83,13 @@ def test_a_stamp_of_one_market_alone_is_refused(study: str, tmp_path: Path) -> N
         verified_data(load_config(CONFIG), tmp_path / "data.md5")
 
 
+def test_a_stamp_of_one_market_more_is_refused(study: str, tmp_path: Path) -> None:
+    stamp = Path(f"results/{study}/data.md5").read_text()
+    (tmp_path / "data.md5").write_text(f"{stamp}{'0' * 32}  data/raw/ABC.parquet\n")
+    with pytest.raises(UserError, match="is the stamp of more data"):
+        verified_data(load_config(CONFIG), tmp_path / "data.md5")
+
+
 def test_the_record_names_the_prices_of_all_markets(study: str) -> None:
     record = read_json(f"results/{study}/1k.json")
     assert record["data_md5"].split(", ") == [

@@ -446,8 +446,8 @@ BLOCKS = {"splits.train", "splits.validation", "splits.test"}
 OWNERS = {
     TrainingConfig: {"config"},
     DataConfig: {"data", "market"},
-    PatchTSTShape: {"model", "shape", "self"},  # a size multiplies the recipe itself
-    PatchTSMixerShape: {"model", "shape", "self"},
+    PatchTSTShape: {"model", "shape"},
+    PatchTSMixerShape: {"model", "shape"},
 }
 
 
@@ -551,6 +551,7 @@ def test_a_grid_has_each_number_of_days_in_each_draw_and_all_days_once() -> None
         ({"train_days": 500}, "train_days: got 500"),
         ({"train_days": []}, "train_days: got"),
         ({"train_days": [500, 500]}, "train_days: 500 stands twice"),
+        ({"train_days": [500, 1000]}, "allowed: numbers of days with `all` among them"),
         ({"train_days": [500], "days": ["oldest"]}, "days.0: got 'oldest'"),
         ({"train_days": [500], "days": []}, "days: got"),
         ({"days": ["blocks"]}, "train_days has no number of days to draw"),

@@ -121,15 +121,9 @@ def test_a_training_whose_end_is_not_recorded_is_refused(study: Path) -> None:
         published(study)
 
 
-@pytest.mark.parametrize(
-    "line",
-    [
-        "experiments: [daily/threshold_1pct, daily/sp500_1pct]",
-        f"experiments: [{EXPERIMENT}]\ntrain_days: [500, 1000]",
-    ],
-)
-def test_a_grid_that_is_no_single_study_of_all_days_is_refused(study: Path, line: str) -> None:
+def test_a_grid_of_several_experiments_is_refused(study: Path) -> None:
     rest = GRID.partition("\n")[2]
-    (study / "planted.yaml").write_text(f"{line}\n{rest}")
+    several = "experiments: [daily/threshold_1pct, daily/sp500_1pct]"
+    (study / "planted.yaml").write_text(f"{several}\n{rest}")
     with pytest.raises(UserError, match="allowed: one experiment"):
         published(study)

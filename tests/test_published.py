@@ -114,6 +114,18 @@ def test_the_answer_of_the_readme_is_that_of_the_published_study() -> None:
     assert complaints(answer(), study_of(answer())) == []
 
 
+SURFACES = [name for name, study in STUDIES.items() if "two_axes" in study["law"]]
+
+
+@pytest.mark.parametrize("name", SURFACES)
+def test_the_readme_quotes_the_sentence_that_answers_both_questions(name: str) -> None:
+    study = STUDIES[name]
+    for surface in study["law"]["two_axes"].values():
+        assert one_line(surface["sentence"]) in one_line(README.replace("\n> ", "\n"))
+    assert f"`{study['command']}`" in README
+    assert study["finished"] in README
+
+
 @pytest.mark.parametrize("name", STUDIES)
 def test_the_page_of_experiments_shows_the_tables_of_every_published_study(name: str) -> None:
     section = section_of(EXPERIMENTS, STUDIES[name]["command"])

@@ -1,17 +1,22 @@
 """The sweep: no minimum is claimed that has an untried neighbour, and the study's seed is kept."""
 
+import dataclasses
 import json
 import os
 from pathlib import Path
 
 import pytest
 
-from scaling.sizes import MULTIPLIERS, OptimiserConfig, PatchTSTShape
+from scaling.config import load_config
+from scaling.errors import UserError
+from scaling.sizes import MULTIPLIERS, OptimiserConfig, PatchTSTShape, load_model_config
+from scaling.training.recipe import recipe_of
 from scaling.training.sweep import (
     START,
     Place,
     best_of,
     confirmed,
+    holds,
     multipliers,
     search,
     settled,
@@ -27,6 +32,9 @@ OPTIMISER = OptimiserConfig(
     gradient_clip=1.0,
     early_stopping_patience=5,
 )
+
+
+CONFIG = load_config("configs/daily/threshold_1pct.yaml")
 
 
 def bowl(lowest: Place) -> dict[Place, float]:
@@ -69,24 +77,41 @@ def test_a_recipe_that_was_only_lucky_gains_nothing_with_other_seeds() -> None:
 
     best = best_of(search(loss_of, START))
     assert best == (1, 0, 0)
-    assert confirmed(loss_of, best, 1000) == 0.0
+    assert confirmed(loss_of, best, [1, 2, 3]) == [0.0, 0.0, 0.0]
+    assert not holds([0.0, 0.0, 0.0])
 
 
 def test_a_recipe_that_helps_gains_with_other_seeds() -> None:
-    gain = confirmed(lambda place, seed: 0.4 - 0.002 * place[0] + 1e-4 * (seed % 2), (1, 0, 0), 7)
-    assert gain == pytest.approx(0.002)
+    gains = confirmed(
+        lambda place, seed: 0.4 - 0.002 * place[0] + 1e-4 * (seed % 2), (1, 0, 0), [1, 2, 3]
+    )
+    assert gains == pytest.approx([0.002] * 3)
+    assert holds(gains)
+
+
+@pytest.mark.parametrize("gains", [[], [0.0005] * 3, [0.01, 0.01, -0.0001]])
+def test_a_gain_that_is_small_or_not_with_every_seed_does_not_hold(gains: list[float]) -> None:
+    assert not holds(gains)
 
 
 def test_a_size_trains_with_its_own_multiple_of_the_experiments_recipe() -> None:
     shape = PatchTSTShape(
         d_model=8, layers=1, heads=2, ffn_dim=8, dropout=0.1, learning_rate_multiplier=0.5
     )
-    assert shape.recipe(OPTIMISER).learning_rate == 0.0005
-    found = shape.multiplied(multipliers((1, 2, -1))).recipe(OPTIMISER)
+    config = dataclasses.replace(CONFIG, optimiser=OPTIMISER)
+    assert recipe_of(config, shape).optimiser.learning_rate == 0.0005
+    found = recipe_of(config, shape.multiplied(multipliers((1, 2, -1)))).optimiser
     assert found.learning_rate == 0.001
     assert found.weight_decay == 1.0
     assert (found.epochs, found.early_stopping_patience) == (2, 2)
     assert found.batch_size == OPTIMISER.batch_size
+
+
+def test_a_multiplier_that_carries_a_setting_out_of_its_range_is_one_line() -> None:
+    shape = load_model_config("2m")
+    beyond = shape.multiplied({"learning_rate_multiplier": 1e6})
+    with pytest.raises(UserError, match="learning_rate: got 375 for 2m, the experiment's times"):
+        recipe_of(CONFIG, beyond)
 
 
 @pytest.mark.slow
@@ -102,24 +127,35 @@ def test_a_sweep_says_what_to_set_and_with_which_figures(tmp_path: Path) -> None
     again = sweep["confirmation"]["trials"]
     assert {tried["seed"] for tried in again} <= {1001, 1002, 1003}
     kept = "leave configs/model/patchtst_6k.yaml as it is"
-    if sweep["confirmation"]["gain"] <= 0:
+    if not sweep["confirmation"]["holds"]:
         assert kept in said
         return
     for name in MULTIPLIERS:
         assert f"{name}: {sweep['best_multipliers'][name]:g}" in said
 
 
-def test_a_sweep_with_the_studys_own_seed_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("was", "is_", "message"),
+    [
+        ("seed: 42", "seed: 1001", "seed: got 1001, which sweeps use"),
+        ("weight_decay: 0.01", "weight_decay: 0.0", "weight_decay: got 0; a sweep starts between"),
+    ],
+)
+def test_a_study_that_a_sweep_cannot_start_from_is_refused_before_any_training(
+    tmp_path: Path, was: str, is_: str, message: str
+) -> None:
     directory = make_miniature(tmp_path)
+    config = directory / "configs/daily/tiny.yaml"
+    config.write_text(config.read_text().replace(was, is_))
     command = ("python", "-m", "scaling.sweep", "--config", "configs/daily/tiny.yaml")
     done = run(
         directory,
         *command,
-        *("--param-budget", "6k", "--seed", "42", "--batch-size", "y.json", "--output", "x.json"),
+        *("--param-budget", "6k", "--batch-size", "y.json", "--output", "x.json"),
         check=False,
     )
     assert done.returncode == 2
-    assert "study's own" in done.stderr
+    assert message in done.stderr
 
 
 @pytest.mark.slow

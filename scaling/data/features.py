@@ -1,5 +1,7 @@
 """Feature tables: built by a tier from prices, recorded, and checked before they are read."""
 
+import re
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -154,6 +156,8 @@ def verified_data(config: TrainingConfig, stamp: Path | None = None) -> tuple[st
                 f"{market.features} (MD5 {features_md5}); make it again: snakemake {stamp}"
             )
         found.append((prices_md5, features_md5))
+    if stamp and set(re.findall(r"\b[0-9a-f]{32}\b", stamp.read_text())) != {*chain(*found)}:
+        raise UserError(f"{stamp}: is the stamp of more data; make it again: snakemake {stamp}")
     of_prices, of_features = zip(*found, strict=True)
     return ", ".join(of_prices), ", ".join(of_features)
 

@@ -159,6 +159,8 @@ def _recipes(study: StudyFiles, sweeps: Sequence[Mapping[str, Any]]) -> list[dic
             "best": _recipe(sweep["best"]),
             "tried": len(sweep["trials"]),
             "interior": sweep["interior"],
+            "holds": sweep["confirmation"]["holds"],
+            "gain": sweep["confirmation"]["gain"],
             "trained": sorted(
                 {
                     _recipe(run["recipe"])

@@ -59,10 +59,9 @@ def _difference(made: Mapping[str, Any], record: Mapping[str, Any]) -> str:
         return "it does not say what was trained, as older ones do not"
     trained, asked = _recipe({**record, "training": record["config"]}), _recipe(made)
     if made["kind"] == "shuffled control":
-        # A control vouches for the code and the features too, a sweep for the recipe alone.
-        code, features = "training code", "features_md5"
-        trained |= {features: record[features], code: record["code_digest"]}
-        asked |= {features: made[features], code: made["training_code_digest"]}
+        # A control vouches for the code too, a sweep for the recipe alone.
+        trained["training code"] = record["code_digest"]
+        asked["training code"] = made["training_code_digest"]
     return ", ".join(
         f"{name} is {asked.get(name)}, the ladder's is {trained.get(name)}"
         for name in sorted(asked.keys() | trained.keys())
@@ -80,4 +79,5 @@ def _recipe(made: Mapping[str, Any]) -> dict[str, Any]:
     parts = {section: made["training"].get(section, {}) for section in sections}
     parts["model"] = {k: v for k, v in made["model"].items() if k not in MULTIPLIERS}
     flat = {f"{part}.{key}": v for part, values in parts.items() for key, v in values.items()}
-    return flat | {key: made[key] for key in ("data_md5", "label_hash")}
+    flat["train_days"] = made["training"].get("train_days")
+    return flat | {key: made[key] for key in ("data_md5", "features_md5", "label_hash")}

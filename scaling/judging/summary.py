@@ -27,14 +27,12 @@ def summarise(grid: GridConfig, path: Path, results: Path) -> Summary:
     """The law, the runs, the baselines and the checks of a grid's only experiment, JSON-ready.
 
     `path` is the grid's file, and `results` the folder that holds the experiment's results. Raises
-    UserError for a grid of several experiments, for one without runs on all training days, and
-    where the law, the records and the evaluations do not belong together.
+    UserError for a grid of several experiments, and where the law, the records and the evaluations
+    do not belong together.
     """
-    if len(grid.experiments) > 1 or "all" not in grid.train_days:
+    if len(grid.experiments) > 1:
         raise UserError(
-            f"{path}: has the experiments {', '.join(grid.experiments)} and the train_days "
-            f"{', '.join(map(str, grid.train_days))}; allowed: one experiment, trained on all days "
-            "and perhaps on fewer as well"
+            f"{path}: has the experiments {', '.join(grid.experiments)}; allowed: one experiment"
         )
     (experiment,) = grid.experiments
     folder = results / experiment
@@ -51,7 +49,11 @@ def summarise(grid: GridConfig, path: Path, results: Path) -> Summary:
         "finished": datetime.fromtimestamp(max(ends), UTC).date().isoformat(),
         "training_minutes": sum(record["seconds"] for record, _ in made) / 60,
         "trained": {key: sorted({record[key] for record, _ in made}) for key in MADE_BY},
-        "checks": {"made": len(checks), "passed": sum(checks)},
+        "checks": {
+            "made": len(checks),
+            "passed": checks.count(True),
+            "unknown": checks.count(None),
+        },
         "runs": [_run_row(run, *files) for run, files in zip(grid.runs, made, strict=True)],
         "baselines": {
             name: _scores(model)

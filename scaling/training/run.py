@@ -36,9 +36,10 @@ from scaling.training.model import (
     count_without_embeddings,
 )
 from scaling.training.model import training_flops as window_flops
+from scaling.training.recipe import recipe_of
 from scaling.training.request import Request
 from scaling.training.step import sample_order
-from scaling.training.trainer import Hardware, Outcome, Recipe, Say
+from scaling.training.trainer import Hardware, Outcome, Say
 
 TAGS = ("budget", "seed", "parameters", "data_md5", "git_commit", "device")
 
@@ -93,11 +94,6 @@ def fresh_model(
     """A new model for the study's features; `seed` fixes its initial weights."""
     torch.manual_seed(seed)
     return build_model(model, config.window, len(study.feature_names))
-
-
-def recipe_of(config: configs.TrainingConfig, model: ModelConfig) -> Recipe:
-    """How it is trained: the experiment's optimiser with the budget's multipliers."""
-    return Recipe(model.recipe(config.optimiser), config.seed)
 
 
 def identity_of(request: Request, study: Study, hardware: Hardware) -> dict[str, Any]:

@@ -5,14 +5,15 @@ tuned at each size, with a decay far above the usual (Kim et al. 2025, arXiv 250
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from scaling.config import TrainingConfig
 from scaling.data.dataset import Study
 from scaling.sizes import MULTIPLIERS, ModelConfig
-from scaling.training.trainer import Guard, Hardware, Recipe
+from scaling.training.recipe import Recipe, recipe_of
+from scaling.training.trainer import Guard, Hardware
 from scaling.training.trial import trial
 
 SETTINGS = ("learning_rate", "weight_decay", "epochs")
@@ -24,11 +25,10 @@ FACTORS = (2.0, 10.0, 2.0)
 # Weights shrink by `learning rate x decay` in a step: below, by less than 1 % in a whole training,
 # which is no decay; above, to nothing. Kim et al. find 3 at most.
 DECAYS = (0.01, 10.0)
-# In nats. Seeds differ by as much on validation, so a walk over a plateau has not passed a minimum.
+# In nats. Seeds differ by as much on validation, so a walk goes on over what is worse by less.
 PLATEAU = 0.001
 MOST_STEPS = 2  # in one direction, before the other settings are looked at again
 MOST_ROUNDS = 4
-CONFIRMING = (1, 2, 3)  # added to the seed of the search
 
 
 def multipliers(place: Place) -> dict[str, float]:
@@ -60,9 +60,8 @@ class Trials:
         """The best validation log-loss of a recipe, infinite where its decay is out of bounds."""
         seed = self.config.seed if seed is None else seed
         model = self.model.multiplied(multipliers(place))
-        asked = model.recipe(self.config.optimiser)
-        least, most = DECAYS
-        if not least <= asked.weight_decay <= most:
+        asked = recipe_of(self.config, model).optimiser
+        if not DECAYS[0] <= asked.weight_decay <= DECAYS[1]:
             return math.inf
         # A trial runs its whole schedule: one that was stopped early would be judged on less.
         recipe = Recipe(replace(asked, early_stopping_patience=asked.epochs), seed)
@@ -110,18 +109,24 @@ def best_of(losses: dict[Place, float]) -> Place:
 
 
 def settled(losses: dict[Place, float]) -> bool:
-    """True if every neighbour of the best place has been tried, so that all of them are worse."""
+    """True if every neighbour of the best place is worse, or has a decay out of bounds."""
     best = best_of(losses)
     around = (neighbour(best, axis, way) for axis in range(len(FACTORS)) for way in (1, -1))
     return all(place in losses for place in around)
 
 
-def confirmed(loss_of: Callable[[Place, int], float], best: Place, seed: int) -> float:
-    """How much lower the mean log-loss of the best place is than the start's, with other seeds.
+def confirmed(
+    loss_of: Callable[[Place, int], float], best: Place, seeds: Sequence[int]
+) -> list[float]:
+    """How much lower the log-loss of the best place is than the start's, with each other seed.
 
     The lowest of many trials is low by luck too. Seeds that chose nothing show what remains.
     """
     if best == START:
-        return 0.0
-    gains = [loss_of(START, seed + more) - loss_of(best, seed + more) for more in CONFIRMING]
-    return sum(gains) / len(gains)
+        return []
+    return [loss_of(START, seed) - loss_of(best, seed) for seed in seeds]
+
+
+def holds(gains: list[float]) -> bool:
+    """Whether a recipe is better with every other seed, and by more than a plateau on average."""
+    return bool(gains) and min(gains) > 0 and sum(gains) / len(gains) > PLATEAU

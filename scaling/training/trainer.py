@@ -16,8 +16,8 @@ from scaling.errors import UserError
 from scaling.machine.device import Precision
 from scaling.machine.processes import ALONE, Group
 from scaling.metrics import log_loss, log_loss_skill
-from scaling.sizes import OptimiserConfig
 from scaling.training.checkpoint import ResumeStore
+from scaling.training.recipe import Recipe
 from scaling.training.step import (
     learning_rate,
     make_optimiser,
@@ -58,14 +58,6 @@ class Stopped(Exception):
     def __init__(self, reason: str, step: int) -> None:
         super().__init__(reason)
         self.step = step
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """How a model is trained, whatever the machine. The learning rate is the highest one."""
-
-    optimiser: OptimiserConfig
-    seed: int
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,9 @@ from scaling.machine.device import choose_device, choose_precision, tune
 from scaling.sizes import ModelConfig
 from scaling.tracking.trackers import NoTracker
 from scaling.training.checkpoint import ResumeStore
+from scaling.training.recipe import Recipe
 from scaling.training.run import fresh_model
-from scaling.training.trainer import Guard, Hardware, Outcome, Recipe, train
+from scaling.training.trainer import Guard, Hardware, Outcome, train
 
 
 def hardware_of(
