@@ -356,7 +356,7 @@ def test_the_names_of_several_markets_give_their_files(tmp_path: Path) -> None:
         (
             "judged",
             "prices: data/raw/SPY.parquet, judged",
-            "data.prices: unknown key; allowed: assets, judged, tier, manifest",
+            "data.prices: unknown key; allowed: assets, judged, tier",
         ),
         ("judged", "asset: SPY, judged", "data.asset: unknown key; did you mean `assets`"),
     ],

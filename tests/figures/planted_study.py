@@ -235,10 +235,7 @@ def write_sweep(root: Path, budget: str, losses: Mapping[float, float], **values
         "trials": trials,
         "best": best,
         "interior": best not in (trials[0], trials[-1]),
-        "confirmation": {
-            "trials": [],
-            "gain": 0.004 if best not in (trials[0], trials[-1]) else -0.001,
-        },
+        "confirmation": {"gain": 0.004, "holds": best not in (trials[0], trials[-1])},
         **{key: STUDY[key] for key in ("data_md5", "features_md5", "label_hash")},
     }
     write_json(root / f"{budget}.sweep.json", {**sweep, **values})
