@@ -95,8 +95,7 @@ def _register(args: argparse.Namespace, prices: Any) -> None:
     """Register a table that was made elsewhere."""
     from scaling.data.external import take_in
 
-    origin = args.origin or args.table.name
-    table = take_in(args.table, args.output, prices, args.manifest, origin, args.replace)
+    table = take_in(args.table, args.output, prices, args.manifest, args.origin, args.replace)
     first, last = (str(day)[:10] for day in (table.index[0], table.index[-1]))
     print(
         f"registered {args.output} in {args.manifest}: {len(table):,} days, {first} to {last}, "

@@ -36,8 +36,10 @@ def main(argv: list[str] | None = None) -> None:
     summary = summarise(grid, arguments.grid, arguments.results)
     write_json(arguments.output, summary)
     print("\n\n".join(markdown(table) for table in tables(summary)))
+    checks = summary["checks"]
     print(
-        f"\nmade {arguments.output}: {len(summary['runs'])} runs, {summary['law']['verdict']}\n"
+        f"\nmade {arguments.output}: {len(summary['runs'])} runs, {summary['law']['verdict']}, "
+        f"{checks['passed']} of {checks['made']} checks passed\n"
         "next: put these tables into docs/experiments.md; a test compares the two"
     )
 

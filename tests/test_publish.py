@@ -115,6 +115,21 @@ def test_a_law_of_more_runs_than_the_grid_asks_for_is_refused(study: Path) -> No
         published(study)
 
 
+def test_a_law_of_numbers_of_days_that_the_grid_does_not_ask_for_is_refused(study: Path) -> None:
+    cells = [{"budget": "2m", "train_days": days, "seeds": [42]} for days in ("500", "all")]
+    surface = {"draw": "recent", "cells": cells}
+    change(study / "results" / EXPERIMENT / "scaling_law.json", two_axes={"recent": surface})
+    with pytest.raises(UserError, match="500 recent training days"):
+        published(study)
+
+
+@pytest.mark.parametrize("key", ["data_md5", "label_hash"])
+def test_baselines_of_other_data_than_the_runs_are_refused(study: Path, key: str) -> None:
+    change(study / "results" / EXPERIMENT / "baselines.json", **{key: "another"})
+    with pytest.raises(UserError, match=f"{key} is another"):
+        published(study)
+
+
 def test_a_training_whose_end_is_not_recorded_is_refused(study: Path) -> None:
     (study / "results" / EXPERIMENT / "2m.metrics.jsonl").unlink()
     with pytest.raises(UserError, match="does not say when the training ended"):

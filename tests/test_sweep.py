@@ -1,6 +1,5 @@
 """The sweep: no minimum is claimed that has an untried neighbour, and the study's seed is kept."""
 
-import dataclasses
 import json
 import os
 from pathlib import Path
@@ -9,7 +8,7 @@ import pytest
 
 from scaling.config import load_config
 from scaling.errors import UserError
-from scaling.sizes import MULTIPLIERS, OptimiserConfig, PatchTSTShape, load_model_config
+from scaling.sizes import MULTIPLIERS, PatchTSTShape, load_model_config
 from scaling.training.recipe import recipe_of
 from scaling.training.sweep import (
     START,
@@ -22,17 +21,6 @@ from scaling.training.sweep import (
     settled,
 )
 from tests.miniature import make_miniature, run
-
-OPTIMISER = OptimiserConfig(
-    batch_size=32,
-    epochs=5,
-    learning_rate=0.001,
-    weight_decay=0.01,
-    warmup_fraction=0.1,
-    gradient_clip=1.0,
-    early_stopping_patience=5,
-)
-
 
 CONFIG = load_config("configs/daily/threshold_1pct.yaml")
 
@@ -98,13 +86,12 @@ def test_a_size_trains_with_its_own_multiple_of_the_experiments_recipe() -> None
     shape = PatchTSTShape(
         d_model=8, layers=1, heads=2, ffn_dim=8, dropout=0.1, learning_rate_multiplier=0.5
     )
-    config = dataclasses.replace(CONFIG, optimiser=OPTIMISER)
-    assert recipe_of(config, shape).optimiser.learning_rate == 0.0005
-    found = recipe_of(config, shape.multiplied(multipliers((1, 2, -1)))).optimiser
+    assert recipe_of(CONFIG, shape).optimiser.learning_rate == 0.0005
+    found = recipe_of(CONFIG, shape.multiplied(multipliers((1, 2, -1)))).optimiser
     assert found.learning_rate == 0.001
     assert found.weight_decay == 1.0
     assert (found.epochs, found.early_stopping_patience) == (2, 2)
-    assert found.batch_size == OPTIMISER.batch_size
+    assert found.batch_size == CONFIG.optimiser.batch_size
 
 
 def test_a_multiplier_that_carries_a_setting_out_of_its_range_is_one_line() -> None:

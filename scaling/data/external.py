@@ -64,7 +64,7 @@ def _refuse_columns(table: Frame, path: Path) -> None:
 
 
 def take_in(
-    path: Path, output: Path, prices: Frame, manifest: Path, origin: str, replace: bool
+    path: Path, output: Path, prices: Frame, manifest: Path, origin: str | None, replace: bool
 ) -> Frame:
     """Write the table in `path` to `output`, register it in `manifest`, and return it.
 

@@ -186,13 +186,15 @@ def register_features(
     first_date: str,
     last_date: str,
     names: Sequence[str],
-    origin: str,
+    origin: str | None,
 ) -> str:
     """Register a feature table that was made elsewhere, as it is on disk now; return its MD5.
 
-    Raises `UserError` for a file outside the manifest's directory.
+    Without an `origin` that of its former entry stays, or else the file's name stands. Raises
+    `UserError` for a file outside the manifest's directory.
     """
     columns = [{"name": name, "type": "number"} for name in names]
+    former = registered_entry(path, manifest) if Path(manifest).exists() else None
     said = {
         "rows": rows,
         "first_date": first_date,
@@ -203,6 +205,8 @@ def register_features(
         },
         "sources": [{"title": origin}],
     }
+    if origin is None:
+        said["sources"] = (former or {}).get("sources", [{"title": Path(path).name}])
     return _enter(Path(path), Path(manifest), said)
 
 

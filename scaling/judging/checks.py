@@ -256,17 +256,21 @@ def chosen_on_validation(record: dict[str, Any]) -> Check:
     )
 
 
-def trained_at_the_recipes_rate(record: dict[str, Any]) -> Check:
-    """The highest learning rate that the optimiser used is the one that config and budget ask."""
-    asked = record["config"]["optimiser"]["learning_rate"]
-    asked *= record["model"]["learning_rate_multiplier"]
-    used = record["peak_learning_rate"]
+def trained_with_the_sizes_recipe(record: dict[str, Any]) -> Check:
+    """Learning rate, weight decay and epochs were the experiment's times the size's multipliers."""
+    asked = {
+        name: record["config"]["optimiser"][name] * record["model"][f"{name}_multiplier"]
+        for name in ("learning_rate", "weight_decay", "epochs")
+    }
+    asked["epochs"] = max(1, round(asked["epochs"]))
+    used = record["used"]
+    other = [name for name, value in asked.items() if not np.isclose(used[name], value, rtol=1e-9)]
     return check(
-        "the learning rate is the recipe's",
-        bool(np.isclose(used, asked, rtol=1e-9)),
-        f"peak learning rate {used:g}, the recipe asks for {asked:g}",
-        "the same",
-        "the budget's multiplier or the schedule was ignored, so sizes had other recipes",
+        "the recipe is the size's",
+        not other,
+        "; ".join(f"{name.replace('_', ' ')} {used[name]:g}" for name in asked),
+        "; ".join(f"{name.replace('_', ' ')} {value:g}" for name, value in asked.items()),
+        "a multiplier of the budget or the schedule was ignored, so sizes had other recipes",
     )
 
 
@@ -429,7 +433,7 @@ def model_checks(
     return [
         counted_parameters(record["budget"], record["parameters"]),
         chosen_on_validation(record),
-        trained_at_the_recipes_rate(record),
+        trained_with_the_sizes_recipe(record),
         train_evaluate_parity(record["validation"]["log_loss"], *validation, precision),
         predictions_vary(test_probabilities),
     ]

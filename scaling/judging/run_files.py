@@ -10,15 +10,21 @@ from pathlib import Path
 from typing import Any
 
 from scaling.errors import UserError
-from scaling.names import RUN_NAME, Draw, Run, artefact, run_name
+from scaling.names import (
+    RUN_NAME,
+    SAMPLE_PART,
+    SEED_PART,
+    Draw,
+    Run,
+    artefact,
+    run_name,
+    split_run_name,
+)
 from scaling.record import file_md5
 
-RUN_FILE = re.compile(
-    r"(?P<run>[0-9]+[kmb](\.(days|blocks)[0-9]+)?(\.seed[0-9]+)?)\.(ckpt|json|eval\.json)"
-)
+RUN_FILE = re.compile(rf"(?P<run>[0-9]+[kmb]{SAMPLE_PART}{SEED_PART})\.(ckpt|json|eval\.json)")
 
 BASELINES = "baselines"
-_DRAWS: Mapping[str | None, Draw] = {"days": "recent", "blocks": "blocks", None: "recent"}
 
 
 def run_of(made: Mapping[str, Any]) -> Run:
@@ -30,8 +36,8 @@ def run_of(made: Mapping[str, Any]) -> Run:
     days: tuple[int | None, Draw] = (None, "recent")
     if "config" in made:
         days = (made["config"].get("train_days"), made["config"].get("days") or "recent")
-    elif named := RUN_NAME.fullmatch(made.get("run", "")):
-        days = (int(named["count"]) if named["count"] else None, _DRAWS[named["draw"]])
+    elif RUN_NAME.fullmatch(made.get("run", "")):
+        days = split_run_name(made["run"], own_seed=-1)[2:]
     return Run(made.get("budget", BASELINES), made.get("seed", 0), *days)
 
 

@@ -10,7 +10,8 @@ from typing import Any
 from scaling import config as configs
 from scaling.errors import UserError
 from scaling.grid import GridConfig
-from scaling.judging.run_files import require_one_training
+from scaling.judging.run_files import require_one_training, words
+from scaling.judging.study_files import runs_of_law
 from scaling.names import Run, experiment_path, run_name
 from scaling.record import read_json
 from scaling.tracking.local import SUFFIX, read_lines
@@ -53,7 +54,7 @@ def summarise(grid: GridConfig, path: Path, results: Path) -> Summary:
         "runs": [_run_row(run, *files) for run, files in zip(grid.runs, made, strict=True)],
         "baselines": {
             name: _scores(model)
-            for name, model in read_json(folder / "baselines.json")["models"].items()
+            for name, model in _read_baselines(folder / "baselines.json", made[0][0]).items()
         },
         "law": {key: value for key, value in law.items() if key not in NOT_FOUND},
     }
@@ -71,15 +72,28 @@ def _read_run(
 
 
 def _require_the_grids_runs(grid: GridConfig, path: Path, law: Mapping[str, Any]) -> None:
-    asked: dict[str, list[int]] = {}
-    for run in grid.runs:
-        if run.train_days is None:
-            asked.setdefault(run.budget, []).append(run.seed)
-    if {budget: sorted(seeds) for budget, seeds in asked.items()} != law["seeds"]:
-        raise UserError(
-            f"the law of {law['experiment']} was fitted to {law['seeds']}, and {path} asks for "
-            f"{asked}; fit it again: snakemake --configfile {path}"
+    fitted, asked = set(runs_of_law(law)), set(grid.runs)
+    if fitted != asked:
+        lacks, has = (
+            ", ".join(sorted(map(words, runs))) for runs in (asked - fitted, fitted - asked)
         )
+        raise UserError(
+            f"the law of {law['experiment']} is not that of {path}: it lacks {lacks or 'nothing'}, "
+            f"and it has {has or 'nothing'} besides; fit it again: snakemake --configfile {path}"
+        )
+
+
+def _read_baselines(path: Path, record: Mapping[str, Any]) -> dict[str, Any]:
+    """The baselines' models, which must be judged on the data and labels of the runs."""
+    made = read_json(path)
+    for key in ("experiment", "data_md5", "features_md5", "label_hash"):
+        if made[key] != record[key]:
+            raise UserError(
+                f"{path}: {key} is {made[key]}, that of the runs is {record[key]}; make it again: "
+                f"snakemake --force {path}"
+            )
+    models: dict[str, Any] = made["models"]
+    return models
 
 
 def _end_of_training(local_record: Path) -> float:

@@ -5,8 +5,8 @@ simulations seeds alone cover 46-91 %, days alone 81-93 %.
 """
 
 import math
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +24,19 @@ Array = npt.NDArray[np.float64]
 
 # Smaller differences are rounding: networks that all predict one constant differ by 1e-17.
 DUST = 1e-9
+
+
+def side_of_zero(ends: Sequence[Sequence[float]]) -> int:
+    """-1 if all intervals lie below 0, 1 if all lie above it, else 0."""
+    if all(high < -DUST for _, high in ends):
+        return -1
+    return int(all(low > DUST for low, _ in ends))
+
+
+def intervals_disagree(slope: Mapping[str, Any]) -> bool:
+    """Whether only one of a slope's two intervals, bootstrap and t, holds 0."""
+    ends = (slope["interval95"], slope["t_interval95"])
+    return len({low < DUST and high > -DUST for low, high in ends}) > 1
 
 
 class Effect(NamedTuple):
@@ -67,10 +80,7 @@ class Effect(NamedTuple):
 
     def excludes_zero(self, level: float) -> int:
         """-1 if both intervals lie below 0, 1 if both lie above it, else 0."""
-        ends = [self.interval(level), self.t_interval(level)]
-        if all(high < -DUST for _, high in ends):
-            return -1
-        return int(all(low > DUST for low, _ in ends))
+        return side_of_zero([self.interval(level), self.t_interval(level)])
 
     def inside(self, bound: float, level: float) -> bool:
         """Whether both intervals lie inside +-bound."""

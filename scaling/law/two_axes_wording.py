@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from scaling.law.effects import intervals_disagree, side_of_zero
 from scaling.law.wording import rounded
 
 WORDS = {
@@ -53,7 +54,7 @@ def warnings(result: dict[str, Any]) -> list[str]:
                 f"two values of {words['unit']}: their slope is their difference, and a turning "
                 "point between them cannot be looked for"
             )
-        if _intervals_disagree(result[axis]["slope"]):
+        if intervals_disagree(result[axis]["slope"]):
             found.append(
                 f"bootstrap and t interval disagree on whether the slope over {words['unit']} is "
                 "0; the verdict follows the cautious one"
@@ -63,12 +64,6 @@ def warnings(result: dict[str, Any]) -> list[str]:
     if all(cell["skill"] <= 0 for cell in result["cells"]):
         found.append("no size beats the training base rate on the test days")
     return found
-
-
-def _intervals_disagree(slope: dict[str, Any]) -> bool:
-    """Whether one of the two intervals holds 0 and the other does not."""
-    ends = (slope["interval95"], slope["t_interval95"])
-    return len({bool(low < 0 < high) for low, high in ends}) > 1
 
 
 def _clause(result: dict[str, Any], axis: str) -> str:
@@ -147,12 +142,12 @@ def _interaction(result: dict[str, Any]) -> str:
         f"({slope['estimate']:+.4f} nats for ten times of each, 95 % interval {low:+.4f} to "
         f"{high:+.4f})"
     )
-    ends = [slope["interval95"], slope["t_interval95"]]
-    if all(high < 0 for _, high in ends):
-        return f"; bigger networks gain more from more days {measured}"
-    if all(low > 0 for low, _ in ends):
-        return f"; bigger networks gain less from more days {measured}"
-    return f"; whether bigger networks gain more from more days is not settled {measured}"
+    gained = {
+        -1: "bigger networks gain more from more days",
+        0: "whether bigger networks gain more from more days is not settled",
+        1: "bigger networks gain less from more days",
+    }[side_of_zero([slope["interval95"], slope["t_interval95"]])]
+    return f"; {gained} {measured}"
 
 
 def _advice(result: dict[str, Any]) -> str:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from scaling.law.effects import DUST
+from scaling.law.effects import DUST, intervals_disagree
 
 FEW_BLOCKS = 30
 
@@ -47,10 +47,7 @@ def warnings(result: dict[str, Any]) -> list[str]:
 def _about_slope(result: dict[str, Any]) -> list[str]:
     found = []
     slope, delta = result["slope"], result["delta"]
-    boot, student = (
-        low < DUST and high > -DUST for low, high in (slope["interval95"], slope["t_interval95"])
-    )
-    if boot != student:
+    if intervals_disagree(slope):
         found.append(
             "bootstrap and t interval disagree on whether the slope is 0; "
             "the verdict follows the cautious one"

@@ -283,7 +283,7 @@ def finished_record(outcome: Outcome, flops: float) -> dict[str, Any]:
         "flops": progress.windows * flops,
         "seconds": progress.seconds,
         "windows_per_second": progress.windows / progress.seconds,
-        "peak_learning_rate": progress.peak_learning_rate,
+        "used": outcome.used,
         "best_epoch": progress.best_epoch,
         "epochs": progress.epochs,
         "validation": {"log_loss": best["val_log_loss"], "skill": best["val_skill"]},

@@ -92,6 +92,8 @@ class Outcome:
     last_weights: dict[str, torch.Tensor]
     progress: Progress
     stop_reason: str
+    used: dict[str, float]
+    """Peak learning rate, weight decay and epochs as the loop had them, not as they were asked."""
 
 
 def refuse_test_rows(study: Study) -> None:
@@ -241,7 +243,12 @@ class Training:
         reason = (
             "completed" if completed else f"early stopping at epoch {len(self.progress.epochs)}"
         )
-        return Outcome(self.best_weights, self._weights(), self.progress, reason)
+        used = {
+            "learning_rate": self.progress.peak_learning_rate,
+            "weight_decay": max(group["weight_decay"] for group in self.optimiser.param_groups),
+            "epochs": len(self.order),
+        }
+        return Outcome(self.best_weights, self._weights(), self.progress, reason, used)
 
     def _weights(self) -> dict[str, torch.Tensor]:
         """A copy on the CPU."""

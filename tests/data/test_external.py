@@ -61,6 +61,13 @@ def test_a_table_is_registered_with_its_md5_its_columns_and_its_origin(
     assert "whether they look ahead cannot be checked here" in capsys.readouterr().out
 
 
+def test_a_table_that_is_registered_again_keeps_its_origin(table: pd.DataFrame) -> None:
+    take_in(table, "--origin", "the mood of a newspaper")
+    take_in(table.assign(mood=0.5), "--replace")
+    entry = registered_entry(OUTPUT, MANIFEST)
+    assert entry is not None and entry["sources"] == [{"title": "the mood of a newspaper"}]
+
+
 def test_dates_may_be_a_column_in_any_order_and_numbers_of_any_kind(table: pd.DataFrame) -> None:
     whole = table.assign(change=np.arange(len(table)), mood=table["mood"].astype("float32"))
     take_in(whole.sample(frac=1, random_state=0).reset_index())

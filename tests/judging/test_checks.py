@@ -260,9 +260,13 @@ def trained_record(**changes: object) -> dict[str, object]:
         "epochs": [{"val_log_loss": loss} for loss in losses],
         "best_epoch": 2,
         "validation": {"log_loss": 0.36},
-        "config": {"optimiser": {"learning_rate": 0.001}},
-        "model": {"learning_rate_multiplier": 0.375},
-        "peak_learning_rate": 0.000375,
+        "config": {"optimiser": {"learning_rate": 0.001, "weight_decay": 0.01, "epochs": 5}},
+        "model": {
+            "learning_rate_multiplier": 0.375,
+            "weight_decay_multiplier": 100.0,
+            "epochs_multiplier": 0.5,
+        },
+        "used": {"learning_rate": 0.000375, "weight_decay": 1.0, "epochs": 2},
         **changes,
     }
 
@@ -276,7 +280,14 @@ def test_weights_chosen_by_something_else_than_validation_fail(planted: dict[str
     assert not checks.chosen_on_validation(trained_record(**planted))["passed"]
 
 
-def test_a_multiplier_that_training_ignored_fails() -> None:
-    assert checks.trained_at_the_recipes_rate(trained_record())["passed"]
-    ignored = trained_record(peak_learning_rate=0.001)
-    assert not checks.trained_at_the_recipes_rate(ignored)["passed"]
+def test_the_recipe_of_the_size_passes() -> None:
+    assert checks.trained_with_the_sizes_recipe(trained_record())["passed"]
+
+
+@pytest.mark.parametrize(
+    "ignored", [{"learning_rate": 0.001}, {"weight_decay": 0.01}, {"epochs": 5}], ids=str
+)
+def test_a_multiplier_that_training_ignored_fails(ignored: dict[str, float]) -> None:
+    record = trained_record()
+    used = {"learning_rate": 0.000375, "weight_decay": 1.0, "epochs": 2} | ignored
+    assert not checks.trained_with_the_sizes_recipe({**record, "used": used})["passed"]

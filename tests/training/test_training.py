@@ -358,11 +358,10 @@ def test_the_commands_seed_changes_initial_weights_order_and_result(
     assert not same(one["weights"], two["weights"])
 
 
-def test_the_record_tells_the_peak_rate_that_was_used(trained: tuple[Path, str]) -> None:
+def test_the_record_tells_the_recipe_that_was_used(trained: tuple[Path, str]) -> None:
     record = json.loads((trained[0] / f"{RUN}.json").read_text())
-    multiplier = record["model"]["learning_rate_multiplier"]
-    asked = record["config"]["optimiser"]["learning_rate"] * multiplier
-    assert record["peak_learning_rate"] == pytest.approx(asked)
+    for name, used in record["used"].items():
+        assert used == pytest.approx(record["recipe"][name])
 
 
 def refused(done: subprocess.CompletedProcess[str]) -> str:

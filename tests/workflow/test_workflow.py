@@ -229,6 +229,16 @@ def test_a_changed_definition_plans_what_depends_on_it_and_nothing_else(
     assert planned(study, REPORT) == set()
 
 
+def test_the_page_of_a_single_size_is_refused_before_anything_is_trained(study: Path) -> None:
+    (study / "configs/grid.yaml").write_text(
+        "experiments: [daily/tiny]\nbudgets: [6k]\nseeds: [42, 43]\n"
+    )
+    done = run(study, "snakemake", "--dry-run", check=False)
+    assert done.returncode != 0
+    assert "budgets: got 6k; allowed: two sizes or more" in done.stdout + done.stderr
+    assert "snakemake results/daily/threshold_1pct/2m.ckpt" in done.stdout + done.stderr
+
+
 TWO_AXES = """
 experiments: [daily/tiny]
 budgets: [6k]

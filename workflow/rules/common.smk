@@ -111,6 +111,16 @@ def of_all_runs(suffix):
     return files
 
 
+def reports_of_the_grid(wildcards):
+    """The page of each experiment. A law needs two sizes, which is said before any is trained."""
+    if len(GRID.budgets) < 2:
+        raise WorkflowError(
+            f"budgets: got {GRID.budgets[0]}; allowed: two sizes or more, because the page compares"
+            " sizes; to train one, name its file: snakemake results/daily/threshold_1pct/2m.ckpt"
+        )
+    return expand("results/{experiment}/report.html", experiment=GRID.experiments)
+
+
 def of_all_baselines(suffix):
     """One file of the baselines for each number of days and each draw of the grid.
 
