@@ -52,7 +52,7 @@ def copy_of_the_study(folder: Path, trainings: int) -> None:
     if trainings % len(budgets):
         sys.exit(f"error: --trainings {trainings}; allowed: up to 5, and multiples of 5")
     seeds = list(range(42, 42 + trainings // len(budgets)))
-    (folder / "configs/grid.yaml").write_text(
+    (folder / "configs/full.yaml").write_text(
         f"experiments: [daily/threshold_1pct]\nbudgets: [{', '.join(budgets)}]\nseeds: {seeds}\n"
     )
     shim = folder / "bin/python"

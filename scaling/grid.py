@@ -75,7 +75,7 @@ class GridConfig:
         ]
 
 
-def load_grid(content: dict[str, Any], path: str | Path = "configs/grid.yaml") -> GridConfig:
+def load_grid(content: dict[str, Any], path: str | Path = "configs/full.yaml") -> GridConfig:
     """Check a grid that Snakemake has parsed, and every experiment and budget that it names."""
     grid = build(GridConfig, content, Path(path))
     for experiment in grid.experiments:

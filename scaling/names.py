@@ -17,9 +17,9 @@ DEFAULT_TIER = "a20"
 EXTERNAL = "external"  # the tier of a table that was made elsewhere: no module here builds it
 FEATURES_FILE = re.compile(r".+_features_([a-z0-9]+)\.parquet")
 # A run's name is a budget, perhaps a sample of the days, perhaps a seed. A number is written in one
-# way only, so that two names never mean one run. The workflow puts these into its wildcards.
-SAMPLE_PART = r"(?:\.(days|blocks)([0-9]+))?"
-SEED_PART = r"(?:\.seed([0-9]+))?"
+# way only, so that two names never mean one run.
+SAMPLE_PART = r"(?:\.(days|blocks)([1-9][0-9]*))?"
+SEED_PART = r"(?:\.seed(0|[1-9][0-9]*))?"
 RUN_NAME = re.compile(rf"([a-z0-9]+){SAMPLE_PART}{SEED_PART}")
 # What a shell and a file system read as nothing but a name, whatever stands around it.
 NAME_PART = re.compile(r"[A-Za-z0-9_.][A-Za-z0-9_.-]*")
@@ -111,7 +111,7 @@ def split_run_name(name: str, own_seed: int) -> Run:
     days: Draw = "blocks" if draw == "blocks" else "recent"
     run = Run(budget, seed, int(count) if count else None, days)
     if (right := run_name(run, own_seed)) != name:
-        raise UserError(f"{name}: no name of a run; allowed: `{right}`, which is the same run")
+        raise UserError(f"{name}: seed {seed} is the config's own; its run is named `{right}`")
     return run
 
 

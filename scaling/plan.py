@@ -13,7 +13,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m scaling.plan", description=__doc__)
     add = parser.add_argument
-    add("--grid", type=Path, default=Path("configs/grid.yaml"), help="default: %(default)s")
+    add("--grid", type=Path, default=Path("configs/full.yaml"), help="default: %(default)s")
     add("--results", type=Path, default=RESULTS_ROOT, help="default: %(default)s")
     add(
         "--device-flops",

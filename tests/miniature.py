@@ -85,7 +85,7 @@ def make_miniature(directory: Path) -> Path:
     (daily / "other.yaml").write_text(EXPERIMENT.replace("threshold: 0.01", "threshold: 0.008"))
     (model / "patchtst_6k.yaml").write_text(MODEL.format(d_model=16, layers=2, ffn_dim=50))
     (model / "patchtst_20k.yaml").write_text(MODEL.format(d_model=32, layers=2, ffn_dim=80))
-    (directory / "configs/grid.yaml").write_text(GRID)
+    (directory / "configs/full.yaml").write_text(GRID)
     prices = pd.read_parquet(REPOSITORY / "data/raw/SPY.parquet").iloc[:1400]
     register(directory, prices)
     return directory

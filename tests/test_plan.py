@@ -39,7 +39,7 @@ def test_the_2b_budget_counts_two_billion_parameters() -> None:
 
 def test_the_grid_leaves_2b_to_who_asks_for_it() -> None:
     assert "2b" in known_budgets()
-    assert "2b" not in load_grid(read_yaml("configs/grid.yaml")).budgets
+    assert "2b" not in load_grid(read_yaml("configs/full.yaml")).budgets
 
 
 def test_flops_are_windows_times_the_models_own(tmp_path: Path) -> None:

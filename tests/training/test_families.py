@@ -109,7 +109,7 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
         path.write_text(SHAPE_FILE.format(d_model=d_model))
     (directory / "configs/daily/tiny.yaml").write_text("family: patchtsmixer\n" + EXPERIMENT)
     grid = "experiments: [daily/tiny]\nbudgets: [6k, 20k]\nseeds: [42]\n"
-    (directory / "configs/grid.yaml").write_text(grid)
+    (directory / "configs/full.yaml").write_text(grid)
     run(directory, "snakemake", "results/daily/tiny/report.html")
     return directory
 

@@ -76,7 +76,7 @@ def finished(slurm: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     text = tiny.read_text().replace("epochs: 2\n", f"epochs: {EPOCHS}\n")
     tiny.write_text(text.replace("patience: 2", f"patience: {EPOCHS}"))
     grid = "experiments: [daily/tiny]\nbudgets: [6k, 20k]\nseeds: [42]\n"
-    (study / "configs/grid.yaml").write_text(grid)
+    (study / "configs/full.yaml").write_text(grid)
     log = study / "snakemake.log"
     with log.open("wb") as stream:
         process = subprocess.Popen(

@@ -92,8 +92,8 @@ def test_the_whole_grid_is_planned_from_and_into_the_bucket(bucket: Any, endpoin
         bucket.upload_file(name, f"scaling/{name}")
     done = snakemake(endpoint, "--dry-run")
     assert done.returncode == 0, done.stderr
-    grid = load_grid(read_yaml("configs/grid.yaml"))
-    trainings = len(grid.budgets) * len(grid.seeds)
+    grid = load_grid(read_yaml("configs/full.yaml"))
+    trainings = len(grid.runs)
     found = jobs(done.stdout)
     assert (found["find_batch_size"], found["train"]) == (len(grid.budgets), trainings)
     assert f"output: {PREFIX}/results/daily/threshold_1pct/2m.ckpt (send to storage)" in done.stdout

@@ -48,7 +48,7 @@ def test_a_name_that_got_through_would_still_be_no_command(tmp_path: Path) -> No
     assert text.count(refusing) == 1
     config.write_text(text.replace(refusing, "if False:"))
     (study / "configs/daily/tiny.yaml").rename(study / "configs/daily/$(touch pwned).yaml")
-    (study / "configs/grid.yaml").write_text(
+    (study / "configs/full.yaml").write_text(
         "experiments: [daily/$(touch pwned)]\nbudgets: [6k]\nseeds: [42]\n"
     )
     run(study, "snakemake", "results/daily/$(touch pwned)/data.md5")

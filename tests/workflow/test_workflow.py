@@ -51,7 +51,7 @@ def reported(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of it with a report of one experiment, of its two budgets and one seed."""
     directory = tmp_path_factory.mktemp("reported") / "study"
     shutil.copytree(trained, directory)
-    replace(directory / "configs/grid.yaml", "seeds: [42, 43]", "seeds: [42]")
+    replace(directory / "configs/full.yaml", "seeds: [42, 43]", "seeds: [42]")
     run(directory, "snakemake", REPORT)
     return directory
 
@@ -230,7 +230,7 @@ def test_a_changed_definition_plans_what_depends_on_it_and_nothing_else(
 
 
 def test_the_page_of_a_single_size_is_refused_before_anything_is_trained(study: Path) -> None:
-    (study / "configs/grid.yaml").write_text(
+    (study / "configs/full.yaml").write_text(
         "experiments: [daily/tiny]\nbudgets: [6k]\nseeds: [42, 43]\n"
     )
     done = run(study, "snakemake", "--dry-run", check=False)
@@ -251,7 +251,7 @@ days: [recent, blocks]
 def test_a_grid_of_days_plans_a_training_and_baselines_for_each_and_trains_them(
     study: Path,
 ) -> None:
-    (study / "configs/grid.yaml").write_text(TWO_AXES)
+    (study / "configs/full.yaml").write_text(TWO_AXES)
     names = ("", ".days300", ".blocks300")
     runs = {f"6k{days}{seed}" for days in names for seed in ("", ".seed43")}
     baselines = {f"baselines{days}" for days in names}
@@ -278,14 +278,14 @@ def test_a_grid_of_days_plans_a_training_and_baselines_for_each_and_trains_them(
     # All of them are judged by one base rate, that of the whole block.
     assert len({made["train_base_rate"] for made in (recent, blocks, drawn, whole)}) == 1
 
-    replace(study / "configs/grid.yaml", "train_days: [300, all]", "train_days: [301, all]")
+    replace(study / "configs/full.yaml", "train_days: [300, all]", "train_days: [301, all]")
     assert planned(study, *files) == set()
     failed = run(study, "snakemake", "-n", "results/daily/tiny/6k.days0300.ckpt", check=False)
     assert "6k.days0300: no name of a run" in failed.stdout + failed.stderr
 
 
 def test_a_budget_with_a_single_seed_is_planned_judged_and_reported_with_one(study: Path) -> None:
-    with (study / "configs/grid.yaml").open("a") as grid:
+    with (study / "configs/full.yaml").open("a") as grid:
         grid.write("single_seed: [20k]\n")
     runs = ("6k", "6k.seed43", "20k")
     assert {job for job in planned(study, REPORT) if job.startswith("evaluate")} == {
@@ -298,8 +298,21 @@ def test_a_budget_with_a_single_seed_is_planned_judged_and_reported_with_one(stu
     assert "one seed only for 20k" in (study / REPORT).read_text()
 
 
+def test_a_grid_that_is_given_replaces_the_default_one_whole(study: Path) -> None:
+    with (study / "configs/full.yaml").open("a") as default:
+        default.write("train_days: [300, all]\nsingle_seed: [20k]\n")
+    (study / "mine.yaml").write_text(
+        "experiments: [daily/tiny]\nbudgets: [6k, 20k]\nseeds: [42, 43]\n"
+    )
+    listed = planned(study, REPORT, "--configfile", "mine.yaml")
+    runs = ("6k", "6k.seed43", "20k", "20k.seed43")
+    assert {job for job in listed if job.startswith("evaluate")} == {
+        f"evaluate daily/tiny {name}" for name in runs
+    }
+
+
 def test_a_grid_of_days_ends_in_a_page_that_answers_both_questions(study: Path) -> None:
-    (study / "configs/grid.yaml").write_text(
+    (study / "configs/full.yaml").write_text(
         "experiments: [daily/tiny]\nbudgets: [6k, 20k]\nseeds: [42]\ntrain_days: [300, all]\n"
     )
     run(study, "snakemake")
@@ -370,8 +383,8 @@ def test_a_tracking_key_retrains_nothing(study: Path) -> None:
         (str(TINY_CONFIG), "learning_rate: 0.001", "learning_rat: 0.001", "`learning_rate`?"),
         (str(TINY_CONFIG), "threshold: 0.01", "threshold: 1.0", "1.0 % is 0.01"),
         ("configs/model/patchtst_6k.yaml", "heads: 2", "heads: 3", "heads 3 does not divide"),
-        ("configs/grid.yaml", "budgets: [6k, 20k]", "budgets: [5m]", "family patchtst: 6k, 20k"),
-        ("configs/grid.yaml", "daily/other", "daily/none", "daily/none.yaml: no such file"),
+        ("configs/full.yaml", "budgets: [6k, 20k]", "budgets: [5m]", "family patchtst: 6k, 20k"),
+        ("configs/full.yaml", "daily/other", "daily/none", "daily/none.yaml: no such file"),
     ],
 )
 def test_a_broken_config_is_one_line_and_exit_code_2(

@@ -27,7 +27,7 @@ def reported(tmp_path_factory: pytest.TempPathFactory) -> Path:
     run(directory, *fetch)
     data = "data: {assets: [SPY, SP500], judged: [SPY, SP500]}\n"
     (directory / CONFIG).write_text(EXPERIMENT + data)
-    grid = directory / "configs/grid.yaml"
+    grid = directory / "configs/full.yaml"
     grid.write_text("experiments: [daily/markets]\nbudgets: [6k, 20k]\nseeds: [42, 43]\n")
     run(directory, "snakemake", REPORT)
     return directory
