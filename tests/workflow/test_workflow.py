@@ -198,6 +198,12 @@ def test_a_changed_model_shape_retrains_that_budget(study: Path) -> None:
     assert planned(study) == {TRAIN_OTHER, "find_batch_size daily/other 6k"}
 
 
+def test_another_rate_of_a_size_trains_it_again_and_searches_no_batch_size(study: Path) -> None:
+    model = study / "configs/model/patchtst_6k.yaml"
+    replace(model, "learning_rate_multiplier: 1.0", "learning_rate_multiplier: 0.5")
+    assert planned(study) == {TRAIN_OTHER}
+
+
 # A line of the library, another in its place, and the jobs that this plans for the report.
 CHANGES = {
     ("betas=(0.9, 0.95)", "betas=(0.9, 0.96)"): {"train", "evaluate", "fit_law", "report"},
