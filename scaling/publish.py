@@ -2,7 +2,8 @@
 
 python -m scaling.publish --grid configs/laptop.yaml --output docs/results/laptop.json
 
-A test compares the figures in README and docs with these files.
+It needs the study's data, and refuses every study that the report refuses. A test compares the
+figures in README and docs with the written files.
 """
 
 import argparse
@@ -26,7 +27,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Read the study's files, write the summary, print the tables."""
+    """Read and verify the study's files, write the summary, print the tables."""
     arguments = parse(argv)
     grid = load_grid(read_yaml(arguments.grid), arguments.grid)
 

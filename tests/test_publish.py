@@ -2,16 +2,24 @@
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
+from scaling import config as configs
 from scaling import publish
 from scaling.errors import UserError
+from scaling.judging import identity
 from scaling.judging.summary import markdown, tables
-from scaling.record import read_json
-from tests.figures.planted_study import RUNS, change, make_study
+from scaling.names import experiment_path
+from scaling.record import file_md5, read_json, write_json, write_parquet
+from scaling.sizes import load_model_config
+from tests.figures.planted_axes import make_axes, networks_in
+from tests.figures.planted_study import RUNS, STUDY, change, make_study
 from tests.law.worlds import surface_law, surface_world
 
 EXPERIMENT = "daily/threshold_1pct"
@@ -19,17 +27,27 @@ GRID = f"experiments: [{EXPERIMENT}]\nbudgets: [200k, 600k, 2m]\nseeds: [42, 43]
 NOON = 1795521600  # 2026-11-24, 12:00 UTC
 
 
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A planted study that was trained on one day; to be read only."""
-    root = tmp_path_factory.mktemp("published")
+def lay_out(root: Path, make: Callable[[Path], None], grid: str) -> None:
+    """A planted study of a shipped experiment, trained on one day, and its grid."""
     folder = root / "results" / EXPERIMENT
     folder.mkdir(parents=True)
-    make_study(folder)
-    for number, run in enumerate(RUNS):
+    make(folder)
+    for number, predictions in enumerate(networks_in(folder)):
+        run = predictions.name.removesuffix(".predictions.parquet")
+        record = read_json(folder / f"{run}.json")
+        asked = configs.config_of_run(experiment_path(EXPERIMENT), record)
+        parts = {"config": asked, "model": load_model_config(record["budget"])}
+        change(folder / f"{run}.json", **{k: configs.as_dict(v) for k, v in parts.items()})
         ending = {"ending": {"status": "finished", "time": NOON + 300 * number}}
         (folder / f"{run}.metrics.jsonl").write_text(json.dumps(ending) + "\n")
-    (root / "planted.yaml").write_text(GRID)
+    (root / "planted.yaml").write_text(grid)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A study of sizes and seeds; to be read only."""
+    root = tmp_path_factory.mktemp("published")
+    lay_out(root, make_study, GRID)
     return root
 
 
@@ -37,6 +55,14 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def study(made: Path, tmp_path: Path) -> Path:
     """A copy that a test may spoil."""
     return Path(shutil.copytree(made, tmp_path / "study"))
+
+
+@pytest.fixture(autouse=True)
+def now(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The data and the code are those that the planted records name."""
+    data = STUDY["data_md5"], STUDY["features_md5"]
+    monkeypatch.setattr(identity, "verified_data", lambda config, stamp: data)
+    monkeypatch.setattr(identity, "code_digest", lambda entry, family: "c0de")
 
 
 def published(root: Path) -> dict:
@@ -93,41 +119,118 @@ def test_a_study_of_two_axes_has_a_table_of_its_cells_and_three_slopes(made: Pat
     assert slopes[3][1].startswith(f"{surface['days']['slope']['estimate']:+.4f} (")
 
 
+def test_the_runs_of_two_axes_are_published_in_the_order_of_their_grid(tmp_path: Path) -> None:
+    grid = GRID.replace("[42, 43]", "[43, 42]") + "train_days: [all, 500]\n"
+    lay_out(tmp_path, lambda folder: make_axes(folder, days=(500, None)), grid)
+    found = published(tmp_path)
+    of_2m = ["2m.seed43", "2m", "2m.days500.seed43", "2m.days500"]
+    assert [run["run"] for run in found["runs"]][-4:] == of_2m
+    assert [(run["seed"], run["train_days"]) for run in found["runs"]][-4:] == [
+        *((43, None), (42, None)),
+        *((43, 500), (42, 500)),
+    ]
+    whole = read_json(tmp_path / "results" / EXPERIMENT / "baselines.json")["models"]
+    skills = {name: scores["test_skill"] for name, scores in found["baselines"].items()}
+    assert skills == {name: model["test"]["log_loss_skill"] for name, model in whole.items()}
+
+
 def test_a_table_in_markdown_has_no_cell_of_two_spaces() -> None:
     assert markdown([["a", "b"], ["1", ""]]) == "| a | b |\n|---|---|\n| 1 | |"
 
 
-def test_a_run_that_the_law_was_not_fitted_to_is_refused(study: Path) -> None:
-    change(study / "results" / EXPERIMENT / "2m.eval.json", predictions_md5="0")
-    with pytest.raises(UserError, match="2m: its predictions are not those"):
+# --- what the report refuses is not published ------------------------------------------------
+
+
+def refused(study: Path, message: str) -> None:
+    with pytest.raises(UserError, match=message) as caught:
         published(study)
+    assert "\n" not in str(caught.value)
+
+
+def spoil(path: Path, change_it: Callable[[dict[str, Any]], None]) -> None:
+    content = read_json(path)
+    change_it(content)
+    write_json(path, content)
+
+
+# What a row of a published table is made of.
+SCORES = [("validation", "log_loss_skill"), ("test", "log_loss_skill"), ("test", "auc")]
+
+
+@pytest.mark.parametrize(("block", "score"), SCORES)
+def test_an_evaluation_with_a_changed_score_is_refused(study: Path, block: str, score: str) -> None:
+    def flatter(evaluation: dict[str, Any]) -> None:
+        evaluation["metrics"]["best"][block][score] += 1e-6
+
+    spoil(study / "results" / EXPERIMENT / "2m.eval.json", flatter)
+    refused(study, f"2m.eval.json: says {block} {score} .*its predictions give .*--force")
+
+
+@pytest.mark.parametrize(("block", "score"), SCORES)
+def test_baselines_with_a_changed_score_are_refused(study: Path, block: str, score: str) -> None:
+    def belittle(record: dict[str, Any]) -> None:
+        record["models"]["logistic_regression"][block][score] -= 1e-6
+
+    spoil(study / "results" / EXPERIMENT / "baselines.json", belittle)
+    refused(study, f"baselines.json: says {block} {score} .*its predictions give .*--force")
+
+
+def test_a_law_with_a_changed_skill_is_refused(study: Path) -> None:
+    def flatter(law: dict[str, Any]) -> None:
+        law["sizes"][-1]["skill"] += 1e-6
+
+    spoil(study / "results" / EXPERIMENT / "scaling_law.json", flatter)
+    refused(study, "scaling_law.json: says skill of 2m .*its predictions give")
+
+
+def test_changed_predictions_are_refused_though_evaluation_and_law_name_their_md5(
+    study: Path,
+) -> None:
+    folder = study / "results" / EXPERIMENT
+    path, law = folder / "2m.predictions.parquet", folder / "scaling_law.json"
+    rows = pd.read_parquet(path)
+    write_parquet(path, rows.assign(p=rows["p"] ** 1.01))
+    refused(study, "2m: its predictions are not those that the evaluation wrote")
+    change(folder / "2m.eval.json", predictions_md5=file_md5(path))
+    refused(study, "2m.predictions.parquet: the law was not fitted to this file")
+    change(law, inputs={**read_json(law)["inputs"], str(path): file_md5(path)})
+    refused(study, "2m.eval.json: says validation log_loss .*its predictions give")
 
 
 def test_a_run_that_was_trained_again_after_its_evaluation_is_refused(study: Path) -> None:
     change(study / "results" / EXPERIMENT / "2m.json", fingerprint="another")
-    with pytest.raises(UserError, match="trained again after it was evaluated"):
-        published(study)
+    refused(study, "trained again after it was evaluated")
+
+
+def test_a_run_of_older_code_is_refused(study: Path) -> None:
+    change(study / "results" / EXPERIMENT / "2m.json", code_digest="another")
+    refused(study, "2m.ckpt: trained for something else: training code was another, and is c0de")
+
+
+@pytest.mark.parametrize("key", ["data_md5", "label_hash"])
+def test_baselines_of_other_data_than_the_runs_are_refused(study: Path, key: str) -> None:
+    change(study / "results" / EXPERIMENT / "baselines.json", **{key: "another"})
+    refused(study, f"not of one study: {key} is .*another")
+
+
+# --- what the grid asks for ------------------------------------------------------------------
 
 
 def test_a_law_of_more_runs_than_the_grid_asks_for_is_refused(study: Path) -> None:
     (study / "planted.yaml").write_text(GRID + "single_seed: [2m]\n")
-    with pytest.raises(UserError, match="fit it again"):
-        published(study)
+    refused(study, "do not name the same runs: 2m seed 43; fit the law again")
+
+
+def test_a_law_of_fewer_runs_than_the_grid_asks_for_is_refused(study: Path) -> None:
+    (study / "planted.yaml").write_text(GRID.replace("[42, 43]", "[42, 43, 44]"))
+    refused(study, "do not name the same runs: 200k seed 44, 2m seed 44, 600k seed 44; fit")
 
 
 def test_a_law_of_numbers_of_days_that_the_grid_does_not_ask_for_is_refused(study: Path) -> None:
     cells = [{"budget": "2m", "train_days": days, "seeds": [42]} for days in ("500", "all")]
     surface = {"draw": "recent", "cells": cells}
     change(study / "results" / EXPERIMENT / "scaling_law.json", two_axes={"recent": surface})
-    with pytest.raises(UserError, match="500 recent training days"):
-        published(study)
-
-
-@pytest.mark.parametrize("key", ["data_md5", "label_hash"])
-def test_baselines_of_other_data_than_the_runs_are_refused(study: Path, key: str) -> None:
-    change(study / "results" / EXPERIMENT / "baselines.json", **{key: "another"})
-    with pytest.raises(UserError, match=f"{key} is another"):
-        published(study)
+    refused(study, "do not name the same runs: 2m seed 42 on 500 recent training days; fit")
 
 
 def test_a_training_whose_end_is_not_recorded_is_refused(study: Path) -> None:

@@ -1,7 +1,10 @@
-"""The figures of a study that a page may cite: one small file, and its tables in Markdown."""
+"""The figures of a study that a page may cite: one small file, and its tables in Markdown.
+
+No file is believed: the study is read and refused as the report reads and refuses it.
+"""
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from statistics import fmean, median
@@ -10,8 +13,10 @@ from typing import Any
 from scaling import config as configs
 from scaling.errors import UserError
 from scaling.grid import GridConfig
-from scaling.judging.run_files import require_one_training, words
-from scaling.judging.study_files import runs_of_law
+from scaling.judging.agreement import require_agreement
+from scaling.judging.identity import refuse_outdated
+from scaling.judging.run_files import BASELINES, run_of, words
+from scaling.judging.study_files import StudyFiles, read_study, runs_of_law
 from scaling.names import Run, experiment_path, run_name
 from scaling.record import read_json
 from scaling.tracking.local import SUFFIX, read_lines
@@ -28,8 +33,7 @@ def summarise(grid: GridConfig, path: Path, results: Path) -> Summary:
     """The law, the runs, the baselines and the checks of a grid's only experiment, JSON-ready.
 
     `path` is the grid's file, and `results` the folder that holds the experiment's results. Raises
-    UserError for a grid of several experiments, and where the law, the records and the evaluations
-    do not belong together.
+    UserError for a grid of several experiments, and for a study that the report would refuse.
     """
     if len(grid.experiments) > 1:
         raise UserError(
@@ -37,10 +41,12 @@ def summarise(grid: GridConfig, path: Path, results: Path) -> Summary:
         )
     (experiment,) = grid.experiments
     folder = results / experiment
-    law = read_json(folder / "scaling_law.json")
-    own = configs.load_config(experiment_path(experiment)).seed
-    made = [_read_run(folder, run_name(run, own), law) for run in grid.runs]
-    _require_the_grids_runs(grid, path, law)
+    study = _read_verified(grid, path, folder)
+    made = sorted(
+        zip(study.records, study.evaluations, strict=True),
+        key=lambda files: grid.runs.index(run_of(files[0])),
+    )
+    (baselines,) = study.ladder.baselines
     ends = [_end_of_training(folder / f"{record['run']}{SUFFIX}") for record, _ in made]
     checks = [check["passed"] for _, evaluation in made for check in evaluation["checks"]]
     return {
@@ -52,48 +58,39 @@ def summarise(grid: GridConfig, path: Path, results: Path) -> Summary:
         "trained": {key: sorted({record[key] for record, _ in made}) for key in MADE_BY},
         "checks": {"made": len(checks), "passed": checks.count(True)},
         "runs": [_run_row(run, *files) for run, files in zip(grid.runs, made, strict=True)],
-        "baselines": {
-            name: _scores(model)
-            for name, model in _read_baselines(folder / "baselines.json", made[0][0]).items()
-        },
-        "law": {key: value for key, value in law.items() if key not in NOT_FOUND},
+        "baselines": {name: _scores(model) for name, model in baselines["models"].items()},
+        "law": {key: value for key, value in study.law.items() if key not in NOT_FOUND},
     }
 
 
-def _read_run(
-    folder: Path, name: str, law: Mapping[str, Any]
-) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The record and the evaluation of a run, which must be those that the law was fitted to."""
-    record = read_json(folder / f"{name}.json")
-    evaluation = read_json(folder / f"{name}.eval.json")
-    fitted = set(law["inputs"].values())
-    require_one_training(record, evaluation, folder / f"{name}.ckpt", fitted)
-    return record, evaluation
-
-
-def _require_the_grids_runs(grid: GridConfig, path: Path, law: Mapping[str, Any]) -> None:
-    fitted, asked = set(runs_of_law(law)), set(grid.runs)
-    if fitted != asked:
-        lacks, has = (
-            ", ".join(sorted(map(words, runs))) for runs in (asked - fitted, fitted - asked)
-        )
+def _read_verified(grid: GridConfig, path: Path, folder: Path) -> StudyFiles:
+    """The files of the grid's runs, once they have passed what the report asks of them."""
+    law = folder / "scaling_law.json"
+    if odd := {*grid.runs} ^ {*runs_of_law(read_json(law))}:
         raise UserError(
-            f"the law of {law['experiment']} is not that of {path}: it lacks {lacks or 'nothing'}, "
-            f"and it has {has or 'nothing'} besides; fit it again: snakemake --configfile {path}"
+            f"{law} and {path} do not name the same runs: {', '.join(sorted(map(words, odd)))}; "
+            f"fit the law again: snakemake --configfile {path}"
         )
+    config = experiment_path(grid.experiments[0])
+    own = configs.load_config(config).seed
+    runs = [run_name(run, own) for run in grid.runs]
+    samples = [run._replace(budget=BASELINES, seed=0) for run in grid.runs]
+    rivals = dict.fromkeys(run_name(sample, own_seed=0) for sample in samples)
 
+    def files(names: Iterable[str], suffix: str) -> list[Path]:
+        return [folder / f"{name}.{suffix}" for name in names]
 
-def _read_baselines(path: Path, record: Mapping[str, Any]) -> dict[str, Any]:
-    """The baselines' models, which must be judged on the data and labels of the runs."""
-    made = read_json(path)
-    for key in ("experiment", "data_md5", "features_md5", "label_hash"):
-        if made[key] != record[key]:
-            raise UserError(
-                f"{path}: {key} is {made[key]}, that of the runs is {record[key]}; make it again: "
-                f"snakemake --force {path}"
-            )
-    models: dict[str, Any] = made["models"]
-    return models
+    study = read_study(
+        law=law,
+        records=files(runs, "json"),
+        evaluations=files(runs, "eval.json"),
+        predictions=files(runs, "predictions.parquet"),
+        baselines=files(rivals, "json"),
+        baseline_predictions=files(rivals, "predictions.parquet"),
+    )
+    refuse_outdated(study.records, config)
+    require_agreement(study)
+    return study
 
 
 def _end_of_training(local_record: Path) -> float:
