@@ -59,8 +59,7 @@ def main(argv: list[str] | None = None) -> None:
     from scaling.data.features import verified_data
     from scaling.judging import checks
     from scaling.machine.guard import ThermalGuard
-    from scaling.training.recipe import recipe_of
-    from scaling.training.trainer import Stopped
+    from scaling.training.trainer import Recipe, Stopped
     from scaling.training.trial import hardware_of, trial
 
     prices_md5, features_md5 = verified_data(config, arguments.data_md5)
@@ -73,8 +72,8 @@ def main(argv: list[str] | None = None) -> None:
         with ThermalGuard(config.thermal, hardware.device.type) as guard:
             for seed in seeds:
                 shuffled = with_shuffled_labels(study, seed)
-                recipe = dataclasses.replace(recipe_of(config, model_config), seed=seed)
-                outcome = trial(config, model_config, shuffled, recipe, hardware, guard)
+                recipe = Recipe(config.optimiser, seed, model_config)
+                outcome = trial(config, shuffled, recipe, hardware, guard)
                 # The last epoch counts: choosing the best one on validation would add skill.
                 skills.append(outcome.progress.epochs[-1]["val_skill"])
     except Stopped as stop:

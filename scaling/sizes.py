@@ -1,11 +1,10 @@
 """The sizes of networks: one file in `configs/model` is one parameter budget of one family.
 
-A size says how its network is built, and what it changes of an experiment's optimiser.
+A size is a shape. How it is trained is the experiment's, and one recipe serves all sizes
+(scaling/training/transfer.py).
 """
 
-import dataclasses
 import re
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, ClassVar
 
@@ -14,7 +13,7 @@ from pydantic.dataclasses import dataclass
 
 from scaling.errors import UserError
 from scaling.names import MODEL_ROOT
-from scaling.reading import CLOSED, Multiplier, Positive, Real, build, read_yaml
+from scaling.reading import CLOSED, Positive, Real, build, read_yaml
 
 DEFAULT_FAMILY = "patchtst"
 
@@ -23,8 +22,8 @@ DEFAULT_FAMILY = "patchtst"
 class OptimiserConfig:
     """AdamW with linear warm-up, cosine decay and gradient clipping.
 
-    It is the experiment's, and a size multiplies some of it (`ModelConfig.recipe`). `batch_size` is
-    the number of samples in an optimiser step, the same on every machine.
+    `learning_rate` is that of the family's base size. `batch_size` is the number of samples in an
+    optimiser step, the same on every machine.
     """
 
     batch_size: Positive
@@ -36,30 +35,17 @@ class OptimiserConfig:
     early_stopping_patience: Positive
 
 
-# A size multiplies these settings of an experiment's optimiser.
-MULTIPLIERS = ("learning_rate_multiplier", "weight_decay_multiplier", "epochs_multiplier")
-
-
 @dataclass(frozen=True, config=CLOSED, kw_only=True)
 class ModelConfig:
     """The shape of one parameter budget. Each family of networks adds its own fields.
 
-    A family is a class below and a module of its name in `scaling/training/families`. A learning
-    rate, a weight decay and a number of epochs that are right for one size are wrong for another
-    (Kim et al. 2025, arXiv 2509.14786), so each size has its multipliers.
+    A family is a class below and a module of its name in `scaling/training/families`.
     """
 
     family: ClassVar[str]
     d_model: Positive
     layers: Positive
     dropout: Annotated[Real, Field(ge=0, lt=1)]
-    learning_rate_multiplier: Multiplier
-    weight_decay_multiplier: Multiplier = 1.0
-    epochs_multiplier: Multiplier = 1.0
-
-    def multiplied(self, factors: Mapping[str, float]) -> "ModelConfig":
-        """The same shape with its multipliers times `factors`, which have the same names."""
-        return dataclasses.replace(self, **{k: getattr(self, k) * v for k, v in factors.items()})
 
 
 @dataclass(frozen=True, config=CLOSED, kw_only=True)

@@ -163,7 +163,7 @@ def _recipes(study: StudyFiles, sweeps: Sequence[Mapping[str, Any]]) -> list[dic
             "gain": sweep["confirmation"]["gain"],
             "trained": sorted(
                 {
-                    _recipe(run["recipe"])
+                    _recipe(run["config"]["optimiser"])
                     for run in study.records
                     if run["budget"] == sweep["budget"]
                 }

@@ -36,10 +36,9 @@ from scaling.training.model import (
     count_without_embeddings,
 )
 from scaling.training.model import training_flops as window_flops
-from scaling.training.recipe import recipe_of
 from scaling.training.request import Request
 from scaling.training.step import sample_order
-from scaling.training.trainer import Hardware, Outcome, Say
+from scaling.training.trainer import Hardware, Outcome, Recipe, Say
 
 TAGS = ("budget", "seed", "parameters", "data_md5", "git_commit", "device")
 
@@ -119,8 +118,7 @@ def planned_record(
     identity: dict[str, Any],
 ) -> dict[str, Any]:
     """The run record as far as it is known before the first step."""
-    recipe = recipe_of(request.config, request.model)
-    epochs, seed = recipe.optimiser.epochs, recipe.seed
+    epochs, seed = request.config.optimiser.epochs, request.config.seed
     order = sample_order(study.samples["train"], epochs, seed, study.epoch_windows)
     return {
         "kind": "train",
@@ -135,7 +133,6 @@ def planned_record(
         "sample_order": checkpoint.checksum({"days": order}),
         "config": configs.as_dict(request.config),
         "model": configs.as_dict(request.model),
-        "recipe": configs.as_dict(recipe.optimiser),
         "data_md5": request.prices_md5,
         "features_md5": request.features_md5,
         "feature_names": list(study.feature_names),
@@ -188,7 +185,7 @@ def run_to_its_end(
             outcome = trainer.train(
                 model,
                 study,
-                recipe_of(request.config, request.model),
+                Recipe(request.config.optimiser, request.config.seed, request.model),
                 hardware,
                 guard=guard,
                 tracker=trackers,
@@ -260,7 +257,7 @@ def tracked(
 
 def run_info(request: Request, record: dict[str, Any]) -> RunInfo:
     """What the trackers are told of the run."""
-    optimiser = configs.as_dict(recipe_of(request.config, request.model).optimiser)
+    optimiser = configs.as_dict(request.config.optimiser)
     model = configs.as_dict(request.model)
     prices = [str(market.prices) for market in request.config.data.markets]
     digests = record["data_md5"].split(", ")

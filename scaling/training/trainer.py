@@ -16,16 +16,16 @@ from scaling.errors import UserError
 from scaling.machine.device import Precision
 from scaling.machine.processes import ALONE, Group
 from scaling.metrics import log_loss, log_loss_skill
+from scaling.sizes import ModelConfig, OptimiserConfig
 from scaling.training.checkpoint import ResumeStore
-from scaling.training.recipe import Recipe
 from scaling.training.step import (
     learning_rate,
-    make_optimiser,
     optimiser_step,
     predict,
     prepared,
     sample_order,
 )
+from scaling.training.transfer import make_optimiser, set_learning_rate
 
 STEPS_BETWEEN_CHECKS = 50  # looking at a loss waits for the device; a NaN can wait 50 steps
 Say = Callable[[str], None]
@@ -58,6 +58,18 @@ class Stopped(Exception):
     def __init__(self, reason: str, step: int) -> None:
         super().__init__(reason)
         self.step = step
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a network is trained, whatever the machine. The rate and the decay are the base size's.
+
+    Those of `shape` follow from it (scaling/training/transfer.py).
+    """
+
+    optimiser: OptimiserConfig
+    seed: int
+    shape: ModelConfig
 
 
 @dataclass(frozen=True)
@@ -125,13 +137,14 @@ class Training:
         days = study.samples["train"]
         first = torch.from_numpy(days[: hardware.micro_batch]).to(device)
         self.stepped = prepared(model.train(), self.dataset, first, hardware.precision, say, group)
-        self.optimiser = make_optimiser(model, config)
+        self.optimiser = make_optimiser(model, recipe.shape, config)
         order = sample_order(days, config.epochs, recipe.seed, study.epoch_windows)
         self.order = [epoch.to(device) for epoch in order]
         self.epoch_steps = math.ceil(study.epoch_windows / config.batch_size)
         self.total_steps = self.epoch_steps * config.epochs
         # Losses stay on the device and are fetched once an epoch: reading one would wait for it.
         self.losses = torch.full((self.total_steps,), torch.nan, device=device)
+        self.norms = torch.full_like(self.losses, torch.nan)  # the gradient's, before clipping
         self.progress = Progress()
         self.best_weights = self._weights()
 
@@ -139,7 +152,8 @@ class Training:
         """Go on from what `state` gave."""
         self.hardware.group.load(self.model, self.optimiser, state["weights"], state["optimiser"])
         self.best_weights = state["best_weights"]
-        self.losses[: len(state["losses"])] = state["losses"].to(self.hardware.device)
+        for kept, name in ((self.losses, "losses"), (self.norms, "norms")):
+            kept[: len(state[name])] = state[name].to(self.hardware.device)
         self.progress = Progress(**state["progress"])
 
     def state(self) -> dict[str, Any]:
@@ -151,6 +165,7 @@ class Training:
             "optimiser": group.gathered(self.optimiser.state_dict()),
             "best_weights": self.best_weights,
             "losses": self.losses[: self.progress.step].clone(),
+            "norms": self.norms[: self.progress.step].clone(),
             "progress": vars(self.progress),
         }
 
@@ -166,18 +181,20 @@ class Training:
         """True when the last step was the last of its epoch."""
         return self.progress.step % self.epoch_steps == 0
 
+    def rate(self, step: int) -> float:
+        """The learning rate of one step, as the base size has it."""
+        config = self.recipe.optimiser
+        return learning_rate(step, self.total_steps, config.learning_rate, config.warmup_fraction)
+
     def step(self) -> int:
         """Take one optimiser step; returns how many windows it saw."""
         began = time.monotonic()
         config, hardware, progress = self.recipe.optimiser, self.hardware, self.progress
         epoch, within = divmod(progress.step, self.epoch_steps)
-        rate = learning_rate(
-            progress.step, self.total_steps, config.learning_rate, config.warmup_fraction
-        )
-        for parameters in self.optimiser.param_groups:
-            parameters["lr"] = rate
+        rate = self.rate(progress.step)
+        set_learning_rate(self.optimiser, rate)
         days = self.order[epoch][within * config.batch_size : (within + 1) * config.batch_size]
-        self.losses[progress.step] = optimiser_step(
+        self.losses[progress.step], self.norms[progress.step] = optimiser_step(
             self.stepped,
             self.optimiser,
             self.dataset,
@@ -212,7 +229,7 @@ class Training:
             "val_log_loss": loss,
             "val_skill": log_loss_skill(y, p, study.train_base_rate),
             "val_spread": float(np.std(p)),
-            "learning_rate": self.optimiser.param_groups[0]["lr"],
+            "learning_rate": self.rate(progress.step - 1),
         }
         if loss < progress.best_log_loss:
             progress.best_log_loss, progress.best_epoch = loss, len(progress.epochs) + 1
@@ -234,7 +251,7 @@ class Training:
         if len(bad):
             raise UserError(
                 f"the loss is {losses[bad[0]].item()} at step {int(bad[0]) + 1}; lower "
-                "optimiser.learning_rate, or the budget's learning_rate_multiplier"
+                "optimiser.learning_rate"
             )
 
     def outcome(self) -> Outcome:
@@ -245,7 +262,7 @@ class Training:
         )
         used = {
             "learning_rate": self.progress.peak_learning_rate,
-            "weight_decay": max(group["weight_decay"] for group in self.optimiser.param_groups),
+            "weight_decay": self.recipe.optimiser.weight_decay,
             "epochs": len(self.order),
         }
         return Outcome(self.best_weights, self._weights(), self.progress, reason, used)

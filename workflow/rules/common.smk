@@ -62,12 +62,6 @@ def shape_of(experiment, budget):
     return MODELS[budget, family]
 
 
-def without_recipe(model):
-    """What a size is built of, without how it is trained."""
-    shape = configs.as_dict(model)
-    return {key: shape[key] for key in shape if key not in MULTIPLIERS}
-
-
 def run_of(experiment, name):
     """The run of that name: its budget, its seed, and the days that it is trained on."""
     return split_run_name(name, EXPERIMENTS[experiment].seed)
