@@ -99,7 +99,8 @@ def ours(cell: Cell, device: Any, shape: Any, window: Any, after_step: Step) -> 
     from scaling.data.dataset import WindowDataset
     from scaling.machine.device import tune
     from scaling.training.model import build_model
-    from scaling.training.step import make_optimiser, optimiser_step, prepared
+    from scaling.training.step import optimiser_step, prepared
+    from scaling.training.transfer import make_optimiser, set_learning_rate
 
     tune(device)
     config = load_config(SHIPPED).optimiser
@@ -116,8 +117,8 @@ def ours(cell: Cell, device: Any, shape: Any, window: Any, after_step: Step) -> 
     model = build_model(shape, window, CHANNELS)
     order = torch.randperm(samples).add(window.warmup).to(device)
     stepped = prepared(model, dataset, order[: cell["batch"]], cell["precision"], sys.exit)
-    optimiser = make_optimiser(model, config)
-    optimiser.param_groups[0]["lr"] = optimiser.param_groups[1]["lr"] = 1e-4
+    optimiser = make_optimiser(model, shape, config)
+    set_learning_rate(optimiser, 1e-4)
     for step, days in enumerate(order.split(cell["batch"])):
         optimiser_step(
             stepped,

@@ -37,7 +37,6 @@ layers: {layers}
 heads: 2
 ffn_dim: {ffn_dim}
 dropout: 0.1
-learning_rate_multiplier: 1.0
 """
 GRID = "experiments: [daily/tiny, daily/other]\nbudgets: [6k, 20k]\nseeds: [42, 43]\n"
 

@@ -29,7 +29,6 @@ MODEL = {
     "heads": 2,
     "ffn_dim": 26,
     "dropout": 0.0,
-    "learning_rate_multiplier": 1.0,
 }
 DAYS = [str(day.date()) for day in random_prices(rows=1100).index]
 EXPERIMENT: dict[str, Any] = {

@@ -10,7 +10,6 @@ from typing import Any
 
 from scaling.judging.study_files import StudyFiles
 from scaling.record import read_json
-from scaling.sizes import MULTIPLIERS
 
 
 def read_optional(
@@ -77,7 +76,7 @@ def _recipe(made: Mapping[str, Any]) -> dict[str, Any]:
     """
     sections = ("task", "window", "splits", "optimiser")
     parts = {section: made["training"].get(section, {}) for section in sections}
-    parts["model"] = {k: v for k, v in made["model"].items() if k not in MULTIPLIERS}
+    parts["model"] = made["model"]
     flat = {f"{part}.{key}": v for part, values in parts.items() for key, v in values.items()}
     flat["train_days"] = made["training"].get("train_days")
     return flat | {key: made[key] for key in ("data_md5", "features_md5", "label_hash")}

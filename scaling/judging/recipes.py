@@ -4,10 +4,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from scaling.record import COMPUTING_PACKAGES
-from scaling.sizes import MULTIPLIERS
 
 # A budget's file declares these for its size alone. Dropout stands there too, but is no size.
-OF_THE_SIZE = ("d_model", "layers", "heads", "ffn_dim", "expansion_factor", *MULTIPLIERS)
+OF_THE_SIZE = ("d_model", "layers", "heads", "ffn_dim", "expansion_factor")
 SECTIONS = ("window", "optimiser")
 
 

@@ -41,7 +41,7 @@ CONFIG: dict[str, Any] = {
     "optimiser": {"learning_rate": 1e-3, "epochs": 5, "weight_decay": 0.01},
 }
 RECIPE = CONFIG["optimiser"]
-MODEL = {"d_model": 32, "dropout": 0.1, "learning_rate_multiplier": 1.0}
+MODEL = {"d_model": 32, "dropout": 0.1}
 
 
 def run_of(budget: str, seed: int) -> str:
@@ -138,7 +138,6 @@ def write_run(
         "run": run,
         **training,
         "config": {**CONFIG, "train_days": train_days, "days": draw},
-        "recipe": RECIPE,
         "model": MODEL,
         "initial_weights": f"weights of {run}",
         "sample_order": f"order of {seed}",

@@ -22,8 +22,7 @@ def record(run: str) -> dict[str, Any]:
         },
         "model": {
             **{"d_model": 32 if small else 128, "layers": 2 if small else 4, "heads": 4},
-            **{"ffn_dim": 64 if small else 256, "learning_rate_multiplier": 2.0 if small else 1.0},
-            "dropout": 0.1,
+            **{"ffn_dim": 64 if small else 256, "dropout": 0.1},
         },
         "precision": "fp32",
         "micro_batch": 32,

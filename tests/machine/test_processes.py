@@ -25,6 +25,7 @@ from scaling.record import read_json, write_json
 from scaling.sizes import load_model_config
 from scaling.training import checkpoint, step, trainer
 from scaling.training.model import build_model
+from scaling.training.transfer import make_optimiser
 from tests import miniature
 from tests.training.test_training import OPTIMISER, Quiet, fit
 
@@ -191,9 +192,10 @@ def five_days(group: Group) -> tuple[torch.nn.Module, torch.optim.Optimizer]:
     config = load_config("configs/daily/tiny.yaml")
     study = load_study(config)
     torch.manual_seed(42)
-    model = build_model(load_model_config("6k"), config.window, len(study.feature_names))
+    shape = load_model_config("6k")
+    model = build_model(shape, config.window, len(study.feature_names))
     stepped = group.wrap(model.train(), torch.device("cpu"))
-    optimiser = step.make_optimiser(model, OPTIMISER)
+    optimiser = make_optimiser(model, shape, OPTIMISER)
     days = torch.from_numpy(study.samples["train"][:5])
     options: dict[str, Any] = {"precision": "fp32", "gradient_clip": CLIP, "group": group}
     options |= {"micro_batch": 2, "seed": 42, "step": 0}
