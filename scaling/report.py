@@ -61,7 +61,7 @@ def main(argv: list[str] | None = None) -> None:
     from scaling.judging.agreement import require_agreement
     from scaling.judging.identity import refuse_outdated
     from scaling.judging.optional_files import read_optional
-    from scaling.judging.recipes import recipe_differences
+    from scaling.judging.recipes import recipe_differences, serves_every_size
     from scaling.judging.study_files import merged_checks, read_study
 
     study = read_study(
@@ -82,7 +82,8 @@ def main(argv: list[str] | None = None) -> None:
         {"run": f"{control['budget']} shuffled", "checks": [control["check"]]}
         for control in controls
     ]
-    checks = merged_checks([*study.evaluations, *shuffled])
+    ladder = {"run": "all sizes", "checks": serves_every_size(study.ladder.records)}
+    checks = merged_checks([*study.evaluations, ladder, *shuffled])
     differences = recipe_differences(study.records)
 
     svg = {name: to_svg(figure, name) for name, figure in draw(study, sweeps).items()}

@@ -50,7 +50,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Train, measure on validation with the last epoch's weights, write."""
+    """Train, measure on validation, write."""
     arguments = _parser().parse_args(argv)
     config = configs.load_config(arguments.config, arguments.param_budget)
     model_config = load_model_config(config.param_budget, config.family)
@@ -74,8 +74,7 @@ def main(argv: list[str] | None = None) -> None:
                 shuffled = with_shuffled_labels(study, seed)
                 recipe = Recipe(config.optimiser, seed, model_config)
                 outcome = trial(config, shuffled, recipe, hardware, guard)
-                # The last epoch counts: choosing the best one on validation would add skill.
-                skills.append(outcome.progress.epochs[-1]["val_skill"])
+                skills.append(outcome.validation["skill"])
     except Stopped as stop:
         raise UserError(f"stopped: {stop}; cool down and type it again") from None
     found = checks.shuffled_labels_teach_nothing(skills)

@@ -32,20 +32,21 @@ class OptimiserConfig:
     weight_decay: Annotated[Real, Field(ge=0, lt=1000)]
     warmup_fraction: Annotated[Real, Field(ge=0, lt=1)]
     gradient_clip: Annotated[Real, Field(gt=0)]
-    early_stopping_patience: Positive
 
 
 @dataclass(frozen=True, config=CLOSED, kw_only=True)
 class ModelConfig:
     """The shape of one parameter budget. Each family of networks adds its own fields.
 
-    A family is a class below and a module of its name in `scaling/training/families`.
+    A family is a class below and a module of its name in `scaling/training/families`. Matrices of
+    the family's base are drawn with `initial_deviation`, which is Hugging Face's own.
     """
 
     family: ClassVar[str]
     d_model: Positive
     layers: Positive
     dropout: Annotated[Real, Field(ge=0, lt=1)]
+    initial_deviation: Annotated[Real, Field(gt=0, lt=1)] = 0.02
 
 
 @dataclass(frozen=True, config=CLOSED, kw_only=True)

@@ -27,7 +27,6 @@ optimiser:
   weight_decay: 0.01
   warmup_fraction: 0.1
   gradient_clip: 1.0
-  early_stopping_patience: 2
 law: {bootstrap_samples: 200}
 tracking: {mlflow: false}
 """

@@ -50,7 +50,6 @@ EXPERIMENT: dict[str, Any] = {
         "weight_decay": 0.01,
         "warmup_fraction": 0.1,
         "gradient_clip": 1.0,
-        "early_stopping_patience": 3,
     },
     "tracking": {"mlflow": False},
     "thermal": {"log_only": True},

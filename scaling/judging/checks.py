@@ -242,20 +242,6 @@ def _windows_check(
     )
 
 
-def chosen_on_validation(record: dict[str, Any]) -> Check:
-    """The kept epoch is the one with the lowest recorded validation log-loss."""
-    losses = [epoch["val_log_loss"] for epoch in record["epochs"]]
-    lowest = int(np.argmin(losses)) + 1
-    kept = record["best_epoch"]
-    return check(
-        "the kept epoch is validation's best",
-        kept == lowest and record["validation"]["log_loss"] == losses[lowest - 1],
-        f"epoch {kept} kept, epoch {lowest} has the lowest validation log-loss",
-        "one and the same",
-        "weights were chosen by something else than validation, perhaps by the test block",
-    )
-
-
 def trained_as_asked(record: dict[str, Any]) -> Check:
     """The loop's learning rate, weight decay and epochs were the experiment's."""
     used = record["used"]
@@ -428,7 +414,6 @@ def model_checks(
     """
     return [
         counted_parameters(record["budget"], record["parameters"]),
-        chosen_on_validation(record),
         trained_as_asked(record),
         train_evaluate_parity(record["validation"]["log_loss"], *validation, precision),
         predictions_vary(test_probabilities),

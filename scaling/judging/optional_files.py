@@ -61,18 +61,19 @@ def _difference(made: Mapping[str, Any], record: Mapping[str, Any]) -> str:
         # A control vouches for the code too, a sweep for the recipe alone.
         trained["training code"] = record["code_digest"]
         asked["training code"] = made["training_code_digest"]
+    varied = made["recipes"][0] if made["kind"] == "sweep" else {}
     return ", ".join(
         f"{name} is {asked.get(name)}, the ladder's is {trained.get(name)}"
         for name in sorted(asked.keys() | trained.keys())
-        if asked.get(name) != trained.get(name)
+        if asked.get(name) != trained.get(name) and name.rpartition(".")[2] not in varied
     )
 
 
 def _recipe(made: Mapping[str, Any]) -> dict[str, Any]:
     """The data and settings that a sweep or a control was made with, by name.
 
-    `made` holds the two parts of `config.training_identity`. Seed and multipliers are
-    left out because sweeps and controls vary them, device and precision because they may differ.
+    `made` holds the two parts of `config.training_identity`. The seed is left out because a
+    control varies it, device and precision because they may differ.
     """
     sections = ("task", "window", "splits", "optimiser")
     parts = {section: made["training"].get(section, {}) for section in sections}

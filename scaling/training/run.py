@@ -202,8 +202,7 @@ def run_to_its_end(
         write_results(request, study, outcome, record, trackers.ids)
         trackers.artifact(request.output)
     say(
-        f"made {request.output}: {record['parameters']:,} parameters, best epoch "
-        f"{record['best_epoch']} of {len(record['epochs'])}, validation log-loss "
+        f"made {request.output}: {record['parameters']:,} parameters, validation log-loss "
         f"{record['validation']['log_loss']:.4f}, skill {100 * record['validation']['skill']:.1f} "
         f"% over the base rate, {record['seconds']:.0f} s\n"
         f"next: snakemake results/{request.experiment}/{request.run}.eval.json"
@@ -246,7 +245,7 @@ def tracked(
     ending: tuple[Status, str] = ("failed", "an error; see the log")
     try:
         yield trackers
-        ending = ("finished", record.get("stop_reason", ""))
+        ending = ("finished", "completed")
     except trainer.Stopped as stop:
         ending = ("stopped", str(stop))
         raise
@@ -274,17 +273,16 @@ def run_info(request: Request, record: dict[str, Any]) -> RunInfo:
 def finished_record(outcome: Outcome, flops: float) -> dict[str, Any]:
     """What only the end of a training can tell; `flops` are those of one window."""
     progress = outcome.progress
-    best = progress.epochs[progress.best_epoch - 1]
     return {
         "windows": progress.windows,
         "flops": progress.windows * flops,
         "seconds": progress.seconds,
         "windows_per_second": progress.windows / progress.seconds,
         "used": outcome.used,
-        "best_epoch": progress.best_epoch,
-        "epochs": progress.epochs,
-        "validation": {"log_loss": best["val_log_loss"], "skill": best["val_skill"]},
-        "stop_reason": outcome.stop_reason,
+        "first_step": progress.first_step,
+        "clipped": outcome.clipped,
+        "looks": progress.looks,
+        "validation": outcome.validation,
     }
 
 
@@ -300,7 +298,7 @@ def write_results(
     Then the resume states go: this run's, and those of settings that have changed since.
     """
     content = {
-        "weights": outcome.best_weights,
+        "weights": outcome.weights,
         "last_weights": outcome.last_weights,
         "normaliser": {"mean": study.normaliser.mean, "std": study.normaliser.std},
         "record": json.dumps(record),

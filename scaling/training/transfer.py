@@ -73,6 +73,18 @@ def clip_gradient(network: nn.Module, optimiser: torch.optim.Optimizer, limit: f
     else:
         norms = torch.stack(torch._foreach_norm(gradients))
     torch._foreach_mul_(norms.unbind(), [rates[parameter] ** 0.5 for parameter in used])
-    norm = torch.linalg.vector_norm(norms)
+    norm: Tensor = torch.linalg.vector_norm(norms)
     torch.nn.utils.clip_grads_with_norm_(used, limit, norm)
     return norm
+
+
+def reach(network: nn.Module, shape: ModelConfig, windows: Tensor) -> float:
+    """How far one step of Adam can move the mean logit of `windows`, for a learning rate of 1."""
+    rules = transfers(network, shape)
+    weights = [network.get_parameter(name) for name in rules]
+    was_training = network.training
+    logit = network.eval()(windows).mean()
+    gradients = torch.autograd.grad(logit, weights)
+    network.train(was_training)
+    sums = zip(rules.values(), gradients, strict=True)
+    return sum(rule.rate * float(gradient.abs().sum()) for rule, gradient in sums)

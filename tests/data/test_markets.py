@@ -52,7 +52,6 @@ def asked(assets: tuple[str, ...] = BOTH, judged: tuple[str, ...] = ("ABC",)) ->
             "weight_decay": 0.01,
             "warmup_fraction": 0.1,
             "gradient_clip": 1.0,
-            "early_stopping_patience": 1,
         },
         data={"assets": assets, "judged": judged},  # type: ignore[arg-type]
     )

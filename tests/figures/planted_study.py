@@ -3,7 +3,7 @@
 What a planted network says is truth mixed with noise, so the larger ones are better.
 """
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from scaling.law.ladder import read_ladder
 from scaling.metrics import fit_recalibration, score
 from scaling.names import Draw, Run, run_name
 from scaling.record import file_md5, provenance, read_json, write_json, write_parquet
+from scaling.training.search import compared
 
 PARAMETERS = {"200k": 201_000, "600k": 598_000, "2m": 2_010_000}
 QUALITIES = {"200k": 0.5, "600k": 0.7, "2m": 0.8}
@@ -41,7 +42,7 @@ CONFIG: dict[str, Any] = {
     "optimiser": {"learning_rate": 1e-3, "epochs": 5, "weight_decay": 0.01},
 }
 RECIPE = CONFIG["optimiser"]
-MODEL = {"d_model": 32, "dropout": 0.1}
+MODEL = {"d_model": 32, "dropout": 0.1, "initial_deviation": 0.02}
 
 
 def run_of(budget: str, seed: int) -> str:
@@ -145,9 +146,11 @@ def write_run(
         "train_base_rate": BASE_RATE,
         "flops": 6e10 * parameters * (1 + 0.1 * (seed - 42)),
         "seconds": parameters / 1000,
-        "best_epoch": 4,
-        "epochs": [
-            {"epoch": e, "train_loss": loss + 0.1 / e, "val_log_loss": loss + 0.05 * (4 - e) ** 2}
+        "first_step": 1.2,
+        "clipped": 0.4,
+        "validation": {"log_loss": loss},
+        "looks": [
+            {"epoch": e, "train_loss": 0.4 + 0.1 / e, "val_log_loss": loss + 0.05 * (4 - e) ** 2}
             for e in range(1, 6)
         ],
         "device": "cpu",
@@ -214,27 +217,27 @@ def change(path: Path, **values: Any) -> None:
 
 # --- files that a study may have -------------------------------------------------------------
 
-VALLEY = {0.5: 0.42, 1.0: 0.41, 2.0: 0.40, 4.0: 0.43}
-FALLING = {0.5: 0.42, 1.0: 0.41, 2.0: 0.40}
+# Validation log-losses of three recipes, the experiment's own first, with three seeds each.
+BETTER = ((0.41, 0.42, 0.43), (0.40, 0.4101, 0.42), (0.45, 0.46, 0.44))
+NO_BETTER = ((0.41, 0.42, 0.43), (0.40, 0.43, 0.42), (0.45, 0.46, 0.44))
 LEAKS, SOUND = [0.30, 0.31, 0.29], [-0.02, 0.01, -0.01]
 
 
-def write_sweep(root: Path, budget: str, losses: Mapping[float, float], **values: Any) -> str:
-    """A sweep with these validation losses by multiplier of the rate; returns its path."""
-    trials = [
-        {**RECIPE, "learning_rate": 1e-3 * m, "val_log_loss": loss} for m, loss in losses.items()
+def write_sweep(root: Path, budget: str, losses: Sequence[Sequence[float]], **values: Any) -> str:
+    """A sweep whose recipes had these validation losses by seed; returns its path."""
+    recipes = [
+        {**RECIPE, "learning_rate": 1e-3 * 2**i, "initial_deviation": 0.02, "dropout": 0.1}
+        | {"val_log_losses": list(by_seed)}
+        for i, by_seed in enumerate(losses)
     ]
-    best = min(trials, key=lambda trial: trial["val_log_loss"])
     sweep = {
         "kind": "sweep",
         "budget": budget,
-        "training": {**CONFIG, "seed": 1000, "precision": "bf16"},
+        "training": {**CONFIG, "seed": 42, "precision": "bf16"},
         "model": MODEL,
-        "seed": 1000,
-        "trials": trials,
-        "best": best,
-        "interior": best not in (trials[0], trials[-1]),
-        "confirmation": {"gain": 0.004, "holds": best not in (trials[0], trials[-1])},
+        "seeds": [1000, 1001, 1002],
+        "recipes": recipes,
+        **compared(np.array(losses)),
         **{key: STUDY[key] for key in ("data_md5", "features_md5", "label_hash")},
     }
     write_json(root / f"{budget}.sweep.json", {**sweep, **values})

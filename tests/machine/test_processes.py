@@ -44,7 +44,7 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
         path.write_text(path.read_text().replace("dropout: 0.1", "dropout: 0.0"))
     tiny = folder / "configs/daily/tiny.yaml"
     text = tiny.read_text().replace("epochs: 2\n", f"epochs: {EPOCHS}\n")
-    tiny.write_text(text.replace("patience: 2", f"patience: {EPOCHS}"))
+    tiny.write_text(text)
     miniature.run(
         folder,
         *("python", "-m", "scaling.prepare", "--prices", "data/raw/SPY.parquet"),
@@ -66,8 +66,8 @@ def command(study: Path, name: str, processes: int, *more: str) -> list[str]:
 
 
 def losses(study: Path, name: str) -> list[float]:
-    epochs = read_json(study / name / "6k.json")["epochs"]
-    return [epoch[key] for epoch in epochs for key in ("train_loss", "val_log_loss")]
+    looks = read_json(study / name / "6k.json")["looks"]
+    return [look[key] for look in looks for key in ("train_loss", "val_log_loss")]
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,7 @@ from scaling.training.step import optimiser_step
 from scaling.training.transfer import make_optimiser, set_learning_rate
 
 WINDOW = WindowConfig(16, 4, 15)
-OPTIMISER = OptimiserConfig(10, 1, 0.01, 0.01, 0.1, 1.0, 5)
+OPTIMISER = OptimiserConfig(10, 1, 0.01, 0.01, 0.1, 1.0)
 ROWS = 60
 
 

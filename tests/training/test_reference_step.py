@@ -32,7 +32,6 @@ CONFIG = OptimiserConfig(
     weight_decay=0.3,
     warmup_fraction=0.1,
     gradient_clip=1e-2,  # far below the gradient's norm, so that it binds
-    early_stopping_patience=1,
 )
 
 

@@ -21,7 +21,7 @@ from scaling.training.model import build_model
 from scaling.training.transfer import clip_gradient, make_optimiser, set_learning_rate, transfers
 
 WINDOW = WindowConfig(64, 16, 63)
-OPTIMISER = OptimiserConfig(32, 5, 0.001, 0.01, 0.1, 1.0, 5)
+OPTIMISER = OptimiserConfig(32, 5, 0.001, 0.01, 0.1, 1.0)
 WINDOWS, CHANNELS = 8, 4
 # Low enough that ten steps stay within what the first one says; a training warms up as slowly.
 RATES = {1: 0.001, 10: 0.0001}

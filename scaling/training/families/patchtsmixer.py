@@ -52,6 +52,7 @@ def build(shape: PatchTSMixerShape, window: WindowConfig, n_channels: int) -> Pa
         scaling=None,
         head_aggregation="avg_pool",
         num_targets=1,
+        init_std=shape.initial_deviation,
     )
     return PatchTSMixer(config)
 

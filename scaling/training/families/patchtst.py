@@ -297,6 +297,7 @@ def hf_config(shape: PatchTSTShape, window: WindowConfig, n_channels: int) -> Pa
         use_cls_token=False,
         scaling=None,
         num_targets=1,
+        init_std=shape.initial_deviation,
     )
 
 
