@@ -19,12 +19,14 @@ class Tier(Protocol):
     FEATURE_NAMES: tuple[str, ...]
     ROWS_DROPPED: int
     """The leading rows in which some feature is not yet defined."""
-    NEEDS_VOLUME: bool
+    NEEDS: tuple[str, ...]
+    """The columns of the prices that the features are built from."""
 
     def build(self, prices: pd.DataFrame, calendar: str) -> Columns:
         """The features by name, float64 [rows], from prices that passed `check_prices`.
 
-        The value of a day must not depend on later days. `calendar` is a key of `WEEK_ENDS`.
+        The value of a day must not depend on later days. `calendar` is a name
+        that `scaling.data.calendars` knows.
         """
 
 
