@@ -268,7 +268,6 @@ def test_every_target_can_be_built_and_the_page_on_own_data_can_be_followed(
     """In a copy, with the prices and the experiment that docs/data.md lets its reader make."""
     for folder in ("scaling", "workflow", "configs", "data"):
         shutil.copytree(folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copy("environment.yml", tmp_path)
     plain_years = pd.read_parquet("data/raw/SPY.parquet").loc["2011":]  # nothing needs --allow
     plain_years.to_csv(tmp_path / "prices.csv")
     text = PAGES[Path("docs/data.md")]
