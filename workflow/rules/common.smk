@@ -1,12 +1,10 @@
 """What several rules need: identities for `params`, runs and figures of a grid, the machine."""
 
+import functools
 import shutil
+from dataclasses import replace
 
 from snakemake.exceptions import WorkflowError
-
-# Read once here, because a thousand trainings would read them a thousand times.
-VERSIONS = versions_of(COMPUTING_PACKAGES)
-
 
 def data_files(wildcards):
     """The prices, the features and the records of the features, of all markets of an experiment."""
@@ -32,18 +30,20 @@ def checked_data(wildcards):
     return {**files, "features_record": records, "stamp": stamp}
 
 
-def identity(entry, family=None, **parts):
-    """The code and the settings that a rule's results depend on, as one JSON string for `params`.
+def text_of(made):
+    """What a rule's results depend on besides its input files, as one JSON string for `params`.
 
-    One string, because Snakemake sees no change when two params swap their values. A rule that
-    builds a network names its `family`, so that the code of another family does not count.
+    One string, because Snakemake sees no change when two params swap their values.
     """
-    return json.dumps({"code": code_digest(entry, family=family), **parts}, sort_keys=True)
+    return json.dumps(made, sort_keys=True)
 
 
-def tier_digest(tier):
-    """The code that builds the features of a tier; none builds a table that was made elsewhere."""
-    return None if tier == EXTERNAL else features_digest(tier)
+def code_of(entry, family=None, **parts):
+    """The code that a rule's results depend on, for `params`, and the settings that do.
+
+    A rule that builds a network names its `family`, so that the code of another does not count.
+    """
+    return text_of({"code": code_digest(entry, family=family), **parts})
 
 
 def family_of(wildcards):
@@ -68,42 +68,39 @@ def without_recipe(model):
     return {key: shape[key] for key in shape if key not in MULTIPLIERS}
 
 
-def run_of(experiment, name):
-    """The run of that name: its budget, its seed, and the days that it is trained on."""
-    return split_run_name(name, EXPERIMENTS[experiment].seed)
+def name_of(experiment, text):
+    """The run of that name: its budget, its training days and its seed."""
+    return RunName.read(text, EXPERIMENTS[experiment].seed)
 
 
-def batch_size_of(experiment, name):
+def config_of(experiment, text):
+    """The experiment's config with the parts of a run's name."""
+    return configs.with_name(EXPERIMENTS[experiment], name_of(experiment, text))
+
+
+@functools.cache
+def asked(experiment, text, entry="train"):
+    """The run of that name as config and code ask for it now."""
+    config = config_of(experiment, text)
+    model = shape_of(experiment, config.param_budget)
+    return configs.run_of(config, model, experiment, entry)
+
+
+@functools.cache
+def asked_baselines(experiment, text):
+    """The baselines of that name as config and code ask for them now."""
+    return configs.baselines_run(config_of(experiment, text), experiment)
+
+
+def batch_size_of(experiment, text):
     """The batch-size search of a run's budget, for `input`."""
-    return str(artefact(experiment, run_of(experiment, name).budget, "batch_size.json"))
+    return str(artefact(experiment, name_of(experiment, text).budget, "batch_size.json"))
 
 
-def run_identity(experiment, name, entry):
-    """Everything that a trained weight depends on, except its input files."""
-    own, run = EXPERIMENTS[experiment], run_of(experiment, name)
-    asked = configs.training_identity(own, shape_of(experiment, run.budget))
-    asked["training"] |= {"param_budget": run.budget, "seed": run.seed, **days_of(run)}
-    return identity(entry, own.family, versions=VERSIONS, **asked)
-
-
-def days_of(run):
-    """The days that a run is trained on, as a config says it; nothing if it has all of them."""
-    return {} if run.train_days is None else {"train_days": run.train_days, "days": run.days}
-
-
-def baselines_identity(wildcards):
-    """Everything that the baselines depend on; the seed only where it draws their days."""
-    own, run = EXPERIMENTS[wildcards.experiment], run_of(wildcards.experiment, wildcards.baselines)
-    sections = ("data", "task", "window", "splits")
-    asked = {name: configs.as_dict(getattr(own, name)) for name in sections}
-    drawn_by = {"seed": run.seed} if run.days == "blocks" else {}
-    return identity("judge_baselines", **asked, **days_of(run), **drawn_by)
-
-
-def days_options(experiment, name):
-    """The options of a command that choose the days of that run."""
-    chosen = days_of(run_of(experiment, name))
-    return [f"--{key.replace('_', '-')}={value}" for key, value in chosen.items()]
+def days_options(experiment, text):
+    """The options of a command that choose the days of that run; none if it has all of them."""
+    days = name_of(experiment, text).days
+    return [] if days.whole else [f"--train-days={days.train_days}", f"--draw={days.draw}"]
 
 
 def of_all_runs(suffix):
@@ -111,7 +108,7 @@ def of_all_runs(suffix):
 
     def files(wildcards):
         own = EXPERIMENTS[wildcards.experiment].seed
-        names = [run_name(run, own) for run in GRID.runs]
+        names = [run.written(own) for run in GRID.runs]
         return [str(artefact(wildcards.experiment, name, suffix)) for name in names]
 
     return files
@@ -135,8 +132,8 @@ def of_all_baselines(suffix):
 
     def files(wildcards):
         own = EXPERIMENTS[wildcards.experiment].seed
-        runs = [run._replace(budget="baselines", seed=own) for run in GRID.runs]
-        names = dict.fromkeys(run_name(run, own) for run in runs)
+        runs = [replace(run, budget=BASELINES, seed=own) for run in GRID.runs]
+        names = dict.fromkeys(run.written(own) for run in runs)
         return [str(artefact(wildcards.experiment, name, suffix)) for name in names]
 
     return files
@@ -155,7 +152,7 @@ def figure(name, subcategory, shows):
 
 def figures_of_days():
     """The figures that the page has where the grid has several numbers of training days."""
-    if GRID.train_days == ["all"]:
+    if GRID.train_days == [WHOLE_BLOCK]:
         return {}
     shown = {
         "two_axes": "loss against training days",
@@ -164,7 +161,7 @@ def figures_of_days():
     }
     if len(GRID.seeds) > 1 and {*GRID.budgets} - {*GRID.single_seed}:
         shown["ensembles"] = "ensembles beside single networks"
-    if len(GRID.days) > 1:
+    if len(GRID.draw) > 1:
         shown["draws"] = "recent days beside random quarters"
     return {name: figure(name, "The answer", what) for name, what in shown.items()}
 
