@@ -78,6 +78,9 @@ def days_of(arguments: argparse.Namespace) -> TrainingDays:
     return build(TrainingDays, given, Path("--train-days and --draw"))
 
 
+ALL_DAYS = TrainingDays()
+
+
 class Part(NamedTuple):
     """How a field stands in the name of a run. A number is written in one way only, so that two
     names never mean one run.
@@ -114,7 +117,7 @@ class RunName:
     """
 
     budget: str
-    days: TrainingDays = dataclasses.field(default=TrainingDays(), metadata={"part": DAYS})
+    days: TrainingDays = dataclasses.field(default=ALL_DAYS, metadata={"part": DAYS})
     seed: int = dataclasses.field(metadata={"part": SEED})
 
     def written(self, own_seed: int | None) -> str:

@@ -17,17 +17,15 @@ from scaling.config import DataConfig, TaskConfig, TrainingConfig, load_config
 from scaling.errors import UserError
 from scaling.grid import load_grid
 from scaling.names import (
-    Run,
     experiment_name,
     experiment_path,
     known_experiments,
     known_tiers,
-    run_name,
     safe_name,
-    split_run_name,
     tier_named,
 )
 from scaling.reading import read_yaml
+from scaling.run import RunName, TrainingDays
 from scaling.sizes import (
     DEFAULT_FAMILY,
     PatchTSMixerShape,
@@ -275,7 +273,7 @@ def test_a_grid_of_nothing_or_of_one_thing_twice_is_refused(hole: dict[str, list
 def test_a_budget_with_a_single_seed_has_the_first_one_at_each_number_of_days() -> None:
     grid = {**GRID, "budgets": ["2m", "20m"], "seeds": [43, 42], "train_days": [500, "all"]}
     runs = load_grid({**grid, "single_seed": ["20m"]}).runs
-    assert [run_name(run, own_seed=42) for run in runs] == [
+    assert [run.written(own_seed=42) for run in runs] == [
         *("2m.days500.seed43", "2m.days500", "2m.seed43", "2m"),
         *("20m.days500.seed43", "20m.seed43"),
     ]
@@ -486,53 +484,15 @@ def test_a_field_whose_name_is_read_from_something_else_only_is_noticed(
     assert unread(schema, planted) == [field]
 
 
-NAMES = {
-    "2m": Run("2m", 42),
-    "2m.seed43": Run("2m", 43),
-    "2m.seed0": Run("2m", 0),
-    "2m.days1000": Run("2m", 42, 1000),
-    "2m.days1000.seed43": Run("2m", 43, 1000, "recent"),
-    "2m.blocks1000": Run("2m", 42, 1000, "blocks"),
-    "200k.blocks250.seed43": Run("200k", 43, 250, "blocks"),
-    "baselines.days1000": Run("baselines", 42, 1000),
-}
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_a_run_and_its_name_say_the_same(name: str) -> None:
-    assert run_name(NAMES[name], own_seed=42) == name
-    assert split_run_name(name, own_seed=42) == NAMES[name]
-
-
-@pytest.mark.parametrize(
-    ("name", "right"), [("2m.seed42", "2m"), ("2m.days1000.seed42", "2m.days1000")]
-)
-def test_the_own_seed_stands_in_no_name(name: str, right: str) -> None:
-    with pytest.raises(UserError, match=f"its run is named `{right}`"):
-        split_run_name(name, own_seed=42)
-
-
-@pytest.mark.parametrize(
-    "name",
-    [
-        *("2m.seed043", "2m.days0", "2m.days0100", "2m.days", "2m.seed", "2m.seed43.days1000"),
-        *("2m.days1000.blocks1000", "2m.recent1000", "2m.days-1", "2m.", "", "2m/3", "2m.seed1e3"),
-    ],
-)
-def test_a_run_has_one_name_only(name: str) -> None:
-    with pytest.raises(UserError, match="no name of a run"):
-        split_run_name(name, own_seed=42)
-
-
 def test_a_grid_without_days_has_all_days() -> None:
     grid = load_grid({**GRID, "seeds": [42, 43]})
-    assert grid.runs == [Run("2m", 42), Run("2m", 43)]
+    assert grid.runs == [RunName(budget="2m", seed=seed) for seed in (42, 43)]
 
 
 def test_a_grid_has_each_number_of_days_in_each_draw_and_all_days_once() -> None:
-    axes = {"train_days": [500, "all"], "days": ["recent", "blocks"]}
+    axes = {"train_days": [500, "all"], "draw": ["recent", "blocks"]}
     grid = load_grid({**GRID, "seeds": [42, 43], **axes})
-    names = [run_name(run, own_seed=42) for run in grid.runs]
+    names = [run.written(own_seed=42) for run in grid.runs]
     assert names == [
         *("2m.days500", "2m.days500.seed43", "2m.blocks500", "2m.blocks500.seed43"),
         *("2m", "2m.seed43"),
@@ -552,10 +512,10 @@ def test_a_grid_has_each_number_of_days_in_each_draw_and_all_days_once() -> None
         ({"train_days": []}, "train_days: got"),
         ({"train_days": [500, 500]}, "train_days: 500 stands twice"),
         ({"train_days": [500, 1000]}, "allowed: numbers of days with `all` among them"),
-        ({"train_days": [500], "days": ["oldest"]}, "days.0: got 'oldest'"),
-        ({"train_days": [500], "days": []}, "days: got"),
-        ({"days": ["blocks"]}, "train_days has no number of days to draw"),
-        ({"train_days": ["all"], "days": ["recent", "blocks"]}, "no number of days to draw"),
+        ({"train_days": [500], "draw": ["oldest"]}, "draw.0: got 'oldest'"),
+        ({"train_days": [500], "draw": []}, "draw: got"),
+        ({"draw": ["blocks"]}, "train_days has no number of days to draw"),
+        ({"train_days": ["all"], "draw": ["recent", "blocks"]}, "no number of days to draw"),
     ],
     ids=str,
 )
@@ -567,7 +527,7 @@ def test_an_axis_of_days_that_means_nothing_is_refused(
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("line", ["train_days: 500", "days: blocks"])
+@pytest.mark.parametrize("line", ["train_days: 500", "draw: blocks", "days: {train_days: 500}"])
 def test_an_experiment_chooses_no_days_itself(tmp_path: Path, line: str) -> None:
     path = tmp_path / "experiment.yaml"
     path.write_text(f"{TEXT}{line}\n")
@@ -575,46 +535,8 @@ def test_an_experiment_chooses_no_days_itself(tmp_path: Path, line: str) -> None
 
 
 def test_a_command_may_choose_days() -> None:
-    config = load_config(SHIPPED, "200k", 43, 500, "blocks")
-    assert (config.train_days, config.days) == (500, "blocks")
-    with pytest.raises(UserError, match="train_days: got 0"):
-        load_config(SHIPPED, train_days=0)
-
-
-def test_blocks_of_no_number_of_days_are_refused() -> None:
-    with pytest.raises(UserError, match="days: got blocks, but no train_days"):
-        load_config(SHIPPED, days="blocks")
-
-
-def test_the_days_are_part_of_what_was_trained() -> None:
-    shape = load_model_config("2m")
-    chosen = [(None, None), (500, None), (500, "blocks"), (600, None)]
-    asked = [
-        configs.training_identity(load_config(SHIPPED, train_days=days, days=draw), shape)
-        for days, draw in chosen
-    ]
-    assert len({json.dumps(identity, sort_keys=True) for identity in asked}) == len(chosen)
-
-
-def test_the_config_of_a_run_is_that_of_its_record() -> None:
-    config = load_config(SHIPPED, "200k", 43, 500, "blocks")
-    record = {"budget": "200k", "seed": 43, "config": configs.as_dict(config)}
-    assert configs.config_of_run(SHIPPED, record) == config
-    old = {"budget": "2m", "seed": 42, "config": {}}  # of a time when all days were the only choice
-    assert configs.config_of_run(SHIPPED, old) == load_config(SHIPPED)
-
-
-def test_tracking_and_heat_are_not_part_of_a_trained_weight() -> None:
-    config = load_config(SHIPPED)
-    identity = configs.training_identity(config, load_model_config("2m"))
-    assert {"tracking", "thermal", "law"}.isdisjoint(identity["training"])
-    assert {"optimiser", "task", "seed", "splits"} <= set(identity["training"])
-
-
-def test_the_family_is_part_of_what_was_trained() -> None:
-    config, shape = load_config(SHIPPED), load_model_config("2m")
-    mixer = dataclasses.replace(config, family="patchtsmixer")
-    assert configs.training_identity(mixer, shape)["training"]["family"] == "patchtsmixer"
+    config = load_config(SHIPPED, "200k", 43, days=TrainingDays(500, "blocks"))
+    assert configs.config_of(SHIPPED, configs.name_of(config)) == config
 
 
 def test_importing_the_config_imports_no_heavy_package() -> None:

@@ -22,6 +22,9 @@ SAID_ON_THE_PAGE = (
 )
 
 
+File = tuple[Path, dict[str, Any]]
+
+
 @dataclass(frozen=True)
 class StudyFiles:
     """What the workflow has written about one experiment.
@@ -78,28 +81,27 @@ def read_study(
     fitted = runs_of_law(found)
     again = f"make old ones again: snakemake --force results/{found['experiment']}/scaling_law.json"
     made, judged, rivals = (
-        {path: read_json(path) for path in paths} for paths in (records, evaluations, baselines)
+        [(path, read_json(path)) for path in paths] for paths in (records, evaluations, baselines)
     )
-    first = Run.of(*next((content, path) for path, content in made.items()))
-    for path, content in (*made.items(), *judged.items(), *rivals.items()):
+    first = Run.of(made[0][1], made[0][0])
+    for path, content in (*made, *judged, *rivals):
         differing = run_in(content, path).difference(first, SAID_ON_THE_PAGE)
         refuse(path, differing, f"give files of one experiment, and {again}")
     samples = [replace(name, budget=BASELINES) for name in fitted]
     made = _in_order(list(fitted), "--records", made)
     judged = _in_order(list(fitted), "--evaluations", judged)
     rivals = _in_order(samples, "--baselines-record", rivals)
-    for path, record in made.items():
-        refuse(law, fitted[name_in(record)].difference(Run.of(record, path)), again)
-    require_replicates([*made.values()])
+    require_replicates([record for _, record in made])
     digests = {file_md5(path): path for path in (*predictions, *baseline_predictions)}
-    for (path, record), evaluation in zip(made.items(), judged.values(), strict=True):
+    for (path, record), (_, evaluation) in zip(made, judged, strict=True):
         require_one_training(record, evaluation, path.with_suffix(".ckpt"), digests)
+        refuse(law, fitted[name_in(record)].difference(Run.of(record, path)), again)
     _require_the_laws_inputs(found, digests)
     return StudyFiles(
         law=found,
-        records=[*made.values()],
-        evaluations=[*judged.values()],
-        baselines=[*rivals.values()],
+        records=[content for _, content in made],
+        evaluations=[content for _, content in judged],
+        baselines=[content for _, content in rivals],
         predictions=_rows(predictions),
         baseline_predictions=_rows(baseline_predictions),
     )
@@ -132,12 +134,10 @@ def runs_of_law(law: Mapping[str, Any]) -> dict[RunName, Run]:
     return {run.name: run for run in sorted(runs, key=lambda run: place(run.name))}
 
 
-def _in_order(
-    runs: Sequence[RunName], flag: str, files: Mapping[Path, dict[str, Any]]
-) -> dict[Path, dict[str, Any]]:
+def _in_order(runs: Sequence[RunName], flag: str, files: Sequence[File]) -> list[File]:
     """The files in the order of their runs: one for each run of the law, and no other."""
     asked = list(dict.fromkeys(map(_without_seed, runs)))
-    given = [_without_seed(name_in(content)) for content in files.values()]
+    given = [_without_seed(name_in(content)) for _, content in files]
     twice = {run for run in given if given.count(run) > 1}
     if odd := {*given} ^ {*asked} or twice:
         known = [run for run in (*asked, *given) if run in odd]
@@ -146,8 +146,7 @@ def _in_order(
             f"{', '.join(dict.fromkeys(map(str, known)))}; give one file for each run that the "
             "law was fitted to"
         )
-    place = {path: asked.index(run) for path, run in zip(files, given, strict=True)}
-    return {path: files[path] for path in sorted(files, key=lambda path: place[path])}
+    return sorted(files, key=lambda file: asked.index(_without_seed(name_in(file[1]))))
 
 
 def _without_seed(name: RunName) -> RunName:

@@ -12,6 +12,7 @@ from scaling.data.features import build_features
 from scaling.data.prices import load_prices
 from scaling.errors import UserError
 from scaling.record import write_parquet
+from scaling.run import Draw, TrainingDays
 from scaling.training.step import sample_order
 
 PRICES = "data/raw/SPY.parquet"
@@ -31,8 +32,8 @@ def whole(config: TrainingConfig) -> Study:
     return load_study(config)
 
 
-def limited(config: TrainingConfig, days: int, draw: str = "recent", seed: int = 42) -> Study:
-    return load_study(dataclasses.replace(config, train_days=days, days=draw, seed=seed))
+def limited(config: TrainingConfig, days: int, draw: Draw = "recent", seed: int = 42) -> Study:
+    return load_study(dataclasses.replace(config, days=TrainingDays(days, draw), seed=seed))
 
 
 def test_the_most_recent_days_are_the_last_of_the_block(
