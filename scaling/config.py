@@ -23,6 +23,7 @@ from pydantic.dataclasses import dataclass
 from scaling.digest import code_digest, features_digest
 from scaling.errors import UserError
 from scaling.names import (
+    CONFIG_ROOT,
     DEFAULT_TIER,
     EXTERNAL,
     NAME_PART,
@@ -38,7 +39,8 @@ from scaling.reading import (
     Real,
     Seed,
     build,
-    read_yaml,
+    inherited_from,
+    read_extended,
 )
 from scaling.record import COMPUTING_PACKAGES, versions_of
 from scaling.run import BASELINES, NAME, Run, RunName, TrainingDays
@@ -281,7 +283,7 @@ def load_config(
     Raises `UserError` (a `ValueError`) with the file, the key, what was given and what is allowed.
     """
     path = Path(path)
-    content = read_yaml(path)
+    content, origins = read_extended(path, CONFIG_ROOT)
     if days := {"days", *NAME} & content.keys() - {"budget", "seed"}:
         raise UserError(
             f"{path}: {days.pop()}: not allowed in an experiment; put it into a grid, such as "
@@ -289,11 +291,13 @@ def load_config(
         )
     given = {"param_budget": param_budget, "seed": seed, **others}
     content |= {key: value for key, value in given.items() if value is not None}
-    config = build(TrainingConfig, content, path)
+    origins = {key: file for key, file in origins.items() if given.get(key) is None}
+    config = build(TrainingConfig, content, path, origins)
     try:
         model_config_path(config.param_budget, config.family)
     except UserError as error:
-        raise UserError(f"{path}: {error}") from None
+        where = "".join(inherited_from(key, origins) for key in ("param_budget", "family"))
+        raise UserError(f"{path}: {error}{where}") from None
     data = config.data
     asked = "assets" if isinstance(data, MarketsConfig) else "prices"
     needed = [(asked, market.prices, "fetch") for market in data.markets]
@@ -305,6 +309,7 @@ def load_config(
             raise UserError(
                 f"{path}: data.{key}: {file} does not exist in {Path.cwd()}; paths start at the "
                 f"repository root; to bring {key} in, type: python -m scaling.{door} --help"
+                f"{inherited_from(f'data.{key}', origins)}"
             )
     return config
 

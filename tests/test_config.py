@@ -409,6 +409,83 @@ def test_every_module_in_the_room_of_tiers_is_a_tier_and_the_path_carries_it() -
         assert tier_named(Path(f"data/XYZ_features_{tier}.parquet")) == tier
 
 
+# --- an experiment that builds on another ----------------------------------------------------
+
+
+def extending(folder: Path, text: str, name: str = "mine") -> Path:
+    """A file in `configs/daily` of a folder of its own, beside the shipped one that it extends."""
+    daily = folder / "configs/daily"
+    daily.mkdir(parents=True, exist_ok=True)
+    (daily / SHIPPED.name).write_text(TEXT)
+    (daily / f"{name}.yaml").write_text(text)
+    return daily / f"{name}.yaml"
+
+
+BASE = "extends: daily/threshold_1pct.yaml\n"
+
+
+@pytest.fixture
+def below(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder whose `configs` are read; the data stay those of the repository."""
+    monkeypatch.setattr(configs, "CONFIG_ROOT", tmp_path / "configs")
+    return tmp_path
+
+
+def test_an_experiment_is_the_one_that_it_extends_but_for_what_it_says(below: Path) -> None:
+    path = extending(below, f"{BASE}task: {{horizon: 3}}\nseed: 7\n")
+    shipped = load_config(SHIPPED)
+    task = dataclasses.replace(shipped.task, horizon=3)
+    assert load_config(path) == dataclasses.replace(shipped, task=task, seed=7)
+
+
+def test_a_file_that_is_extended_may_extend_another(below: Path) -> None:
+    extending(below, f"{BASE}task: {{horizon: 3}}\n", "middle")
+    path = extending(below, "extends: daily/middle.yaml\ntask: {direction: down}\n")
+    assert load_config(path).task == TaskConfig(threshold=0.01, horizon=3, direction="down")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("extends: daily/none.yaml\n", "extends: got 'daily/none.yaml'; allowed: a file below"),
+        ("extends: [a, b]\n", r"extends: got \['a', 'b'\]; allowed: a file below"),
+        ("extends: daily/mine.yaml\n", "mine.yaml extends .*mine.yaml: a circle"),
+        (f"{BASE}seed: 42\n", "seed is 42 as in .*threshold_1pct.yaml without it; drop this key"),
+        (f"{BASE}task: {{horizon: 1}}\n", "task.horizon is 1 as in .*drop this key"),
+        (f"{BASE}optimiser: {{epoch: 9}}\n", "optimiser.epoch: unknown key; did you mean `epochs`"),
+        (
+            f"{BASE}window: {{patch_length: 7}}\n",
+            "window: patch_length 7 does not .*window stands in .*/threshold_1pct.yaml",
+        ),
+    ],
+)
+def test_what_cannot_be_extended_is_one_line(below: Path, text: str, message: str) -> None:
+    assert re.search(message, refusal(extending(below, text)))
+
+
+def test_a_circle_over_two_files_is_refused(below: Path) -> None:
+    extending(below, "extends: daily/mine.yaml\n", "other")
+    assert "a circle" in refusal(extending(below, "extends: daily/other.yaml\n"))
+
+
+def test_a_message_names_the_file_that_a_key_came_from(below: Path) -> None:
+    path = extending(below, f"{BASE}seed: 7\n")
+    base = path.with_name(SHIPPED.name)
+    base.write_text(TEXT.replace("horizon: 1", "horizon: 0"))
+    assert "task.horizon: got 0; " in refusal(path)
+    assert f"(task.horizon stands in {base})" in refusal(path)
+    assert f"{path}: task.horizon" in refusal(path)
+    extending(below, f"{BASE}seed: -7\n")
+    base.write_text(TEXT)
+    assert "stands in" not in refusal(path)
+
+
+@pytest.mark.parametrize("experiment", known_experiments())
+def test_every_shipped_experiment_but_one_says_only_what_differs(experiment: str) -> None:
+    extends = "extends" in read_yaml(experiment_path(experiment))
+    assert extends == (experiment != "daily/threshold_1pct")
+
+
 def fields_of(schema: type, prefix: str = "") -> list[str]:
     """Leaf fields of a config dataclass: `optimiser.batch_size` and so on."""
     found = []

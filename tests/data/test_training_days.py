@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from scaling.config import TrainingConfig, load_config
+from scaling.config import TaskConfig, TrainingConfig, load_config
 from scaling.data.dataset import Study, load_study
 from scaling.data.features import build_features
 from scaling.data.prices import load_prices
@@ -90,6 +90,22 @@ def test_the_normaliser_is_of_the_chosen_days_alone(config: TrainingConfig) -> N
 def test_more_days_than_there_are_is_refused_with_their_number(config: TrainingConfig) -> None:
     with pytest.raises(UserError, match="train_days: got 5000; allowed: up to 4001"):
         limited(config, 5000)
+
+
+@pytest.mark.parametrize(
+    ("threshold", "last", "message"),
+    [
+        (0.05, "validation", "splits.validation: .* samples, 0 of them positive"),
+        (0.03, "test", "splits.test: .* samples, 5 of them positive"),
+    ],
+)
+def test_a_question_without_an_answer_in_these_years_is_refused(
+    config: TrainingConfig, threshold: float, last: str, message: str
+) -> None:
+    rare = dataclasses.replace(config, task=TaskConfig(threshold=threshold, horizon=1))
+    blocks = ("train", "validation", "test")
+    with pytest.raises(UserError, match=message):
+        load_study(rare, blocks[: blocks.index(last) + 1])
 
 
 def test_an_epoch_takes_as_many_windows_and_sees_each_day_equally_often() -> None:
