@@ -8,7 +8,7 @@ import os
 import platform
 import subprocess
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
@@ -113,8 +113,9 @@ def fingerprint(content: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def versions_of(packages: Sequence[str]) -> dict[str, str]:
-    """The installed versions, read without an import."""
+@functools.cache
+def versions_of(packages: tuple[str, ...]) -> dict[str, str]:
+    """The installed versions, read once and without an import."""
     found = {}
     for package in packages:
         try:

@@ -7,16 +7,16 @@ here, and nothing else compares runs. A field that is added to `RunName` or to `
 import argparse
 import dataclasses
 import re
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, Self, get_args
 
-from pydantic import BeforeValidator, TypeAdapter, ValidationError, model_validator
+from pydantic import BeforeValidator, ValidationError, model_validator
 from pydantic.dataclasses import dataclass
 
 from scaling.errors import UserError
 from scaling.reading import CLOSED, build
-from scaling.record import fingerprint
+from scaling.record import fingerprint, read_json
 
 Values = Mapping[str, Any]
 
@@ -222,7 +222,7 @@ class Run:
     def of(cls, artefact: Values, path: str | Path) -> Self:
         """The run that an artefact says it is of; a file that does not say it is a `UserError`."""
         try:
-            return TypeAdapter(cls).validate_python(artefact["identity"])
+            return cls(**artefact["identity"])
         except (KeyError, TypeError, ValidationError):
             raise UserError(
                 f"{path}: does not say what it was made with, or says it as an older version of "
@@ -280,7 +280,39 @@ def difference(there: Values, here: Values, may_differ: Collection[str] = ()) ->
     ]
 
 
+def said(differences: Iterable[Difference]) -> str:
+    """Differences in one line, each once; empty for none."""
+    return "; ".join(dict.fromkeys(map(str, differences)))
+
+
 def refuse(where: str | Path, differences: Iterable[Difference], again: str | None = None) -> None:
     """Raise a `UserError` if there is a difference: file, key, there, here, and what to type."""
-    if said := "; ".join(map(str, differences)):
-        raise UserError(f"{where}: {said}; {again or f'make it again: snakemake --force {where}'}")
+    if found := said(differences):
+        raise UserError(f"{where}: {found}; {again or f'make it again: snakemake --force {where}'}")
+
+
+def outdated(
+    path: Path,
+    asked: Sequence[Run],
+    made_by: Values | None = None,
+    may_differ: Collection[str] = MACHINE,
+) -> str:
+    """Why a file on disk would be made otherwise now: every key that differs; empty for none.
+
+    The file is of one run, or of those in its `runs`. `made_by` is what it depends on besides.
+    """
+    made = read_json(path)
+    contents = made["runs"] if "runs" in made else [made.get("identity")]
+    try:
+        there = {run.name: run for c in contents for run in [Run.of({"identity": c}, path)]}
+    except UserError as error:
+        return str(error)
+    here = {run.name: run for run in asked}
+    if len(asked) == 1 == len(there):  # one run for one: the name is only one more thing to compare
+        here = dict.fromkeys(there, *asked)
+    found = [Difference("runs", "without it", str(name)) for name in here if name not in there]
+    found += [Difference("runs", str(name), "without it") for name in there if name not in here]
+    for name in there.keys() & here.keys():
+        found += there[name].difference(here[name], may_differ)
+    found += difference(flat(made.get("made_by", {})), flat(made_by or {}))
+    return said(found)

@@ -36,10 +36,10 @@ Array = npt.NDArray[np.float64]
 # Relative. A change of one cent in one close of the training rows moves a mean or a deviation by
 # 4e-6 or more (tried on SPY), and rounding to fp32 by 1e-7.
 SAME_NORMALISER = 1e-6
-# A forecast may be made by a network of older code, under another name, and from newer prices, as
-# long as the rows of its training are the same. The rows are compared on their own.
-OF_NO_FORECAST = ("experiment", "code")
-MAY_BE_OLDER = ("prices", "features", *OF_NO_FORECAST, *MACHINE)
+# A network of older code forecasts as well as it did. Prices may have newer days, as long as the
+# rows of the training are the same, which are compared on their own.
+OLDER_CODE = ("code", *MACHINE)
+OLDER_PRICES = ("prices", "features")
 
 
 class _Seen(NamedTuple):
@@ -162,7 +162,9 @@ def read_networks(paths: Sequence[Path]) -> list[Trained]:
     for other in networks[1:]:
         refuse(
             other.path,
-            other.run.difference(first.run, ("seed", *FOUND, "micro_batch", *MAY_BE_OLDER)),
+            other.run.difference(
+                first.run, ("seed", *FOUND, "micro_batch", *OLDER_CODE, *OLDER_PRICES)
+            ),
             f"an ensemble is made of seeds of one training: give checkpoints such as {first.path}, "
             "or forecast with one at a time",
         )
@@ -236,8 +238,8 @@ def _ask(network: Trained, config_path: Path, last: int) -> _Seen:
     path, content, record, run = network
     config = configs.config_of(config_path, run.name)
     asked = asked_now(config_path, run.name)
-    may_differ = MAY_BE_OLDER if run.prices != asked.prices else (*MACHINE, *OF_NO_FORECAST)
-    refuse(path, run.difference(asked, may_differ))
+    newer = OLDER_PRICES if run.prices != asked.prices else ()
+    refuse(path, run.difference(asked, ("experiment", *OLDER_CODE, *newer)))
     study = load_study(config)
     _refuse_other_rows(network, study)
     dataset, dates = load_every_day(judged_market(config), config, study.normaliser)

@@ -20,7 +20,7 @@ from scaling.judging import checks
 from scaling.record import write_parquet
 from scaling.run import TrainingDays
 from scaling.shuffled_control import with_shuffled_labels
-from scaling.sizes import load_model_config
+from scaling.sizes import PatchTSTShape
 from scaling.training.trainer import refuse_test_rows
 from tests.conftest import random_prices
 
@@ -227,7 +227,9 @@ def test_a_market_without_enough_days_in_a_block_is_named() -> None:
 
 
 def test_what_is_judged_is_part_of_what_was_trained() -> None:
-    shape = load_model_config("2m")
+    shape = PatchTSTShape(
+        d_model=8, layers=1, heads=2, ffn_dim=8, dropout=0.1, learning_rate_multiplier=1.0
+    )
     one, two = (run_of(asked(judged=judged), shape, "x") for judged in (("ABC",), BOTH))
     (found,) = one.difference(two)
     assert (found.key, found.there) == ("data.judged", ["ABC"])

@@ -6,6 +6,15 @@ from dataclasses import replace
 
 from snakemake.exceptions import WorkflowError
 
+
+def prices_of_features(wildcards):
+    """The prices that features are built from."""
+    prices = Path(f"data/raw/{wildcards.asset}.parquet")
+    record = Path(f"data/processed/v1/{wildcards.asset}_features_{wildcards.tier}.json")
+    make_again_if(record, outdated_features, prices, Path("data/manifest.json"))
+    return str(prices)
+
+
 def data_files(wildcards):
     """The prices, the features and the records of the features, of all markets of an experiment."""
     data = EXPERIMENTS[wildcards.experiment].data
@@ -18,16 +27,42 @@ def data_files(wildcards):
     }
 
 
-def checked_data(wildcards):
+def checked_data(made=None):
     """What every rule after the check of the data has for input, with `unpack`.
 
     The records of the features are `ancient`: features that are built again with the same result
-    have a new record but the same stamp, and retrain nothing.
+    have a new record but the same stamp, and retrain nothing. `made` gives the rule's artefact for
+    its wildcards, and what `outdated` compares it with.
     """
-    files = data_files(wildcards)
-    records = [ancient(record) for record in files["features_record"]]
-    stamp = f"results/{wildcards.experiment}/data.md5"
-    return {**files, "features_record": records, "stamp": stamp}
+
+    def files(wildcards):
+        found = data_files(wildcards)
+        records = [ancient(record) for record in found["features_record"]]
+        stamp = f"results/{wildcards.experiment}/data.md5"
+        if made:
+            path, *compared = made(wildcards)
+            make_again_if(path, outdated, *compared)
+        return {**found, "features_record": records, "stamp": stamp}
+
+    return files
+
+
+def make_again_if(path, why, *compared):
+    """Have an artefact made again that says it was made with something else than is asked for now.
+
+    Snakemake knows why it made a file only as long as it has its folder `.snakemake`, which copied
+    results are without. Input functions run before it decides what to make, so that what is added
+    here counts as if it stood behind --forcerun.
+    """
+    if not workflow.is_main_process or path in LOOKED_AT or not path.is_file():
+        return
+    LOOKED_AT.add(path)
+    if found := why(path, *compared):
+        print(f"made again: {path}: {found}", file=sys.stderr)
+        workflow.dag.forcefiles.add(str(path))
+
+
+LOOKED_AT = set()
 
 
 def text_of(made):
@@ -90,6 +125,50 @@ def asked(experiment, text, entry="train"):
 def asked_baselines(experiment, text):
     """The baselines of that name as config and code ask for them now."""
     return configs.baselines_run(config_of(experiment, text), experiment)
+
+
+@functools.cache
+def data_of(experiment):
+    """The MD5s of prices and features, as far as they are known before anything is made."""
+    prices, features = registered_data(EXPERIMENTS[experiment])
+    return {"prices": prices, "features": features}
+
+
+def made_run(wildcards):
+    own = replace(asked(wildcards.experiment, wildcards.run), **data_of(wildcards.experiment))
+    return artefact(wildcards.experiment, wildcards.run, "json"), [own]
+
+
+def made_evaluation(wildcards):
+    _, own = made_run(wildcards)
+    path = artefact(wildcards.experiment, wildcards.run, "eval.json")
+    return path, own, configs.judged_by(EXPERIMENTS[wildcards.experiment])
+
+
+def made_baselines(wildcards):
+    own = asked_baselines(wildcards.experiment, wildcards.baselines)
+    path = artefact(wildcards.experiment, wildcards.baselines, "json")
+    return path, [replace(own, **data_of(wildcards.experiment))]
+
+
+def made_sweep(wildcards):
+    own = asked(wildcards.experiment, wildcards.sample, "sweep")
+    path = artefact(wildcards.experiment, wildcards.sample, "sweep.json")
+    return path, [replace(own, **data_of(wildcards.experiment))], None, (*MACHINE, "seed")
+
+
+def made_control(wildcards):
+    own = asked(wildcards.experiment, wildcards.budget)
+    path = artefact(wildcards.experiment, wildcards.budget, "shuffled.json")
+    made_by = configs.controlled_by(EXPERIMENTS[wildcards.experiment])
+    return path, [replace(own, **data_of(wildcards.experiment))], made_by
+
+
+def made_law(wildcards):
+    experiment = wildcards.experiment
+    own, data = EXPERIMENTS[experiment], data_of(experiment)
+    runs = [replace(asked(experiment, run.written(own.seed)), **data) for run in GRID.runs]
+    return Path(f"results/{experiment}/scaling_law.json"), runs, configs.fitted_by(own)
 
 
 def batch_size_of(experiment, text):

@@ -3,7 +3,7 @@
 
 rule features:
     input:
-        prices="data/raw/{asset}.parquet",
+        prices=prices_of_features,
         manifest="data/manifest.json",
     output:
         features="data/processed/v1/{asset}_features_{tier}.parquet",
