@@ -40,6 +40,7 @@ SAME_NORMALISER = 1e-6
 # rows of the training are the same, which are compared on their own.
 OLDER_CODE = ("code", *MACHINE)
 OLDER_PRICES = ("prices", "features")
+OF_ONE_ENSEMBLE = ("seed", *FOUND, "micro_batch", *OLDER_CODE, *OLDER_PRICES)
 
 
 class _Seen(NamedTuple):
@@ -162,9 +163,7 @@ def read_networks(paths: Sequence[Path]) -> list[Trained]:
     for other in networks[1:]:
         refuse(
             other.path,
-            other.run.difference(
-                first.run, ("seed", *FOUND, "micro_batch", *OLDER_CODE, *OLDER_PRICES)
-            ),
+            other.run.difference(first.run, OF_ONE_ENSEMBLE),
             f"an ensemble is made of seeds of one training: give checkpoints such as {first.path}, "
             "or forecast with one at a time",
         )

@@ -13,7 +13,7 @@ rule evaluate:
     benchmark:
         "logs/benchmarks/{experiment}/{run}.evaluate.tsv"
     conda:
-        "../../environment.yml"
+        "../envs/scaling.yaml"
     resources:
         gpu=int(has_gpu()),
     params:
@@ -35,7 +35,7 @@ rule baselines:
     benchmark:
         "logs/benchmarks/{experiment}/{baselines}.tsv"
     conda:
-        "../../environment.yml"
+        "../envs/scaling.yaml"
     params:
         identity=lambda wildcards: text_of(
             asked_baselines(wildcards.experiment, wildcards.baselines).as_json()
@@ -60,7 +60,7 @@ rule shuffled_control:
     benchmark:
         "logs/benchmarks/{experiment}/{budget}.shuffled.tsv"
     conda:
-        "../../environment.yml"
+        "../envs/scaling.yaml"
     threads: workflow.cores or 1
     resources:
         gpu=int(has_gpu()),
@@ -89,7 +89,7 @@ rule fit_law:
     benchmark:
         "logs/benchmarks/{experiment}/fit_law.tsv"
     conda:
-        "../../environment.yml"
+        "../envs/scaling.yaml"
     params:
         identity=lambda wildcards: text_of(configs.fitted_by(EXPERIMENTS[wildcards.experiment])),
         experiments=lambda wildcards: len({*GRID.experiments, wildcards.experiment}),
@@ -129,7 +129,7 @@ rule report:
     benchmark:
         "logs/benchmarks/{experiment}/report.tsv"
     conda:
-        "../../environment.yml"
+        "../envs/scaling.yaml"
     params:
         identity=lambda wildcards: code_of(
             "report",
