@@ -69,6 +69,7 @@ def fresh(*command: str, folder: Path = ROOT, **variables: str) -> Took:
     )
     wall, after = time.perf_counter() - began, resource.getrusage(resource.RUSAGE_CHILDREN)
     if done.returncode:
-        sys.exit(f"{' '.join(command)}\nexit code {done.returncode}\n{done.stderr[-4000:]}")
+        said = (done.stdout + done.stderr)[-4000:]
+        sys.exit(f"{' '.join(command)}\nexit code {done.returncode}\n{said}")
     cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     return Took(done.stdout, wall, cpu)
