@@ -75,17 +75,13 @@ def random_windows(samples: int, window: Any) -> Any:
     )
 
 
-def refuse(why: str) -> None:
-    """For a graph that cannot be recorded: what is measured instead would be another step."""
-    raise RuntimeError(why)
-
-
 def ours(cell: Cell, device: Any, after_step: Step) -> Any:
     """The steps of a training; returns the network. If the cell is `plain`, nothing is recorded."""
     import torch
 
     from scaling.config import load_config
     from scaling.machine.processes import ALONE
+    from scaling.training.capture import Captured
     from scaling.training.model import build_model
     from scaling.training.step import make_optimiser, optimiser_step, prepared
 
@@ -98,7 +94,9 @@ def ours(cell: Cell, device: Any, after_step: Step) -> Any:
     if cell["who"] == "plain":
         stepped = ALONE.wrap(model, device)
     else:
-        stepped = prepared(model, dataset, days[0], cell["precision"], refuse)
+        stepped = prepared(model, dataset, days[0], cell["precision"])
+        if device.type == "cuda" and not isinstance(stepped, Captured):
+            raise RuntimeError("the step was not captured as a CUDA graph; the log says why")
     optimiser = make_optimiser(model, config)
     for group in optimiser.param_groups:
         group["lr"] = 1e-4
