@@ -17,7 +17,7 @@ from scaling.record import provenance, write_json, write_parquet
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m scaling.judge_baselines",
-        description="Base rate, logistic regression, random forest, gradient boosting.",
+        description="Base rate, recent rate, volatility models, logistic regression, trees.",
     )
     add = parser.add_argument
     add("--config", type=Path, required=True, help="one experiment, configs/daily/*.yaml")
@@ -40,13 +40,22 @@ def main(argv: list[str] | None = None) -> None:
 
     from scaling.data.dataset import load_study
     from scaling.data.features import verified_data
-    from scaling.judging.baselines import JUDGED, fit_baselines, judge
+    from scaling.judging.baselines import (
+        JUDGED,
+        fit_baselines,
+        judge,
+        volatility_ignores_the_future,
+    )
+    from scaling.judging.checks import say_what_did_not_pass
     from scaling.law.runs import days_columns
 
     prices_md5, features_md5 = verified_data(config, arguments.data_md5)
-    baselines = fit_baselines(load_study(config))
+    fitted = fit_baselines(load_study(config), config.task)
+    for name, reason in fitted.missing.items():
+        print(f"MISSING, {name}: {reason}; the study has no such row")
     study = load_study(config, blocks=("train", *JUDGED))
-    predictions, models = judge(baselines, study)
+    found = [volatility_ignores_the_future(study, config.task)]
+    predictions, models = judge(fitted.baselines, study)
     write_parquet(arguments.predictions, predictions.assign(**days_columns(config, study)))
     record = {
         "kind": "baselines",
@@ -57,10 +66,13 @@ def main(argv: list[str] | None = None) -> None:
         "label_hash": study.label_hash,
         "train_base_rate": study.train_base_rate,
         "models": models,
+        "missing": fitted.missing,
+        "checks": found,
         "code_digest": code_digest("judge_baselines"),
         **provenance(),
     }
     write_json(arguments.output, record)
+    say_what_did_not_pass(found)
     skills = ", ".join(
         f"{name.replace('_', ' ')} {100 * model['test']['log_loss_skill']:.1f} %"
         for name, model in models.items()

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from scaling.config import Market
@@ -90,6 +91,13 @@ def load_prices(path: str | Path, calendar: str = "weekdays") -> Frame:
 def prices_of(market: Market, manifest: Path) -> Frame:
     """The prices of a market, checked for the calendar that the manifest says they have."""
     return load_prices(market.prices, facts_of(market.prices, manifest)["calendar"])
+
+
+def daily_ranges(prices: Frame) -> npt.NDArray[np.float64]:
+    """The range of each day, log(high / low) in per cent, [rows]; 0 where only closes are known."""
+    high, low = prices["high"].to_numpy(), prices["low"].to_numpy()
+    ranges: npt.NDArray[np.float64] = 100 * np.log(high / low)
+    return ranges
 
 
 def compare(path: Path, new: Frame, calendar: str) -> tuple[bool, str]:
