@@ -24,7 +24,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--train-days", type=int, help="days of the training block to fit to (default: all)")
     add("--days", choices=("recent", "blocks"), help="the last ones, or quarters drawn by the seed")
     add("--data-md5", type=Path, help="the stamp of check_data, to be matched")
-    add("--predictions", type=Path, required=True, help="parquet: model, date, split, y, p")
+    add("--predictions", type=Path, required=True, help="parquet, one row per day and model")
     add("--output", type=Path, required=True, help="JSON: settings and metrics of each baseline")
     return parser
 
@@ -55,7 +55,7 @@ def main(argv: list[str] | None = None) -> None:
         print(f"MISSING, {name}: {reason}; the study has no such row")
     study = load_study(config, blocks=("train", *JUDGED))
     found = [volatility_ignores_the_future(study, config.task)]
-    predictions, models = judge(fitted.baselines, study)
+    predictions, models = judge(fitted.baselines, study, config.task)
     write_parquet(arguments.predictions, predictions.assign(**days_columns(config, study)))
     record = {
         "kind": "baselines",

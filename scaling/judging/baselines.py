@@ -15,12 +15,13 @@ import numpy.typing as npt
 import pandas as pd
 
 from scaling.config import TaskConfig
-from scaling.data.dataset import Indices, Study
+from scaling.data.dataset import Indices, Study, threshold_labels
 from scaling.judging.checks import Check, check
 from scaling.judging.markets import by_market
 from scaling.judging.volatility import (
     RECENT_DAYS,
     Garch,
+    History,
     NotConverged,
     by_history,
     har_inputs,
@@ -33,6 +34,7 @@ Array = npt.NDArray[np.float64]
 Forecast = Callable[[Study, Indices], Array]
 Fits = dict[str, Callable[[], list["Baseline"]]]
 JUDGED = ("validation", "test")
+MOVES = ("up", "down")
 SEED = 0
 # The inverse strength of logistic regression's penalty; scikit-learn's own is 1.
 PENALTIES = (0.001, 0.01, 0.1, 1.0, 10.0, 100.0)
@@ -168,12 +170,26 @@ def _converged(fit: Callable[[], list[Baseline]]) -> list[Baseline]:
         return []
 
 
+def outcomes(study: Study, rows: Indices, task: TaskConfig) -> pd.DataFrame:
+    """What followed each of some rows: `rises` and `falls` by the threshold, 0 or 1, and the
+    `next_return`, that of the next day as a fraction.
+    """
+
+    def ask(_: str, past: History, days: Indices) -> Array:
+        moves = [threshold_labels(past.close, task.threshold, task.horizon, d)[days] for d in MOVES]
+        return np.column_stack([*moves, past.close[days + 1] / past.close[days] - 1])
+
+    found = pd.DataFrame(over_markets(study, rows, ask), columns=["rises", "falls", "next_return"])
+    return found.astype({"rises": np.int8, "falls": np.int8})
+
+
 def judge(
-    baselines: Mapping[str, Baseline], study: Study
+    baselines: Mapping[str, Baseline], study: Study, task: TaskConfig
 ) -> tuple[pd.DataFrame, dict[str, dict[str, Any]]]:
     """Predict validation and test with each baseline, and score the predictions.
 
-    Returns rows of model, date, split, y, p, and for each baseline its settings and metrics.
+    Returns rows of model, date, split, y, p and `outcomes`, and for each baseline its settings and
+    metrics.
     """
     y = {block: study.labels(block) for block in JUDGED}
     rate = study.train_base_rate
@@ -182,7 +198,8 @@ def judge(
         p = {block: baseline.predict(study, study.samples[block]) for block in JUDGED}
         for block in JUDGED:
             rows = {"model": name, **study.days(block), "split": block}
-            frames.append(pd.DataFrame(rows | {"y": y[block], "p": p[block]}))
+            found = pd.DataFrame(rows | {"y": y[block], "p": p[block]})
+            frames.append(found.join(outcomes(study, study.samples[block], task)))
         recalibration = fit_recalibration(y["validation"], p["validation"])
         models[name] = {
             "settings": baseline.settings,

@@ -120,6 +120,23 @@ def test_a_baseline_sees_the_last_row_of_the_window() -> None:
     assert len(rows) == 400
 
 
+@pytest.mark.parametrize("horizon", [1, 3])
+def test_prediction_rows_say_what_followed_each_day(horizon: int) -> None:
+    study = planted(1.5)
+    study = dataclasses.replace(
+        study, samples={**study.samples, "test": study.samples["test"][:-horizon]}
+    )
+    task = TaskConfig(threshold=0.01, horizon=horizon)
+    fitted = {"base_rate": baselines.fit_baselines(study, task).baselines["base_rate"]}
+    rows, _ = baselines.judge(fitted, study, task)
+    found = rows[rows["split"] == "test"].set_index("date")
+    for day in (1200, 1201, 1400, 1599 - horizon):
+        ahead = study.close[day + 1 : day + 1 + horizon] / study.close[day]
+        row = found.loc[str(study.dates[day])]
+        assert row["rises"] == (ahead.max() >= 1.01) and row["falls"] == (ahead.min() <= 0.99)
+        assert row["next_return"] == ahead[0] - 1
+
+
 def test_the_base_rate_is_that_of_the_judged_market() -> None:
     """Trained on two markets, a forecast of one is compared with the frequency of that one."""
     study = planted(1.5)
