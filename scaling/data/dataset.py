@@ -21,6 +21,7 @@ from scaling.data.features import check_dates, load_features
 from scaling.data.prices import daily_ranges, prices_of
 from scaling.errors import UserError
 from scaling.record import fingerprint
+from scaling.run import WHOLE_BLOCK
 
 Dates = npt.NDArray[np.datetime64]
 Indices = npt.NDArray[np.int64]
@@ -185,12 +186,12 @@ def split_samples(
 def training_days(block: Indices, dates: Dates, config: TrainingConfig) -> Indices:
     """The samples of the training block that are trained on, in order.
 
-    All of them, or those of `config.train_days` days: the most recent ones, or calendar quarters
+    All of them, or those of `train_days` days: the most recent ones, or calendar quarters
     that the seed draws from the whole block, the last one cut short to give the exact number. A day
     is a date. It has a sample of each market that was open.
     """
-    wanted = config.train_days
-    if wanted is None:
+    wanted = config.days.train_days
+    if wanted == WHOLE_BLOCK:
         return block
     days = np.unique(dates[block])
     if wanted > len(days):
@@ -198,7 +199,7 @@ def training_days(block: Indices, dates: Dates, config: TrainingConfig) -> Indic
             f"train_days: got {wanted}; allowed: up to {len(days)}, the days of the training "
             "block, or `all`"
         )
-    if config.days == "recent":
+    if config.days.draw == "recent":
         chosen = days[-wanted:]
     else:
         months = days.astype("datetime64[M]").astype(int)
@@ -237,6 +238,11 @@ class Study:
         """0 or 1 for each sample of a block."""
         return self.dataset.labels.cpu().numpy()[self.samples[block]].astype(np.int8)
 
+    @property
+    def counted_days(self) -> int:
+        """How many days are trained on. A day may have a sample of each market."""
+        return len(set(self.dates[self.samples["train"]]))
+
     def days(self, block: str) -> dict[str, npt.NDArray[Any]]:
         """The `date` of each sample of a block, and in a study of several markets its `asset`."""
         rows = self.samples[block]
@@ -268,7 +274,8 @@ def load_study(config: TrainingConfig, blocks: Sequence[str] = BEFORE_TEST) -> S
     samples = _samples(rows, config, blocks)
     block = samples["train"]
     samples["train"] = training_days(block, rows.dates, config)
-    chosen = samples["train"] if config.train_days else _rows_between(rows, config.splits.train)
+    whole = config.days.whole
+    chosen = _rows_between(rows, config.splits.train) if whole else samples["train"]
     normaliser = Normaliser.fit(torch.from_numpy(rows.features[chosen]), rows.names)
     dataset = _windows(rows, normaliser, config)
     labels = np.nan_to_num(dataset.labels.numpy()).astype(np.int8)

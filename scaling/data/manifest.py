@@ -14,8 +14,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from scaling.config import Market, TrainingConfig
+from scaling.digest import features_digest
 from scaling.errors import UserError
-from scaling.record import file_md5, write_json
+from scaling.names import EXTERNAL, tier_named
+from scaling.record import file_md5, read_json, write_json
+from scaling.run import difference, said
 
 PROFILE = "https://datapackage.org/profiles/2.0/datapackage.json"
 NUMBER_FIELDS = ("open", "high", "low", "close")
@@ -81,6 +85,39 @@ def registered_md5(path: str | Path, manifest: str | Path) -> str | None:
             f"digits; restore it with: git checkout -- {manifest}"
         )
     return match[1]
+
+
+def registered_data(config: TrainingConfig) -> tuple[str | None, str | None]:
+    """The MD5s that `verified_data` will find, as manifest and records say it; no data are read.
+
+    None where that is not known yet, as of features that have not been built.
+    """
+    manifest = config.data.manifest
+    prices = [registered_md5(market.prices, manifest) for market in config.data.markets]
+    features = [recorded_features(market, manifest) for market in config.data.markets]
+    joined = (", ".join(map(str, found)) if all(found) else None for found in (prices, features))
+    return next(joined), next(joined)
+
+
+def recorded_features(market: Market, manifest: Path) -> str | None:
+    """The MD5 of features that prices and code of now would give, or None if nobody knows it."""
+    if tier_named(market.features) == EXTERNAL:
+        return registered_md5(market.features, manifest)
+    record = market.features.with_suffix(".json")
+    if not record.is_file() or outdated_features(record, market.prices, manifest):
+        return None
+    return str(read_json(record)["features_md5"])
+
+
+def outdated_features(record: Path, prices: Path, manifest: Path) -> str:
+    """Why features would be built otherwise now, as their record says; empty if they would not."""
+    now = {
+        "prices_md5": registered_md5(prices, manifest),
+        "calendar": facts_of(prices, manifest)["calendar"],
+        "code_digest": features_digest(tier_named(record.with_suffix(".parquet"))),
+    }
+    made = read_json(record)
+    return said(difference({key: made.get(key, "nothing") for key in now}, now))
 
 
 def verify(path: str | Path, manifest: str | Path, command: str | None = None) -> str:

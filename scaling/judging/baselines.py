@@ -29,6 +29,7 @@ from scaling.judging.volatility import (
     recent_rate,
 )
 from scaling.metrics import fit_recalibration, log_loss, score
+from scaling.run import RunName
 
 Array = npt.NDArray[np.float64]
 Forecast = Callable[[Study, Indices], Array]
@@ -184,20 +185,22 @@ def outcomes(study: Study, rows: Indices, task: TaskConfig) -> pd.DataFrame:
 
 
 def judge(
-    baselines: Mapping[str, Baseline], study: Study, task: TaskConfig
+    baselines: Mapping[str, Baseline], study: Study, task: TaskConfig, run: RunName
 ) -> tuple[pd.DataFrame, dict[str, dict[str, Any]]]:
     """Predict validation and test with each baseline, and score the predictions.
 
-    Returns rows of model, date, split, y, p and `outcomes`, and for each baseline its settings and
-    metrics.
+    Returns rows of model, training days, date, split, y, p and `outcomes`, and for each baseline
+    its settings and metrics. `run` tells the training days.
     """
     y = {block: study.labels(block) for block in JUDGED}
     rate = study.train_base_rate
     frames, models = [], {}
+    days = {k: v for k, v in run.columns().items() if k not in ("budget", "seed")}
+    days["counted_days"] = study.counted_days
     for name, baseline in baselines.items():
         p = {block: baseline.predict(study, study.samples[block]) for block in JUDGED}
         for block in JUDGED:
-            rows = {"model": name, **study.days(block), "split": block}
+            rows = {"model": name, **days, **study.days(block), "split": block}
             found = pd.DataFrame(rows | {"y": y[block], "p": p[block]})
             frames.append(found.join(outcomes(study, study.samples[block], task)))
         recalibration = fit_recalibration(y["validation"], p["validation"])

@@ -10,6 +10,7 @@ from scaling.config import TaskConfig
 from scaling.data.dataset import Normaliser, Study, WindowDataset
 from scaling.judging import baselines
 from scaling.metrics import log_loss, log_loss_skill
+from scaling.run import RunName
 
 BLOCKS = {"train": (0, 800), "validation": (800, 1200), "test": (1200, 1600)}
 NAMES = ["base_rate", "recent_rate", "garch", "har"]
@@ -128,7 +129,7 @@ def test_prediction_rows_say_what_followed_each_day(horizon: int) -> None:
     )
     task = TaskConfig(threshold=0.01, horizon=horizon)
     fitted = {"base_rate": baselines.fit_baselines(study, task).baselines["base_rate"]}
-    rows, _ = baselines.judge(fitted, study, task)
+    rows, _ = baselines.judge(fitted, study, task, RunName(budget="baselines", seed=0))
     found = rows[rows["split"] == "test"].set_index("date")
     for day in (1200, 1201, 1400, 1599 - horizon):
         ahead = study.close[day + 1 : day + 1 + horizon] / study.close[day]
