@@ -98,6 +98,7 @@ def ours(cell: Cell, device: Any, shape: Any, window: Any, after_step: Step) -> 
     from scaling.config import load_config
     from scaling.data.dataset import WindowDataset
     from scaling.machine.device import tune
+    from scaling.training.capture import Captured
     from scaling.training.model import build_model
     from scaling.training.step import make_optimiser, optimiser_step, prepared
 
@@ -115,7 +116,9 @@ def ours(cell: Cell, device: Any, shape: Any, window: Any, after_step: Step) -> 
     ).to(device)
     model = build_model(shape, window, CHANNELS)
     order = torch.randperm(samples).add(window.warmup).to(device)
-    stepped = prepared(model, dataset, order[: cell["batch"]], cell["precision"], sys.exit)
+    stepped = prepared(model, dataset, order[: cell["batch"]], cell["precision"])
+    if device.type == "cuda" and not isinstance(stepped, Captured):
+        sys.exit("the training step was not captured as a CUDA graph")
     optimiser = make_optimiser(model, config)
     optimiser.param_groups[0]["lr"] = optimiser.param_groups[1]["lr"] = 1e-4
     for step, days in enumerate(order.split(cell["batch"])):

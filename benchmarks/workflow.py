@@ -47,7 +47,6 @@ def copy_of_the_study(folder: Path, trainings: int) -> None:
     ignored = shutil.ignore_patterns("__pycache__", "processed")
     for name in ("scaling", "workflow", "configs", "data"):
         shutil.copytree(ROOT / name, folder / name, ignore=ignored)
-    shutil.copy(ROOT / "environment.yml", folder)
     budgets = BUDGETS[:trainings]
     if trainings % len(budgets):
         sys.exit(f"error: --trainings {trainings}; allowed: up to 5, and multiples of 5")

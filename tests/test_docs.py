@@ -6,6 +6,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ README = Path("README.md").read_text()
 PAGES = {
     path: path.read_text()
     for path in sorted(
-        [Path("README.md"), *Path("docs").glob("*.md"), *Path().glob("[bd]*/README.md")]
+        [Path("README.md"), *Path("docs").glob("*.md"), *Path().glob("[bcd]*/README.md")]
     )
 }
 COMMANDS = sorted(
@@ -30,7 +31,7 @@ COMMANDS = sorted(
     for path in Path("scaling").glob("*.py")
     if "run_command(main)" in path.read_text() and path.stem != "errors"
 )
-FOLDERS = "benchmarks|configs|data|docs|scaling|tests|workflow"
+FOLDERS = "benchmarks|config|configs|data|docs|scaling|tests|workflow"
 # What the pages ask the reader to make, or the workflow makes.
 NOT_COMMITTED = (
     "configs/daily/mine.yaml",
@@ -268,7 +269,6 @@ def test_every_target_can_be_built_and_the_page_on_own_data_can_be_followed(
     """In a copy, with the prices and the experiment that docs/data.md lets its reader make."""
     for folder in ("scaling", "workflow", "configs", "data"):
         shutil.copytree(folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copy("environment.yml", tmp_path)
     plain_years = pd.read_parquet("data/raw/SPY.parquet").loc["2011":]  # nothing needs --allow
     plain_years.to_csv(tmp_path / "prices.csv")
     text = PAGES[Path("docs/data.md")]
@@ -285,6 +285,13 @@ def test_every_target_can_be_built_and_the_page_on_own_data_can_be_followed(
             command, cwd=tmp_path, capture_output=True, text=True, env=environment()
         )
         assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_citation_names_the_version_the_licence_and_the_authors_of_this_package() -> None:
+    cited = yaml.safe_load(Path("CITATION.cff").read_text())
+    project = tomllib.loads(Path("pyproject.toml").read_text())["project"]
+    assert (cited["version"], cited["license"]) == (project["version"], project["license"])
+    assert [author["name"] in Path("LICENSE").read_text() for author in cited["authors"]] == [True]
 
 
 def test_no_page_and_no_manifest_names_a_registrys_host() -> None:

@@ -1,6 +1,7 @@
 """What `python -m scaling.train` is asked for, checked before torch is imported."""
 
 import argparse
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,8 +10,8 @@ from scaling.data.features import verified_data
 from scaling.names import Run, artefact, experiment_name, resume_directory, run_name
 from scaling.record import micro_batch_of
 from scaling.sizes import ModelConfig, load_model_config
-from scaling.tracking.log import Say
 
+LOG = logging.getLogger(__name__)
 SMALLEST_MICRO_BATCH = 8
 
 
@@ -38,7 +39,7 @@ class Request:
         return resume_directory(self.experiment, self.run)
 
 
-def checked_request(arguments: argparse.Namespace, say: Say) -> Request:
+def checked_request(arguments: argparse.Namespace) -> Request:
     """The request of a command line, its config and data checked; a `UserError` if unsound."""
     config = configs.load_config(
         arguments.config,
@@ -64,17 +65,17 @@ def checked_request(arguments: argparse.Namespace, say: Say) -> Request:
         run=run,
         output=output,
         record=arguments.record or output.with_suffix(".json"),
-        micro_batch=micro_batch(search, config.optimiser.batch_size, say),
+        micro_batch=micro_batch(search, config.optimiser.batch_size),
         threads=arguments.threads,
         shard=arguments.shard,
         overwrite=arguments.overwrite,
     )
 
 
-def micro_batch(search: Path, batch_size: int, say: Say) -> int:
+def micro_batch(search: Path, batch_size: int) -> int:
     """What the batch-size search found; without one a small size, and a word about it."""
     if search.is_file():
         return micro_batch_of(search, batch_size)
     small = min(SMALLEST_MICRO_BATCH, batch_size)
-    say(f"no batch-size search at {search}: micro-batch {small}; snakemake {search}")
+    LOG.warning(f"no batch-size search at {search}: micro-batch {small}; snakemake {search}")
     return small

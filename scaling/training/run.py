@@ -1,6 +1,7 @@
 """One training from request to files: what `python -m scaling.train` does once it has parsed."""
 
 import json
+import logging
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
@@ -39,46 +40,47 @@ from scaling.training.model import training_flops as window_flops
 from scaling.training.recipe import recipe_of
 from scaling.training.request import Request
 from scaling.training.step import sample_order
-from scaling.training.trainer import Hardware, Outcome, Say
+from scaling.training.trainer import Hardware, Outcome
 
+LOG = logging.getLogger(__name__)
 TAGS = ("budget", "seed", "parameters", "data_md5", "git_commit", "device")
 
 
-def train_one(request: Request, say: Say, stop_requested: Callable[[], str | None]) -> int:
+def train_one(request: Request, stop_requested: Callable[[], str | None]) -> int:
     """Train what is asked, unless it is there already; returns the exit code."""
     with ExitStack() as held:
-        hardware = occupied(request, held, say)
+        hardware = occupied(request, held)
         study = load_study(request.config)
         for block, days in study.samples.items():
-            say(f"{block}: {len(days):,} samples, {study.labels(block).sum():,} positive")
+            LOG.info(f"{block}: {len(days):,} samples, {study.labels(block).sum():,} positive")
         model = fresh_model(request.config, request.model, study, request.config.seed)
         parameters = count_parameters(model)
         check_budget(request.config.param_budget, request.model.family, parameters)
-        shared = shared_if_large(hardware.group, hardware.device, parameters, say)
+        shared = shared_if_large(hardware.group, hardware.device, parameters)
         hardware = replace(hardware, group=shared)
         identity = identity_of(request, study, hardware)
         hardware.group.refuse_other_than_first(identity)
         record = planned_record(request, study, model, hardware, identity)
-        lock = sole_trainer(request.resume, request.output, say)
+        lock = sole_trainer(request.resume, request.output)
         with lock if hardware.group.first else nullcontext():
             # Checked under the lock, because the trainer that held it may have made the run.
             if hardware.group.from_first(lambda: already_made(request, record["fingerprint"])):
-                say(f"{request.output} is up to date: nothing to train")
+                LOG.info(f"{request.output} is up to date: nothing to train")
                 return 0
             try:
-                return run_to_its_end(request, study, model, hardware, record, say, stop_requested)
+                return run_to_its_end(request, study, model, hardware, record, stop_requested)
             except trainer.Stopped as stop:
                 # srun ends all processes when the first one leaves, so all leave together.
                 held.callback(hardware.group.wait)
-                say(f"stopped: {stop}; the same command resumes at step {stop.step:,}")
+                LOG.info(f"stopped: {stop}; the same command resumes at step {stop.step:,}")
                 return EXIT_STOPPED
 
 
-def occupied(request: Request, held: ExitStack, say: Say) -> Hardware:
+def occupied(request: Request, held: ExitStack) -> Hardware:
     """The device, precision and processes of this training; `held` frees them."""
     config = request.config
     device = held.enter_context(
-        claimed_device(choose_device(config.device), torch.cuda.device_count(), say)
+        claimed_device(choose_device(config.device), torch.cuda.device_count())
     )
     group = held.enter_context(joined(device, request.shard))
     precision = choose_precision(config.precision, device)
@@ -173,14 +175,13 @@ def run_to_its_end(
     model: torch.nn.Module,
     hardware: Hardware,
     record: dict[str, Any],
-    say: Say,
     stop_requested: Callable[[], str | None],
 ) -> int:
     """Resume or start, train, write checkpoint and record, and close the trackers."""
     store = checkpoint.ResumeStore(request.resume / record["fingerprint"])
-    state = newest_state(store, hardware, say)
-    with tracked(request, record, state, hardware, say) as trackers:
-        say(
+    state = newest_state(store, hardware)
+    with tracked(request, record, state, hardware) as trackers:
+        LOG.info(
             f"training {request.run} of {request.experiment}: {record['parameters']:,} parameters "
             f"on {hardware.device} in {hardware.precision}, micro-batch {hardware.micro_batch}"
         )
@@ -196,7 +197,6 @@ def run_to_its_end(
                 state=state,
                 checkpoint_minutes=request.config.checkpoint_minutes,
                 stop_requested=stop_requested,
-                say=say,
             )
         if not hardware.group.first:
             return 0
@@ -204,7 +204,7 @@ def run_to_its_end(
         record |= finished_record(outcome, flops) | {"thermal": guard.summary()}
         write_results(request, study, outcome, record, trackers.ids)
         trackers.artifact(request.output)
-    say(
+    LOG.info(
         f"made {request.output}: {record['parameters']:,} parameters, best epoch "
         f"{record['best_epoch']} of {len(record['epochs'])}, validation log-loss "
         f"{record['validation']['log_loss']:.4f}, skill {100 * record['validation']['skill']:.1f} "
@@ -214,14 +214,12 @@ def run_to_its_end(
     return 0
 
 
-def newest_state(
-    store: checkpoint.ResumeStore, hardware: Hardware, say: Say
-) -> dict[str, Any] | None:
+def newest_state(store: checkpoint.ResumeStore, hardware: Hardware) -> dict[str, Any] | None:
     """The newest undamaged resume state, the same one in every process, or None."""
     group = hardware.group
     state, problems = store.load() if group.first else (None, [])
     for problem in problems:
-        say(f"{problem}; the state before it is used")
+        LOG.warning(f"{problem}; the state before it is used")
     step = group.from_first(lambda: state["progress"]["step"] if state else None)
     return state if group.first or step is None else store.at(step)
 
@@ -232,7 +230,6 @@ def tracked(
     record: dict[str, Any],
     state: dict[str, Any] | None,
     hardware: Hardware,
-    say: Say,
 ) -> Iterator[Trackers | NoTracker]:
     """The run's trackers. However the run ends, they are told."""
     trackers: Trackers | NoTracker = NoTracker()
@@ -243,7 +240,6 @@ def tracked(
             run_info(request, record),
             resume_ids=progress.get("tracker_ids"),
             resume_step=progress.get("step"),
-            on_problem=say,
         )
     trackers.artifact(request.config_path)
     ending: tuple[Status, str] = ("failed", "an error; see the log")

@@ -351,7 +351,7 @@ def test_an_orphan_saves_its_state_and_stops(here: Path, undisturbed: dict[str, 
 
 
 def test_two_trainers_of_one_target_cannot_run_at_once(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     hold = (
         "import sys, time; from filelock import FileLock;"
@@ -364,34 +364,33 @@ def test_two_trainers_of_one_target_cannot_run_at_once(
     assert other.stdout is not None
     with other.stdout:
         assert other.stdout.readline() == "held\n"
-    said: list[str] = []
     monkeypatch.setattr(lock, "WAIT_SECONDS", 0.2)
     with (
         pytest.raises(UserError, match=r"6k.ckpt is being trained by another process.*pkill -TERM"),
-        lock.sole_trainer(tmp_path, CHECKPOINT, said.append),
+        lock.sole_trainer(tmp_path, CHECKPOINT),
     ):
         pytest.fail("both hold the lock")
-    assert len(said) == 1 and "waiting 0.2 s" in said[0]
+    assert len(caplog.messages) == 1 and "waiting 0.2 s" in caplog.text
     other.kill()
     other.wait()
     monkeypatch.setattr(lock, "WAIT_SECONDS", 60)
-    with lock.sole_trainer(tmp_path, CHECKPOINT, said.append):
+    with lock.sole_trainer(tmp_path, CHECKPOINT):
         pass  # a killed trainer's lock is free at once
 
 
 def test_who_waited_for_a_trainer_that_finished_does_not_train_again(
-    here: Path, monkeypatch: pytest.MonkeyPatch
+    here: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     real = lock.sole_trainer
 
-    def waited(directory: Path, output: Path, say: Callable[[str], None]) -> Any:
+    def waited(directory: Path, output: Path) -> Any:
         monkeypatch.setattr(runs, "sole_trainer", real)
         assert train_here() == 0  # the other one, while this one waits for the lock
-        return real(directory, output, say)
+        return real(directory, output)
 
     monkeypatch.setattr(runs, "sole_trainer", waited)
     assert train_here() == 0
-    assert LOG.read_text().count("training 6k of") == 1
+    assert caplog.text.count("training 6k of") == 1
     assert LOG.read_text().splitlines()[-1].endswith("nothing to train")
 
 

@@ -93,7 +93,6 @@ def fit(study: Study, directory: Path, *, budget: str = "6k", **changes: Any) ->
         "guard": quiet,
         "tracker": quiet,
         "store": checkpoint.ResumeStore(directory),
-        "say": lambda message: None,
         **changes,
     }
     return trainer.train(model, study, recipe, hardware, **arguments)

@@ -13,7 +13,7 @@ rule features:
     benchmark:
         "logs/benchmarks/features/{asset}.{tier}.tsv"
     conda:
-        "../../environment.yml"
+        "../envs/scaling.yaml"
     params:
         identity=lambda wildcards: identity("prepare", tier=features_digest(wildcards.tier)),
     shell:
@@ -34,7 +34,7 @@ checkpoint check_manifest:
     benchmark:
         "logs/benchmarks/{experiment}/check_manifest.tsv"
     conda:
-        "../../environment.yml"
+        "../envs/scaling.yaml"
     params:
         identity=lambda wildcards: identity(
             "check_data", data=configs.as_dict(EXPERIMENTS[wildcards.experiment].data)

@@ -13,7 +13,7 @@ rule evaluate:
     benchmark:
         "logs/benchmarks/{experiment}/{run}.evaluate.tsv"
     conda:
-        "../../environment.yml"
+        "../envs/scaling.yaml"
     resources:
         gpu=int(has_gpu()),
     params:
@@ -39,7 +39,7 @@ rule baselines:
     benchmark:
         "logs/benchmarks/{experiment}/{baselines}.tsv"
     conda:
-        "../../environment.yml"
+        "../envs/scaling.yaml"
     params:
         identity=baselines_identity,
         days=lambda wildcards: days_options(wildcards.experiment, wildcards.baselines),
@@ -62,7 +62,7 @@ rule shuffled_control:
     benchmark:
         "logs/benchmarks/{experiment}/{budget}.shuffled.tsv"
     conda:
-        "../../environment.yml"
+        "../envs/scaling.yaml"
     threads: workflow.cores or 1
     resources:
         gpu=int(has_gpu()),
@@ -89,7 +89,7 @@ rule fit_law:
     benchmark:
         "logs/benchmarks/{experiment}/fit_law.tsv"
     conda:
-        "../../environment.yml"
+        "../envs/scaling.yaml"
     params:
         identity=lambda wildcards: identity(
             "fit", law=configs.as_dict(EXPERIMENTS[wildcards.experiment].law)
@@ -132,7 +132,7 @@ rule report:
     benchmark:
         "logs/benchmarks/{experiment}/report.tsv"
     conda:
-        "../../environment.yml"
+        "../envs/scaling.yaml"
     params:
         identity=lambda wildcards: identity(
             "report",

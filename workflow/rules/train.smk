@@ -11,7 +11,7 @@ rule find_batch_size:
     benchmark:
         "logs/benchmarks/{experiment}/{budget}.batch_size.tsv"
     conda:
-        "../../environment.yml"
+        "../envs/scaling.yaml"
     threads: workflow.cores or 1
     resources:
         gpu=int(has_gpu()),
@@ -49,7 +49,7 @@ rule train:
         "logs/benchmarks/{experiment}/{run}.train.tsv"
     retries: 2 if workflow.is_main_process else 0  # on a cluster the whole job is submitted again
     conda:
-        "../../environment.yml"
+        "../envs/scaling.yaml"
     threads: training_threads
     resources:
         gpu=int(has_gpu()),
@@ -80,7 +80,7 @@ rule sweep:
     benchmark:
         "logs/benchmarks/{experiment}/{sample}.sweep.tsv"
     conda:
-        "../../environment.yml"
+        "../envs/scaling.yaml"
     threads: 1
     resources:
         gpu=int(has_gpu()),
