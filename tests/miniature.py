@@ -3,6 +3,7 @@
 import contextlib
 import importlib
 import io
+import logging
 import os
 import shutil
 import signal
@@ -73,14 +74,17 @@ def run(directory: Path, *command: str, check: bool = True) -> subprocess.Comple
 
 
 @contextlib.contextmanager
-def signal_handlers_kept() -> Iterator[None]:
-    """Put back what a training in this process does to signals."""
-    names = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
-    handlers = {name: signal.getsignal(name) for name in names}
+def handlers_kept() -> Iterator[None]:
+    """Put back the handlers of signals and of messages that a command in this process sets."""
+    signals = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
+    of_signals = {name: signal.getsignal(name) for name in signals}
+    messages = logging.getLogger("scaling")
+    of_messages = messages.handlers[:]
     try:
         yield
     finally:
-        for name, handler in handlers.items():
+        messages.handlers[:] = of_messages
+        for name, handler in of_signals.items():
             signal.signal(name, handler)
 
 
@@ -97,7 +101,7 @@ def run_here(
         contextlib.chdir(directory),
         contextlib.redirect_stdout(output),
         contextlib.redirect_stderr(errors),
-        signal_handlers_kept(),
+        handlers_kept(),
         pytest.raises(SystemExit) as ended,
     ):
         run_command(lambda: main(list(arguments)))

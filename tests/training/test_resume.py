@@ -26,10 +26,10 @@ from tests.miniature import (
     EXPERIMENT,
     build_features,
     environment,
+    handlers_kept,
     make_miniature,
     run,
     run_here,
-    signal_handlers_kept,
 )
 
 RUN = ("--config", "configs/daily/other.yaml", "--param-budget", "6k", "--threads", "1")
@@ -101,7 +101,7 @@ def here(study: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     config = study / "configs/daily/other.yaml"
     text = config.read_text()
     monkeypatch.chdir(study)
-    with signal_handlers_kept():
+    with handlers_kept():
         yield study
     config.write_text(text)
     results = study / "results"

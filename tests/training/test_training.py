@@ -20,6 +20,7 @@ from scaling.machine.processes import ALONE
 from scaling.machine.sensors import Reading, Source
 from scaling.sizes import OptimiserConfig, load_model_config
 from scaling.training import checkpoint, step, trainer
+from scaling.training.families.patchtst import PatchTST
 from scaling.training.model import build_model
 from scaling.training.trainer import Hardware, Recipe
 from tests.miniature import build_features, make_miniature, run, run_here
@@ -163,6 +164,23 @@ def test_every_epoch_sees_every_training_day_once(study: Study) -> None:
     days = study.samples["train"]
     for order in step.sample_order(days, 3, 7, len(days)):
         assert sorted(order.tolist()) == study.samples["train"].tolist()
+
+
+def test_the_training_days_that_a_network_is_given_have_mean_0_and_deviation_1(
+    study: Study, tmp_path: Path
+) -> None:
+    days = []
+
+    def note(module: torch.nn.Module, arguments: tuple[Any, ...]) -> None:
+        if isinstance(module, PatchTST) and module.training:
+            days.append(arguments[0][:, -1])
+
+    with torch.nn.modules.module.register_module_forward_pre_hook(note):
+        fit(study, tmp_path)
+    std, mean = torch.std_mean(torch.cat(days), dim=0)
+    # The normaliser's rows are these and those few that have no whole window before them.
+    assert mean.abs().max() < 0.05
+    assert (std - 1).abs().max() < 0.05
 
 
 def test_the_micro_batch_changes_no_gradient_dropout_included(study: Study) -> None:
