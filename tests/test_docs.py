@@ -208,6 +208,18 @@ def test_every_link_of_a_page_leads_to_a_file_and_a_heading(page: Path) -> None:
     assert broken == []
 
 
+def test_every_planted_mistake_names_a_test_that_there_is() -> None:
+    rows = re.findall(r"^\| .*$", PAGES[Path("docs/validity.md")], re.M)
+    mistakes = [row for row in rows if not row.startswith("| mistake |")]
+    assert len(mistakes) > 30
+    sources = {path.name: path.read_text() for path in Path("tests").rglob("test_*.py")}
+    for mistake in mistakes:
+        named = re.findall(r"`(test_\w+\.py)::(test_\w+)`", mistake)
+        assert named, mistake
+        for file, test in named:
+            assert f"\ndef {test}(" in sources[file], f"{file}::{test}"
+
+
 def test_every_page_of_the_docs_is_in_their_index() -> None:
     indexed = links(PAGES[Path("docs/README.md")])
     pages = [path.name for path in Path("docs").glob("*.md") if path.name != "README.md"]
