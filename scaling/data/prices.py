@@ -108,7 +108,7 @@ def daily_ranges(prices: Frame) -> npt.NDArray[np.float64]:
     """The range of each day, log(high / low) in per cent, [rows]; 0 where only closes are known."""
     if "high" not in prices:
         return np.zeros(len(prices))
-    ranges: npt.NDArray[np.float64] = 100 * np.log(prices["high"] / prices["low"]).to_numpy()
+    ranges: npt.NDArray[np.float64] = 100 * np.log((prices["high"] / prices["low"]).to_numpy())
     return ranges
 
 
