@@ -67,7 +67,9 @@ def test_every_difference_besides_shape_is_printed_and_stands_under_the_figure(
         run["settings"]["optimiser"]["epochs"] = 9 if run["name"]["seed"] == 43 else 5
     compare.main(second(made, tmp_path, runs=runs))
     own = read_json(made / "scaling_law.json")["experiment"]
-    lines = [line for line in capsys.readouterr().out.splitlines() if "the studies differ in" in line]
+    lines = [
+        line for line in capsys.readouterr().out.splitlines() if "the studies differ in" in line
+    ]
     assert [line.partition("differ in ")[2] for line in lines] == [
         f"family: patchtst for {own}; patchtsmixer for daily/other",
         f"optimiser.epochs: 5 for {own}; 5, 9 for daily/other",
