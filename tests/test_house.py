@@ -19,10 +19,7 @@ ROOMS = (
     "figures",
     "commands",
 )
-GROUND = (
-    *("config", "digest", "errors", "grid", "metrics", "names", "reading", "record", "sizes"),
-    "source",
-)
+GROUND = ("config", "digest", "errors", "grid", "metrics", "names", "reading", "record", "sizes")
 HEAVY = {"torch", "transformers", "pandas"}
 LONGEST_COMMAND = 130
 LONGEST_FUNCTION = 80
