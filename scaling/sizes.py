@@ -18,6 +18,12 @@ from scaling.reading import CLOSED, Positive, Real, build, read_yaml
 DEFAULT_FAMILY = "patchtst"
 
 
+Rate = Annotated[Real, Field(gt=0, lt=1)]
+Decay = Annotated[Real, Field(ge=0, lt=1000)]
+Share = Annotated[Real, Field(ge=0, lt=1)]
+Norm = Annotated[Real, Field(gt=0)]
+
+
 @dataclass(frozen=True, config=CLOSED)
 class OptimiserConfig:
     """AdamW with linear warm-up, cosine decay and gradient clipping.
@@ -28,10 +34,21 @@ class OptimiserConfig:
 
     batch_size: Positive
     epochs: Positive
-    learning_rate: Annotated[Real, Field(gt=0, lt=1)]
-    weight_decay: Annotated[Real, Field(ge=0, lt=1000)]
-    warmup_fraction: Annotated[Real, Field(ge=0, lt=1)]
-    gradient_clip: Annotated[Real, Field(gt=0)]
+    learning_rate: Rate
+    weight_decay: Decay
+    warmup_fraction: Share
+    gradient_clip: Norm
+
+
+@dataclass(frozen=True, config=CLOSED, kw_only=True)
+class OwnRecipe:
+    """What one size of an experiment has instead of the experiment's optimiser."""
+
+    epochs: Positive | None = None
+    learning_rate: Rate | None = None
+    weight_decay: Decay | None = None
+    warmup_fraction: Share | None = None
+    gradient_clip: Norm | None = None
 
 
 @dataclass(frozen=True, config=CLOSED, kw_only=True)
@@ -45,8 +62,8 @@ class ModelConfig:
     family: ClassVar[str]
     d_model: Positive
     layers: Positive
-    dropout: Annotated[Real, Field(ge=0, lt=1)]
-    initial_deviation: Annotated[Real, Field(gt=0, lt=1)] = 0.02
+    dropout: Share
+    initial_deviation: Rate = 0.02
 
 
 @dataclass(frozen=True, config=CLOSED, kw_only=True)

@@ -14,9 +14,10 @@ import shutil
 from pathlib import Path
 
 from scaling import config as configs
-from scaling.digest import code_digest
 from scaling.errors import EXIT_STOPPED, UserError, run_command
+from scaling.names import experiment_name
 from scaling.record import micro_batch_of, provenance, write_json
+from scaling.run import days_flags, days_of
 from scaling.sizes import load_model_config
 
 
@@ -27,8 +28,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     add = parser.add_argument
     add("--config", type=Path, required=True, help="one experiment, configs/daily/*.yaml")
     add("--param-budget", required=True, help="2m, 20m, ...: a file in configs/model")
-    add("--train-days", type=int, help="train on so many days (default: all)")
-    add("--days", choices=("recent", "blocks"), help="how those days are drawn (default: recent)")
+    days_flags(parser)
     add("--batch-size", type=Path, required=True, help="JSON of find_batch_size")
     add("--threads", type=int, help="CPU threads (default: all)")
     add("--output", type=Path, required=True, help="JSON: every recipe with its losses, the best")
@@ -38,13 +38,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
 def main(argv: list[str] | None = None) -> int | None:
     """Train every recipe with every seed, and say whether one beats the experiment's own."""
     arguments = parse(argv)
-    config = configs.load_config(
-        arguments.config,
-        arguments.param_budget,
-        None,
-        arguments.train_days,
-        arguments.days,
-    )
+    config = configs.load_config(arguments.config, arguments.param_budget, days=days_of(arguments))
     model = load_model_config(config.param_budget, config.family)
 
     import numpy as np
@@ -58,18 +52,26 @@ def main(argv: list[str] | None = None) -> int | None:
 
     if config.seed in search.SEEDS:
         raise UserError(f"{arguments.config}: seed: got {config.seed}, which sweeps use; change it")
-    if not config.optimiser.weight_decay:
+    if not config.recipe.weight_decay:
         raise UserError(f"{arguments.config}: weight_decay: got 0, of which nothing is a multiple")
-    prices_md5, features_md5 = verified_data(config)
+    prices, features = verified_data(config)
     micro_batch = micro_batch_of(arguments.batch_size, config.optimiser.batch_size)
     hardware = hardware_of(config, micro_batch, arguments.threads)
     study = load_study(config)
     recipes = search.drawn(search.own_settings(config, model))
+    run = dataclasses.replace(
+        configs.run_of(config, model, experiment_name(arguments.config), "sweep"),
+        prices=prices,
+        features=features,
+        labels=study.label_hash,
+        device=hardware.device.type,
+        precision=hardware.precision,
+        micro_batch=micro_batch,
+    )
     done = arguments.output.with_suffix(".trials")
-    code = code_digest("sweep", family=config.family)
     try:
         with ThermalGuard(config.thermal, hardware.device.type) as guard:
-            trials = search.Trials(config, model, study, hardware, guard, done, code)
+            trials = search.Trials(config, model, study, hardware, guard, run, done)
             # Seed by seed, so that what a stopped sweep has are all recipes with some seeds.
             by_seed = [[trials.loss_of(r, seed) for r in recipes] for seed in search.SEEDS]
     except Stopped as stop:
@@ -79,18 +81,14 @@ def main(argv: list[str] | None = None) -> int | None:
     found = search.compared(losses)
     record = {
         "kind": "sweep",
-        "budget": config.param_budget,
-        **configs.training_identity(config, model),
+        **run.titles(arguments.output.name.removesuffix(".sweep.json")),
+        "identity": run.as_json(),
         "seeds": search.SEEDS,
         "recipes": [
             {**dataclasses.asdict(settings), "val_log_losses": list(row)}
             for settings, row in zip(recipes, losses.tolist(), strict=True)
         ],
         **found,
-        "data_md5": prices_md5,
-        "features_md5": features_md5,
-        "label_hash": study.label_hash,
-        "code_digest": code,
         **provenance(),
     }
     write_json(arguments.output, record)

@@ -84,7 +84,7 @@ def test_a_sweep_that_was_stopped_trains_only_what_is_missing(tmp_path: Path) ->
     printed = run(directory, *command).stdout
     sweep = json.loads((directory / target).read_text())
     assert printed.count(", seed ") == len(sweep["recipes"]) * len(SEEDS) - 5
-    assert sweep["training"]["train_days"] == 300
+    assert sweep["identity"]["name"]["days"]["train_days"] == 300
     assert all(len(recipe["val_log_losses"]) == len(SEEDS) for recipe in sweep["recipes"])
     means = [np.mean(recipe["val_log_losses"]) for recipe in sweep["recipes"]]
     assert sweep["best"] == int(np.argmin(means))

@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from scaling.config import TrainingConfig, training_identity
+from scaling.config import TrainingConfig
 from scaling.data.dataset import Study
 from scaling.record import fingerprint, read_json, write_json
+from scaling.run import Run
 from scaling.sizes import ModelConfig
 from scaling.training.trainer import Guard, Hardware, Recipe
 from scaling.training.trial import trial
@@ -48,7 +49,7 @@ class Settings:
 
 def own_settings(config: TrainingConfig, model: ModelConfig) -> Settings:
     """Those of the experiment itself."""
-    asked = config.optimiser
+    asked = config.recipe
     rate, decay, epochs = asked.learning_rate, asked.weight_decay, asked.epochs
     return Settings(rate, decay, epochs, model.initial_deviation, model.dropout)
 
@@ -85,34 +86,33 @@ class Trials:
     study: Study
     hardware: Hardware
     guard: Guard
+    run: Run
     folder: Path
-    code: str
 
     def loss_of(self, settings: Settings, seed: int) -> float:
         """The validation log-loss of a recipe with a seed, read if it was trained before."""
         named = dataclasses.asdict(settings)
-        model = dataclasses.replace(
-            self.model, dropout=settings.dropout, initial_deviation=settings.initial_deviation
-        )
-        asked = {name: value for name, value in named.items() if name in FACTORS}
-        del asked["initial_deviation"]
-        optimiser = dataclasses.replace(self.config.optimiser, **asked)
-        config = dataclasses.replace(self.config, optimiser=optimiser, seed=seed)
-        made_of = {
-            **training_identity(config, model),
-            "code": self.code,
-            "labels": self.study.label_hash,
-            "precision": self.hardware.precision,
-        }
+        made_of = {"run": self.run.as_json(), "seed": seed, **named}
         path = self.folder / f"{fingerprint(made_of)}.json"
         if not path.exists():
-            outcome = trial(
-                config, self.study, Recipe(optimiser, seed, model), self.hardware, self.guard
-            )
-            loss = outcome.validation["log_loss"]
+            loss = self._trained(settings, seed)
             write_json(path, {**named, "seed": seed, "val_log_loss": loss})
             print(f"{self.config.param_budget}, seed {seed}: {named}: {loss:.5f}", flush=True)
         return float(read_json(path)["val_log_loss"])
+
+    def _trained(self, settings: Settings, seed: int) -> float:
+        optimiser = dataclasses.replace(
+            self.config.recipe,
+            learning_rate=settings.learning_rate,
+            weight_decay=settings.weight_decay,
+            epochs=settings.epochs,
+        )
+        model = dataclasses.replace(
+            self.model, dropout=settings.dropout, initial_deviation=settings.initial_deviation
+        )
+        recipe = Recipe(optimiser, seed, model)
+        outcome = trial(self.config, self.study, recipe, self.hardware, self.guard)
+        return outcome.validation["log_loss"]
 
 
 def compared(losses: npt.NDArray[np.float64]) -> dict[str, Any]:

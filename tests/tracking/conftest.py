@@ -19,11 +19,16 @@ def plain_environment(monkeypatch, tmp_path):
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
 
 
+@pytest.fixture
+def no_problem(caplog):
+    """The test fails if the library has said anything."""
+    yield
+    assert not [r for r in caplog.get_records("call") if r.name.startswith("scaling")]
+
+
 @pytest.fixture(scope="session")
-def empty_store(tmp_path_factory):
-    root = tmp_path_factory.mktemp("store")
-    main(["init", "--results", str(root)])
-    return root / "mlflow.db"
+def empty_store(make_once):
+    return make_once("store", lambda root: main(["init", "--results", str(root)])) / "mlflow.db"
 
 
 @pytest.fixture
