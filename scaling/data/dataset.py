@@ -265,13 +265,14 @@ def load_study(config: TrainingConfig, blocks: Sequence[str] = BEFORE_TEST) -> S
     test block is never in memory. Of a market that is not judged, rows after the training block are
     dropped. One normaliser is fitted to the training rows of all markets, which is fair because the
     features have no scale of their own. Raises `UserError` for a date that only one of the two
-    tables has, and for a block with fewer samples or positives of a market than the config's
-    minimum.
+    tables has, for a sample outside its block, and for a block with fewer samples or positives of a
+    market than the config's minimum.
     """
     markets = config.data.markets
     ends = {True: getattr(config.splits, blocks[-1])[1], False: config.splits.train[1]}
     rows = _joined([_rows_until(np.datetime64(ends[m.judged], "D"), m, config) for m in markets])
     samples = _samples(rows, config, blocks)
+    _refuse_days_outside_their_block(rows, samples, config)
     block = samples["train"]
     samples["train"] = training_days(block, rows.dates, config)
     whole = config.days.whole
@@ -373,6 +374,27 @@ def _samples(rows: _Rows, config: TrainingConfig, blocks: Sequence[str]) -> dict
         for block in blocks if market.judged else ("train",):
             found[block].append(split[block] + own.start)
     return {block: np.concatenate(parts) for block, parts in found.items()}
+
+
+def _refuse_days_outside_their_block(
+    rows: _Rows, samples: Mapping[str, Indices], config: TrainingConfig
+) -> None:
+    """Each sample and its answer lie within the dates of its block, whatever market it is of.
+
+    Markets share their days: a test day of one would tell training of the test days of all.
+    """
+    for block, days in samples.items():
+        first, last = (np.datetime64(day, "D") for day in getattr(config.splits, block))
+        for name, own in rows.assets.items():
+            found = days[(days >= own.start) & (days < own.stop)]
+            answers = np.minimum(found + config.task.horizon, own.stop - 1)
+            outside = (rows.dates[found] < first) | (rows.dates[answers] > last)
+            if outside.any():
+                raise UserError(
+                    f"splits.{block} of {name}: {int(outside.sum())} samples are of other days or "
+                    f"look at them, such as {rows.dates[found[outside][0]]}; allowed: days and "
+                    f"answers from {first} to {last}"
+                )
 
 
 def _rows_of(names: Collection[str], assets: Mapping[str, slice], rows: Indices) -> Indices:
