@@ -21,7 +21,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from scaling.config import load_config
 from scaling.data.prices import load_prices
-from scaling.law.resampling import BOOTSTRAP_SEED, SHORTEST_BLOCK, day_weights
+from scaling.law.bootstrap import BOOTSTRAP_SEED, SHORTEST_BLOCK, day_weights
 
 CONFIG = Path("configs/daily/threshold_1pct.yaml")
 SAMPLES = 2000

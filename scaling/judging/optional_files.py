@@ -48,7 +48,7 @@ def _problem(
         return f"another {kind} of {budget} stands before it; drop it from the command"
     record = next(record for record in study.records if record["budget"] == budget)
     if differing := _difference(made, record):
-        again = f"snakemake --force results/{study.law['experiment']}/{path.name}"
+        again = f"snakemake --force results/{study.law.experiment}/{path.name}"
         return f"{differing}; make it again: {again}"
     return ""
 

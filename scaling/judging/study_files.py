@@ -17,6 +17,7 @@ from scaling.judging.run_files import (
     run_of,
     words,
 )
+from scaling.law.result import StudyLaw, read_law
 from scaling.law.runs import WHOLE_BLOCK, with_training_days
 from scaling.names import Run
 from scaling.record import file_md5, read_json
@@ -30,7 +31,7 @@ class StudyFiles:
     training days, then by seed.
     """
 
-    law: dict[str, Any]
+    law: StudyLaw
     records: list[dict[str, Any]]
     evaluations: list[dict[str, Any]]
     baselines: list[dict[str, Any]]
@@ -43,7 +44,7 @@ class StudyFiles:
     @property
     def budgets(self) -> list[str]:
         """The ladder's sizes, smallest first."""
-        return [size["budget"] for size in self.law["sizes"]]
+        return [size.budget for size in self.law.ladder.cells]
 
     @property
     def ladder(self) -> "StudyFiles":
@@ -74,7 +75,7 @@ def read_study(
     baseline_predictions: Sequence[Path],
 ) -> StudyFiles:
     """Read the files of a study; a mixture of studies or of states of one is a `UserError`."""
-    found, rivals = read_json(law), [read_json(path) for path in baselines]
+    found, rivals = read_law(law), [read_json(path) for path in baselines]
     made = [(path, read_json(path)) for path in records]
     judged = [(path, read_json(path)) for path in evaluations]
     _require_one_study(found, [*(content for _, content in (*made, *judged)), *rivals])
@@ -108,41 +109,37 @@ def _rows(paths: Sequence[Path]) -> pd.DataFrame:
     return with_training_days(frame)
 
 
-def runs_of_law(law: Mapping[str, Any]) -> list[Run]:
+def runs_of_law(law: StudyLaw) -> list[Run]:
     """The runs that a law was fitted to, by size, then by number of days, then by seed.
 
     Runs on the whole block are the ladder, and they stand last among those of their size. A law
     without them is a `UserError`, because the base rate of that block is what skill refers to.
     """
-    cells = [
-        (cell, surface["draw"])
-        for surface in law.get("two_axes", {}).values()
-        for cell in surface["cells"]
-    ]
-    if cells and all(cell["train_days"] != WHOLE_BLOCK for cell, _ in cells):
+    cells = [(cell, surface.draw) for surface in law.surfaces.values() for cell in surface.cells]
+    if cells and all(cell.train_days != WHOLE_BLOCK for cell, _ in cells):
         raise UserError(
-            f"{law['experiment']}: no size was trained on the whole training block, which the page "
+            f"{law.experiment}: no size was trained on the whole training block, which the page "
             "needs for its ladder and its base rate; add `all` to train_days in the grid"
         )
     runs = [
-        Run(cell["budget"], seed, int(cell["train_days"]), draw)
+        Run(cell.budget, seed, int(cell.train_days), "blocks" if draw == "blocks" else "recent")
         for cell, draw in cells
-        if cell["train_days"] != WHOLE_BLOCK
-        for seed in cell["seeds"]
+        if cell.train_days != WHOLE_BLOCK
+        for seed in cell.seeds
     ]
-    runs += [Run(budget, seed) for budget, seeds in law["seeds"].items() for seed in seeds]
-    sizes = [size["budget"] for size in law["sizes"]]
+    runs += [Run(size.budget, seed) for size in law.ladder.cells for seed in size.seeds]
+    sizes = [size.budget for size in law.ladder.cells]
     return sorted(
         runs,
         key=lambda run: (sizes.index(run.budget), run.train_days or inf, run.days, run.seed),
     )
 
 
-def _fit_again(law: Mapping[str, Any]) -> str:
-    return f"snakemake --force results/{law['experiment']}/scaling_law.json"
+def _fit_again(law: StudyLaw) -> str:
+    return f"snakemake --force results/{law.experiment}/scaling_law.json"
 
 
-def _require_one_study(law: Mapping[str, Any], items: Sequence[Mapping[str, Any]]) -> None:
+def _require_one_study(law: StudyLaw, items: Sequence[Mapping[str, Any]]) -> None:
     """One experiment, one data set, one set of labels."""
     for key in ("experiment", "label_hash", "data_md5", "features_md5"):
         found = {str(item[key]) for item in items}
@@ -151,9 +148,9 @@ def _require_one_study(law: Mapping[str, Any], items: Sequence[Mapping[str, Any]
                 f"the files are not of one study: {key} is {' and '.join(sorted(found))}; give "
                 f"files of one experiment, and make old ones again: {_fit_again(law)}"
             )
-    if law["experiment"] != items[0]["experiment"]:
+    if law.experiment != items[0]["experiment"]:
         raise UserError(
-            f"--law is of {law['experiment']}, the runs are of {items[0]['experiment']}; give "
+            f"--law is of {law.experiment}, the runs are of {items[0]['experiment']}; give "
             "files of one experiment"
         )
 
@@ -170,9 +167,9 @@ def _require_the_same(asked: Sequence[Run], flag: str, given: Sequence[Run]) -> 
         )
 
 
-def _require_the_laws_inputs(law: Mapping[str, Any], predictions: Mapping[str, Path]) -> None:
+def _require_the_laws_inputs(law: StudyLaw, predictions: Mapping[str, Path]) -> None:
     """The very files that the law was fitted to; `predictions` maps MD5s to paths."""
-    fitted = set(law["inputs"].values())
+    fitted = set(law.inputs.values())
     for digest, path in predictions.items():
         if digest not in fitted:
             raise UserError(

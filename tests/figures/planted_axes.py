@@ -7,12 +7,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from scaling.law.ladder import ladder_of, surfaces_of
-from scaling.law.one_axis import fit_law
-from scaling.law.runs import read_runs
-from scaling.law.two_axes import fit_surface
 from scaling.names import Draw, Run, run_name
-from scaling.record import file_md5, provenance, write_json, write_parquet
+from scaling.record import write_json, write_parquet
 from tests.figures.planted_study import (
     BASE_RATE,
     CONFIG,
@@ -21,6 +17,7 @@ from tests.figures.planted_study import (
     STUDY,
     Market,
     judged,
+    write_law,
     write_run,
 )
 
@@ -78,7 +75,7 @@ def make_axes(
                 rows = forecast(market, good + 0.01 * rng.normal(), noise, rng).assign(**known)
                 write_run(root, budget, seed, rows, drift, number, draw)
         write_baselines(root, market, number, draw, known, z)
-    write_axes_law(root)
+    write_law(root)
 
 
 def forecast(
@@ -109,48 +106,3 @@ def write_baselines(
         "models": {model: judged(part) for model, part in rows.items()},
     }
     write_json(root / f"{name}.json", made)
-
-
-def baselines_in(root: Path) -> list[Path]:
-    return sorted(root.glob("baselines*.predictions.parquet"))
-
-
-def networks_in(root: Path) -> list[Path]:
-    return sorted(set(root.glob("*.predictions.parquet")) - set(baselines_in(root)))
-
-
-def write_axes_law(root: Path) -> None:
-    """Fit the law to the prediction files in `root`."""
-    paths, rivals = networks_in(root), baselines_in(root)
-    runs = read_runs(
-        pd.concat(map(pd.read_parquet, paths), ignore_index=True),
-        pd.concat(map(pd.read_parquet, rivals), ignore_index=True),
-    )
-    law = fit_law(ladder_of(runs), horizon=1, delta=0.01, samples=200)
-    law["two_axes"] = {
-        surface.draw: fit_surface(surface, horizon=1, delta=0.01, samples=200)
-        for surface in surfaces_of(runs)
-    }
-    inputs = {str(path): file_md5(path) for path in (*paths, *rivals)}
-    written = {**law, "experiment": STUDY["experiment"], "inputs": inputs, **provenance()}
-    write_json(root / "scaling_law.json", written)
-
-
-def axes_flags(root: Path) -> list[str]:
-    """What `python -m scaling.report` is given for a study of two axes."""
-    runs = [path.name.removesuffix(".predictions.parquet") for path in networks_in(root)]
-    rivals = baselines_in(root)
-
-    def files(suffix: str) -> list[str]:
-        return [str(root / f"{run}.{suffix}") for run in runs]
-
-    return [
-        *("--law", str(root / "scaling_law.json")),
-        *("--records", *files("json")),
-        *("--evaluations", *files("eval.json")),
-        *("--predictions", *files("predictions.parquet")),
-        *("--baselines", *map(str, rivals)),
-        *("--baselines-record", *(str(p).replace(".predictions.parquet", ".json") for p in rivals)),
-        *("--figures", str(root / "figures")),
-        *("--output", str(root / "report.html")),
-    ]

@@ -3,7 +3,8 @@
 What a planted network says is truth mixed with noise, so the larger ones are better.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,10 @@ import pandas as pd
 
 from scaling.judging import checks
 from scaling.judging.run_files import file_digests
-from scaling.law import one_axis as law
-from scaling.law.ladder import read_ladder
+from scaling.law.bootstrap import Settings
+from scaling.law.judge import fit_study
+from scaling.law.result import as_json
+from scaling.law.table import read_tables
 from scaling.metrics import fit_recalibration, score
 from scaling.names import Draw, Run, run_name
 from scaling.record import file_md5, provenance, read_json, write_json, write_parquet
@@ -161,16 +164,22 @@ def write_run(
     write_json(root / f"{run}.json", record)
 
 
+def baselines_in(root: Path) -> list[Path]:
+    return sorted(root.glob("baselines*.predictions.parquet"))
+
+
+def networks_in(root: Path) -> list[Path]:
+    return sorted(set(root.glob("*.predictions.parquet")) - set(baselines_in(root)))
+
+
 def write_law(root: Path) -> None:
     """Fit the law to the prediction files in `root`."""
-    paths = [root / f"{run}.predictions.parquet" for run in RUNS]
-    baselines = root / "baselines.predictions.parquet"
-    networks = pd.concat(pd.read_parquet(path) for path in paths)
-    ladder = read_ladder(networks, pd.read_parquet(baselines))
-    result = law.fit_law(ladder, horizon=1, delta=0.01, samples=200)
-    inputs = {str(path): file_md5(path) for path in (*paths, baselines)}
-    written = {**result, "experiment": STUDY["experiment"], "inputs": inputs, **provenance()}
-    write_json(root / "scaling_law.json", written)
+    files = networks_in(root), baselines_in(root)
+    rows = (pd.concat(map(pd.read_parquet, paths), ignore_index=True) for paths in files)
+    law = fit_study(read_tables(*rows), Settings(1, 0.01, samples=200), STUDY["experiment"])
+    inputs = {str(path): file_md5(path) for paths in files for path in paths}
+    written = replace(law, inputs=inputs, provenance=provenance() | {"code_digest": "c0de"})
+    write_json(root / "scaling_law.json", as_json(written))
 
 
 def make_study(root: Path) -> None:
@@ -193,17 +202,19 @@ def make_study(root: Path) -> None:
 
 def flags_of(root: Path) -> list[str]:
     """What `python -m scaling.report` is given."""
+    runs = [path.name.removesuffix(".predictions.parquet") for path in networks_in(root)]
+    rivals = [str(path) for path in baselines_in(root)]
 
     def files(suffix: str) -> list[str]:
-        return [str(root / f"{run}.{suffix}") for run in RUNS]
+        return [str(root / f"{run}.{suffix}") for run in runs]
 
     return [
         *("--law", str(root / "scaling_law.json")),
         *("--records", *files("json")),
         *("--evaluations", *files("eval.json")),
         *("--predictions", *files("predictions.parquet")),
-        *("--baselines", str(root / "baselines.predictions.parquet")),
-        *("--baselines-record", str(root / "baselines.json")),
+        *("--baselines", *rivals),
+        *("--baselines-record", *(p.replace(".predictions.parquet", ".json") for p in rivals)),
         *("--figures", str(root / "figures")),
         *("--output", str(root / "report.html")),
     ]
@@ -211,6 +222,13 @@ def flags_of(root: Path) -> list[str]:
 
 def change(path: Path, **values: Any) -> None:
     write_json(path, {**read_json(path), **values})
+
+
+def spoil(path: Path, change_it: Callable[[dict[str, Any]], None]) -> None:
+    """Change what a JSON file says in place."""
+    content = read_json(path)
+    change_it(content)
+    write_json(path, content)
 
 
 # --- files that a study may have -------------------------------------------------------------
