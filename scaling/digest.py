@@ -25,7 +25,7 @@ PACKAGE = Path(__file__).parent
 # by the MD5 of its features.
 LEFT_OUT = (
     *("tracking", "machine.guard", "machine.heat", "machine.sensors", "machine.signals"),
-    *("config", "grid", "names", "sizes"),
+    *("config", "grid", "names", "run", "sizes"),
     *("data.tiers", "digest", "errors", "reading", "record", "source"),
 )
 # The families of networks are looked up by name, where no import can be followed. A family is a

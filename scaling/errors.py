@@ -1,5 +1,6 @@
 """Bad input ends in one line and exit code 2, and never in a traceback."""
 
+import logging
 import sys
 from collections.abc import Callable
 
@@ -11,8 +12,20 @@ class UserError(ValueError):
     """Something that the user can mend: what was found, what is allowed, what to type next."""
 
 
+class Terminal(logging.Handler):
+    """Shows what the library says: on standard error, above a progress bar."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write one message."""
+        from tqdm import tqdm
+
+        tqdm.write(self.format(record), file=sys.stderr)
+
+
 def run_command(main: Callable[[], int | None]) -> None:
     """Run a command's `main` and exit. A `UserError` or an unusable file is one line and code 2."""
+    if not (messages := logging.getLogger("scaling")).handlers:
+        messages.addHandler(Terminal())
     try:
         sys.exit(main() or 0)
     except UserError as error:

@@ -30,10 +30,6 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         "--baselines", type=Path, nargs="+", help="baselines.predictions.parquet, one a sample"
     )
     parser.add_argument(
-        "--records", type=Path, nargs="*", default=[], help="<run>.json of each: none may be old"
-    )
-    parser.add_argument("--data-md5", type=Path, help="the stamp of check_data, to be matched")
-    parser.add_argument(
         "--experiments",
         type=int,
         default=1,
@@ -62,14 +58,17 @@ def fit_study(
     config_path: Path, predictions: list[Path], baselines: list[Path], experiments: int
 ) -> "StudyLaw":
     """The law of one study's predictions, with the files it was fitted to."""
-    from scaling.config import load_config
-    from scaling.digest import code_digest
+    from scaling.config import fitted_by, load_config
+    from scaling.judging.identity import refuse_outdated
     from scaling.law.bootstrap import Settings
     from scaling.law.judge import fit_study
     from scaling.law.table import read_files
     from scaling.names import experiment_name
-    from scaling.record import file_md5, provenance
+    from scaling.record import file_md5, identity_of_parquet, provenance
+    from scaling.run import Run
 
+    runs = [Run.of(identity_of_parquet(path), path) for path in predictions]
+    refuse_outdated(runs, config_path)
     config = load_config(config_path)
     settings = Settings(
         config.task.horizon, config.law.delta, config.law.bootstrap_samples, experiments
@@ -77,8 +76,10 @@ def fit_study(
     tables = read_files(predictions, baselines, config.splits.test)
     return replace(
         fit_study(tables, settings, experiment_name(config_path)),
+        runs=[run.as_json() for run in runs],
         inputs={str(path): file_md5(path) for path in (*predictions, *baselines)},
-        provenance={"code_digest": code_digest("fit"), **provenance()},
+        made_by=fitted_by(config),
+        provenance=provenance(),
     )
 
 
@@ -94,9 +95,8 @@ def fit_table(path: Path, huber: float) -> dict[str, Any]:
 def main(argv: list[str] | None = None) -> None:
     """Fit, write the JSON, print the finding."""
     args = parse_args(argv)
-    from scaling.judging.identity import refuse_outdated
     from scaling.law.result import as_json
-    from scaling.record import read_json, write_json
+    from scaling.record import write_json
 
     if args.table:
         result = fit_table(args.table, args.huber)
@@ -106,8 +106,6 @@ def main(argv: list[str] | None = None) -> None:
         )
         then = "95 % intervals stand in it."
     else:
-        if args.records:
-            refuse_outdated(list(map(read_json, args.records)), args.config, args.data_md5)
         law = fit_study(args.config, args.predictions, args.baselines, args.experiments)
         for warning in law.ladder.warnings:
             print(f"warning: {warning}")

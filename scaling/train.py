@@ -2,6 +2,7 @@
 
 import argparse
 import errno
+import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,8 +10,10 @@ from pathlib import Path
 
 from scaling.errors import UserError, run_command
 from scaling.machine.signals import catch_signals
-from scaling.tracking.log import Say, make_say
+from scaling.run import days_flags
+from scaling.tracking.log import logged
 
+LOG = logging.getLogger(__name__)
 UNWRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT)
 
 
@@ -21,9 +24,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     add("--config", type=Path, required=True, help="one experiment, configs/daily/*.yaml")
     add("--param-budget", help="2m, 20m, ...: a file in configs/model (default: the config's)")
     add("--seed", type=int, help="default: the config's")
-    add("--train-days", type=int, help="days of the training block to train on (default: all)")
-    add("--days", choices=("recent", "blocks"), help="the last ones, or quarters drawn by the seed")
-    add("--data-md5", type=Path, help="the stamp of check_data, to be matched")
+    days_flags(parser)
     add("--batch-size", type=Path, help="JSON of find_batch_size (default: beside the output)")
     add("--output", type=Path, help="checkpoint (default: results/<experiment>/<run>.ckpt)")
     add("--record", type=Path, help="run record (default: the output, with .json)")
@@ -41,27 +42,29 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
 def main(argv: list[str] | None = None) -> int | None:
     """Train one budget and seed, and write its checkpoint and run record."""
     arguments = parse(argv)
-    first = os.environ.get("RANK", "0") == "0"  # only the first of torchrun's processes speaks
-    say = make_say(arguments.log) if first else lambda message: None
-    with errors_in_the_log(arguments.log, say):
+    first = os.environ.get("RANK", "0") == "0"
+    if not first:  # The first of torchrun's processes speaks, the others only of their own heat.
+        logging.getLogger("scaling").setLevel(logging.CRITICAL)
+        logging.getLogger("scaling.heat").setLevel(logging.INFO)
+    with logged(arguments.log if first else None), errors_in_the_log(arguments.log):
         stop_requested = catch_signals(arguments.stop_with_parent)
         from scaling.training.request import checked_request
 
-        request = checked_request(arguments, say)
+        request = checked_request(arguments)
 
         from scaling.training.run import train_one
 
-        return train_one(request, say, stop_requested)
+        return train_one(request, stop_requested)
 
 
 @contextmanager
-def errors_in_the_log(log: Path | None, say: Say) -> Iterator[None]:
+def errors_in_the_log(log: Path | None) -> Iterator[None]:
     """Write a `UserError` to the log as well; a disk that cannot be written to is one."""
     try:
         yield
     except UserError as error:
         if log:
-            say(f"stopped by an error: {error}")
+            LOG.info(f"stopped by an error: {error}")
         raise
     except OSError as error:
         if error.errno not in UNWRITABLE:

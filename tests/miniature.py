@@ -77,7 +77,6 @@ def make_miniature(directory: Path) -> Path:
     for folder in ("scaling", "workflow"):
         ignored = shutil.ignore_patterns("__pycache__")
         shutil.copytree(REPOSITORY / folder, directory / folder, ignore=ignored)
-    shutil.copy(REPOSITORY / "environment.yml", directory)
     daily, model = directory / "configs/daily", directory / "configs/model"
     daily.mkdir(parents=True)
     model.mkdir()

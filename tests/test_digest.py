@@ -456,7 +456,7 @@ def test_every_rule_with_a_command_has_an_entry_point() -> None:
         ("tiers/a20.py", "talib.ATR(", "talib.NATR(", {"a20"}),
         ("tiers/a20.py", '    "adx_14",\n    "bollinger_b_20_2",\n', "", {"a20", "mine"}),
         ("tiers/c14.py", "ROWS_DROPPED = max", "ROWS_DROPPED = 1 + max", {"c14"}),
-        ("tiers/c14.py", "NEEDS_VOLUME = False", "NEEDS_VOLUME = True  # or not", set()),
+        ("tiers/c14.py", 'NEEDS = ("close",)', 'NEEDS = ("close", "volume")', set()),
         ("indicators.py", "close / average - 1", "average / close - 1", {"a20", "c14", "mine"}),
         ("indicators.py", "talib.STDDEV(returns, 20)", "talib.STDDEV(returns, 21)", {"c14"}),
         (
@@ -475,7 +475,7 @@ def test_the_features_of_a_tier_depend_on_its_own_code_and_what_it_imports(
     mine = (
         "from scaling.data.tiers.a20 import FEATURE_NAMES as OTHERS\n"
         "from scaling.data.tiers.a20 import build as others\n"
-        "FEATURE_NAMES = OTHERS[:4]\nROWS_DROPPED = 199\nNEEDS_VOLUME = True\n"
+        "FEATURE_NAMES = OTHERS[:4]\nROWS_DROPPED = 199\nNEEDS = ('close',)\n"
         "def build(prices, calendar):\n    return others(prices, calendar)\n"
     )
     (package / "data/tiers/mine.py").write_text(mine)

@@ -6,6 +6,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +16,14 @@ import yaml
 from pydantic import TypeAdapter
 
 from scaling.config import TrainingConfig
-from scaling.reading import read_yaml
+from scaling.reading import merged, read_yaml
 from tests.miniature import environment
 
 README = Path("README.md").read_text()
 PAGES = {
     path: path.read_text()
     for path in sorted(
-        [Path("README.md"), *Path("docs").glob("*.md"), *Path().glob("[bd]*/README.md")]
+        [Path("README.md"), *Path("docs").glob("*.md"), *Path().glob("[bcd]*/README.md")]
     )
 }
 COMMANDS = sorted(
@@ -30,7 +31,8 @@ COMMANDS = sorted(
     for path in Path("scaling").glob("*.py")
     if "run_command(main)" in path.read_text() and path.stem != "errors"
 )
-FOLDERS = "benchmarks|configs|data|docs|scaling|tests|workflow"
+BENCHMARKS = sorted({*Path("benchmarks").glob("*.py")} - {Path("benchmarks/common.py")})
+FOLDERS = "benchmarks|config|configs|data|docs|scaling|tests|workflow"
 # What the pages ask the reader to make, or the workflow makes.
 NOT_COMMITTED = (
     "configs/daily/mine.yaml",
@@ -192,8 +194,7 @@ def test_every_page_of_the_docs_is_in_their_index() -> None:
 
 def test_every_benchmark_is_on_the_page_of_the_benchmarks() -> None:
     text = PAGES[Path("benchmarks/README.md")]
-    missing = [path for path in Path("benchmarks").glob("*.py") if f"python {path}" not in text]
-    assert missing == []
+    assert [path for path in BENCHMARKS if f"python {path}" not in text] == []
 
 
 def test_every_module_that_a_page_runs_is_a_command() -> None:
@@ -234,7 +235,7 @@ def test_every_flag_that_a_page_types_is_one_of_its_command() -> None:
 
 def test_every_flag_that_a_page_mentions_is_one_of_some_command() -> None:
     programs = [("python", "-m", command) for command in COMMANDS]
-    programs += [("python", str(path)) for path in Path("benchmarks").glob("*.py")]
+    programs += [("python", str(path)) for path in BENCHMARKS]
     known = frozenset().union(
         *(flags_of(*program) for program in programs),
         *(known_flags(our_command(words)) for words in TYPED),  # those of subcommands too
@@ -258,7 +259,8 @@ def test_every_make_target_that_a_page_types_exists() -> None:
 def test_every_setting_that_a_page_shows_is_accepted(page: Path) -> None:
     shipped = read_yaml("configs/daily/threshold_1pct.yaml")
     for setting in settings(PAGES[page]):
-        TypeAdapter(TrainingConfig).validate_python(shipped | setting)
+        own = {key: value for key, value in setting.items() if key != "extends"}
+        TypeAdapter(TrainingConfig).validate_python(merged(shipped, own))
 
 
 @pytest.mark.slow
@@ -268,12 +270,11 @@ def test_every_target_can_be_built_and_the_page_on_own_data_can_be_followed(
     """In a copy, with the prices and the experiment that docs/data.md lets its reader make."""
     for folder in ("scaling", "workflow", "configs", "data"):
         shutil.copytree(folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copy("environment.yml", tmp_path)
     plain_years = pd.read_parquet("data/raw/SPY.parquet").loc["2011":]  # nothing needs --allow
     plain_years.to_csv(tmp_path / "prices.csv")
     text = PAGES[Path("docs/data.md")]
     fetch = next(words for words in lines_typed(text) if "prices.csv" in words)
-    mine = read_yaml("configs/daily/threshold_1pct.yaml")
+    mine = {"extends": "daily/threshold_1pct.yaml"}
     for setting in settings(text):
         mine |= setting
     (tmp_path / "configs/daily/mine.yaml").write_text(yaml.safe_dump(mine))
@@ -285,6 +286,13 @@ def test_every_target_can_be_built_and_the_page_on_own_data_can_be_followed(
             command, cwd=tmp_path, capture_output=True, text=True, env=environment()
         )
         assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_citation_names_the_version_the_licence_and_the_authors_of_this_package() -> None:
+    cited = yaml.safe_load(Path("CITATION.cff").read_text())
+    project = tomllib.loads(Path("pyproject.toml").read_text())["project"]
+    assert (cited["version"], cited["license"]) == (project["version"], project["license"])
+    assert [author["name"] in Path("LICENSE").read_text() for author in cited["authors"]] == [True]
 
 
 def test_no_page_and_no_manifest_names_a_registrys_host() -> None:

@@ -15,6 +15,7 @@ import pandas as pd
 from scaling.data.dataset import Study
 from scaling.judging.markets import by_market
 from scaling.metrics import fit_recalibration, log_loss, score
+from scaling.run import RunName
 
 Array = npt.NDArray[np.float64]
 JUDGED = ("validation", "test")
@@ -64,19 +65,22 @@ def fit_baselines(study: Study) -> dict[str, Baseline]:
 
 
 def judge(
-    baselines: Mapping[str, Baseline], study: Study
+    baselines: Mapping[str, Baseline], study: Study, run: RunName
 ) -> tuple[pd.DataFrame, dict[str, dict[str, Any]]]:
     """Predict validation and test with each baseline, and score the predictions.
 
-    Returns rows of model, date, split, y, p, and for each baseline its settings and metrics.
+    Returns rows of model, training days, date, split, y, p, and for each baseline its settings and
+    metrics. `run` tells the training days.
     """
     y = {block: study.labels(block) for block in JUDGED}
     rate = study.train_base_rate
     frames, models = [], {}
+    days = {k: v for k, v in run.columns().items() if k not in ("budget", "seed")}
+    days["counted_days"] = study.counted_days
     for name, baseline in baselines.items():
         p = {block: baseline.predict(last_rows(study, block)) for block in JUDGED}
         for block in JUDGED:
-            rows = {"model": name, **study.days(block), "split": block}
+            rows = {"model": name, **days, **study.days(block), "split": block}
             frames.append(pd.DataFrame(rows | {"y": y[block], "p": p[block]}))
         recalibration = fit_recalibration(y["validation"], p["validation"])
         models[name] = {

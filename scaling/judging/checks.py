@@ -24,6 +24,7 @@ from scaling.data.prices import prices_of
 from scaling.errors import UserError
 from scaling.metrics import log_loss
 from scaling.names import EXTERNAL, tier_named
+from scaling.run import Run
 from scaling.sizes import BUDGET_TOLERANCE, budget_parameters
 
 Check = dict[str, Any]
@@ -258,8 +259,9 @@ def chosen_on_validation(record: dict[str, Any]) -> Check:
 
 def trained_with_the_sizes_recipe(record: dict[str, Any]) -> Check:
     """Learning rate, weight decay and epochs were the experiment's times the size's multipliers."""
+    run = Run.of(record, record["run"])
     asked = {
-        name: record["config"]["optimiser"][name] * record["model"][f"{name}_multiplier"]
+        name: run.settings["optimiser"][name] * run.model[f"{name}_multiplier"]
         for name in ("learning_rate", "weight_decay", "epochs")
     }
     asked["epochs"] = max(1, round(asked["epochs"]))

@@ -82,7 +82,8 @@ def on_grid(exponents: list[Array], positions: Sequence[Array], loss: Array, whi
             solved = np.linalg.solve(gram, moment[..., None])[..., 0]
             kept = [slice(None) if k in active else None for k in range(axes)]
             value = (target @ target - (solved * moment).sum(axis=-1))[tuple(kept)]
-            better = (value < chi2) & (solved >= 0).all(axis=-1)[tuple(kept)]
+            feasible = np.asarray((solved >= 0).all(axis=-1))[tuple(kept)]
+            better = (value < chi2) & feasible
             chi2 = np.where(better, value, chi2)
             full = np.zeros((*solved.shape[:-1], axes))
             full[..., list(active)] = solved

@@ -75,8 +75,12 @@ class StudyLaw:
     """The sizes on the most training days."""
     surfaces: dict[str, Law]
     """Sizes times training days, for each draw of the days; empty for a plain study."""
+    runs: list[dict[str, Any]] = dataclasses.field(default_factory=list)
+    """What each run was made with; see `scaling.run.Run`."""
     inputs: dict[str, str] = dataclasses.field(default_factory=dict)
     """The MD5 of each file of predictions."""
+    made_by: dict[str, Any] = dataclasses.field(default_factory=dict)
+    """What the law depends on besides its runs: code and settings."""
     provenance: dict[str, Any] = dataclasses.field(default_factory=dict)
     """Commit, versions and platform that the law was fitted with."""
 

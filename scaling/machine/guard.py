@@ -7,7 +7,7 @@ from types import TracebackType
 from typing import Any
 
 from scaling.config import ThermalConfig
-from scaling.machine.heat import HeatLevel, HeatStatistics, SourceChoice, critical_celsius, say
+from scaling.machine.heat import LOG, HeatLevel, HeatStatistics, SourceChoice, critical_celsius
 from scaling.machine.sensors import COMMAND_TIMEOUT, Level, Reading, Source, attempt, candidates
 
 CONFIRM_SECONDS = 1.0  # from a critical reading to the one that confirms it
@@ -116,7 +116,7 @@ class ThermalGuard:
         self._heat.follow(self.latest, trusted)
         if self.level != before:
             name = "level unknown" if self.level == "unknown" else self.level
-            say(f"{name}: {self.latest or 'no reading'}")
+            LOG.info(f"thermal: {name}: {self.latest or 'no reading'}")
         self._act()
         awaits_confirmation = self._heat.suspected and not self._heat.confirmed
         return CONFIRM_SECONDS if awaits_confirmation else self.config.poll_seconds
@@ -138,7 +138,7 @@ class ThermalGuard:
         if self.latest is not None and self.latest.celsius is not None:
             threshold = f", critical is {critical_celsius(self.latest, self.config):g} °C"
         self.stop_reason = f"critical heat: {self.latest}{threshold}"
-        say(f"{self.stop_reason}; stopping")
+        LOG.warning(f"thermal: {self.stop_reason}; stopping")
 
     def wait_if_hot(self, interrupted: Callable[[], object] = lambda: False) -> float:
         """Hold the training loop while it is too hot, if the config asks for it.
@@ -148,9 +148,11 @@ class ThermalGuard:
         """
         if not self.pause.wanted:
             return 0.0
-        say(f"pausing, {self.config.max_pause_seconds:g} s at most, until it has cooled")
+        LOG.info(
+            f"thermal: pausing, {self.config.max_pause_seconds:g} s at most, until it has cooled"
+        )
         held = self.pause.wait(interrupted)
-        say(f"going on after a pause of {held:.0f} s, level {self.level}")
+        LOG.info(f"thermal: going on after a pause of {held:.0f} s, level {self.level}")
         return held
 
     def summary(self) -> dict[str, Any]:
@@ -170,5 +172,7 @@ def answering_sources(device: str) -> list[Source]:
     answering = [source for source in tried if attempt(source)[0] is not None]
     if not answering:
         names = ", ".join(source.name for source in tried) or "none known for this platform"
-        say(f"no sensor found (tried: {names}); training goes on without a thermal guard")
+        LOG.warning(
+            f"thermal: no sensor found (tried: {names}); training goes on without a thermal guard"
+        )
     return answering

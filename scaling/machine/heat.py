@@ -1,7 +1,7 @@
 """What readings mean: which source to believe, how hot that is, and what the run record keeps."""
 
+import logging
 import math
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,14 +9,10 @@ from typing import Any
 from scaling.config import ThermalConfig
 from scaling.machine.sensors import LEVELS, Level, Reading, Source, attempt
 
+LOG = logging.getLogger("scaling.heat")
 HYSTERESIS = 3.0  # a level is left this many degrees Celsius below the threshold that started it
 STUCK_SECONDS = 60.0  # a processor under load does not hold one temperature for this long
 ALLOWED_FAILURES = 3  # a source that fails this often in a row is dropped
-
-
-def say(text: str) -> None:
-    """Print one line about heat to standard error."""
-    print(f"thermal: {text}", file=sys.stderr, flush=True)
 
 
 def critical_celsius(reading: Reading, config: ThermalConfig) -> float:
@@ -95,9 +91,9 @@ class SourceChoice:
         if watched.failures == ALLOWED_FAILURES:
             self._watched.remove(watched)
             left = ", ".join(other.source.name for other in self._watched)
-            say(
-                f"{watched.source.name} dropped after {ALLOWED_FAILURES} failures in a row "
-                f"({problem}); "
+            LOG.warning(
+                f"thermal: {watched.source.name} dropped after {ALLOWED_FAILURES} failures in a "
+                f"row ({problem}); "
                 + (f"left: {left}" if left else "none left, training goes on unguarded")
             )
         return reading
@@ -105,9 +101,9 @@ class SourceChoice:
     def _tell_stuck(self, reading: Reading, name: str) -> None:
         if name not in self.stuck:
             self.stuck.append(name)
-            say(
-                f"{name} has read {reading.celsius} °C for {STUCK_SECONDS:.0f} s under load: "
-                "it may be stuck, trying the next source"
+            LOG.warning(
+                f"thermal: {name} has read {reading.celsius} °C for {STUCK_SECONDS:.0f} s under "
+                "load: it may be stuck, trying the next source"
             )
 
 

@@ -11,6 +11,7 @@ not depend on the number of processes.
 Trainings that have nothing to do with each other each claim a GPU of their own (`claimed_device`).
 """
 
+import logging
 import math
 import os
 import socket
@@ -37,6 +38,7 @@ from scaling.machine.device import free_memory
 
 T = TypeVar("T")
 # How long one exchange may take. The first one waits until every process has imported everything.
+LOG = logging.getLogger(__name__)
 TIMEOUT = timedelta(minutes=30)
 # For each parameter in fp32: weight, gradient and AdamW's two moments (Rajbhandari et al. 2020,
 # ZeRO, section 3.1).
@@ -269,9 +271,7 @@ def free_port() -> int:
         return port
 
 
-def shared_if_large(
-    group: Group, device: torch.device, parameters: int, say: Callable[[str], None]
-) -> Group:
+def shared_if_large(group: Group, device: torch.device, parameters: int) -> Group:
     """`group`, sharded if the model's state would take more than half of a device's memory.
 
     On a CPU the processes of a node divide its memory.
@@ -282,7 +282,7 @@ def shared_if_large(
     free = group.from_first(lambda: free_memory(device.type) // sharers)
     if not too_large(parameters, free):
         return group
-    say(
+    LOG.info(
         f"weights, gradients and optimiser state need {STATE_BYTES * parameters / GIB:.2f} GiB, "
         f"more than half of the {free / GIB:.2f} GiB free for a process: the {group.size} "
         "processes share them (FSDP2)"
@@ -294,7 +294,6 @@ def shared_if_large(
 def claimed_device(
     device: torch.device,
     count: int,
-    say: Callable[[str], None],
     directory: Path | None = None,
 ) -> Iterator[torch.device]:
     """One of the `count` visible GPUs, which no other training on this machine uses meanwhile.
@@ -311,14 +310,14 @@ def claimed_device(
         yield torch.device("cuda", 0)
     else:
         folder = directory or Path(tempfile.gettempdir()) / "scaling-devices"
-        index, lock = _lock_one(count, say, folder)
+        index, lock = _lock_one(count, folder)
         try:
             yield torch.device("cuda", index)
         finally:
             lock.release()
 
 
-def _lock_one(count: int, say: Callable[[str], None], folder: Path) -> tuple[int, FileLock]:
+def _lock_one(count: int, folder: Path) -> tuple[int, FileLock]:
     """Lock a GPU that is free, or wait until one is. A lock ends with its process."""
     folder.mkdir(mode=0o1777, parents=True, exist_ok=True)
     locks = [FileLock(folder / f"cuda-{index}.lock", mode=0o666) for index in range(count)]
@@ -329,5 +328,5 @@ def _lock_one(count: int, say: Callable[[str], None], folder: Path) -> tuple[int
                 lock.acquire(timeout=seconds)
                 return index, lock
         if not seconds:
-            say(f"all {count} GPUs are taken by other trainings: waiting for one ({folder})")
+            LOG.info(f"all {count} GPUs are taken by other trainings: waiting for one ({folder})")
             seconds = 1

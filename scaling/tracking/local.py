@@ -8,6 +8,7 @@ import contextlib
 import dataclasses
 import fcntl
 import json
+import logging
 import math
 import os
 import time
@@ -17,8 +18,9 @@ from typing import Any
 
 from scaling.config import TrackingConfig
 from scaling.record import atomic_file
-from scaling.tracking.run import Ending, Item, Row, RunInfo, Say
+from scaling.tracking.run import Ending, Item, Row, RunInfo
 
+LOG = logging.getLogger(__name__)
 SUFFIX = ".metrics.jsonl"
 Line = dict[str, Any]
 
@@ -53,9 +55,9 @@ def first_line(run: RunInfo, config: TrackingConfig, key: str) -> Line:
 class LocalRecord:
     """Writes a record. Lines that a full disk refuses are kept and written with the next ones."""
 
-    def __init__(self, path: Path, lines: list[Line], say: Say) -> None:
+    def __init__(self, path: Path, lines: list[Line]) -> None:
         """Replace the file at `path` by one that starts with `lines`."""
-        self._path, self._say = path, say
+        self._path = path
         self._file: int | None = None
         self._unwritten = b"".join(_encoded(line) for line in lines)
         self._told = False
@@ -88,7 +90,7 @@ class LocalRecord:
         except OSError as error:
             if not self._told:
                 self._told = True
-                self._say(
+                LOG.warning(
                     f"{self._path}: cannot be written ({error.strerror}); training goes on and "
                     "the lines are tried again with each new one: make room on that disk"
                 )

@@ -1,5 +1,6 @@
 """Copies of a run in MLflow and W&B, made beside the training so that they cannot harm it."""
 
+import logging
 import queue
 import threading
 import time
@@ -7,8 +8,9 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from scaling.tracking.run import Backend, Ending, Hopeless, Item, Row, RunInfo, Say, failure
+from scaling.tracking.run import Backend, Ending, Hopeless, Item, Row, RunInfo, failure
 
+LOG = logging.getLogger(__name__)
 CLOSING_SECONDS = 60.0  # the end of a training waits this long for all mirrors together
 GATHER_SECONDS = 1.0  # rows that come within this time are sent together
 QUEUE_LENGTH = 50_000
@@ -24,10 +26,10 @@ class Mirror:
     line; what it missed stays in the local record.
     """
 
-    def __init__(self, backend: Backend, run: RunInfo, key: str, say: Say) -> None:
+    def __init__(self, backend: Backend, run: RunInfo, key: str) -> None:
         self.name = backend.name
         self.id: str | None = None  # the tracker's own id of the run, once it is open
-        self._backend, self._info, self._key, self._say = backend, run, key, say
+        self._backend, self._info, self._key = backend, run, key
         self._queue: queue.Queue[Item] = queue.Queue(QUEUE_LENGTH)
         self._given_up = threading.Event()
         self._started = time.time()
@@ -102,7 +104,7 @@ class Mirror:
     def _give_up(self, why: str) -> None:
         if not self._given_up.is_set():
             self._given_up.set()
-            self._say(
+            LOG.warning(
                 f"{self.name}: {why}; training is not affected and its local record is complete; "
                 "to upload it later, type: python -m scaling.track sync "
                 f"--results {self._info.directory} --to {self.name}"

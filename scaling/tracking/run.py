@@ -1,12 +1,10 @@
 """What a tracker is told of a run, and what a tracker must be able to do."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol
 
 Status = Literal["finished", "failed", "stopped"]
-Say = Callable[[str], None]  # takes one line for the user
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from scaling.config import TrackingConfig
 from scaling.tracking.local import LocalRecord, first_line, read_lines, record_path
 from scaling.tracking.mirror import Mirror, wait_for
 from scaling.tracking.mlflow import MlflowBackend, mlflow_uri
-from scaling.tracking.run import Backend, Ending, Item, Row, RunInfo, Say, Status
+from scaling.tracking.run import Backend, Ending, Item, Row, RunInfo, Status
 from scaling.tracking.wandb import WandbBackend
 
 
@@ -114,7 +114,6 @@ def open_trackers(
     config: TrackingConfig,
     run: RunInfo,
     resume_ids: dict[str, str] | None = None,
-    on_problem: Say = print,
     resume_step: int | None = None,
 ) -> Trackers:
     """Start the local record and its mirrors; returns at once.
@@ -127,7 +126,7 @@ def open_trackers(
     kept = [line for line in old if "step" in line and line["step"] <= (resume_step or 0)]
     key = (resume_ids or {}).get("key") or next((x["key"] for x in old if "key" in x), None)
     key = key or uuid.uuid4().hex
-    record = LocalRecord(path, [first_line(run, config, key), *kept], on_problem)
+    record = LocalRecord(path, [first_line(run, config, key), *kept])
     backends = make_backends(config, run.results_root)
-    mirrors = [Mirror(backend, run, key, on_problem) for backend in backends]
+    mirrors = [Mirror(backend, run, key) for backend in backends]
     return Trackers(record, mirrors, key, {(line["step"], name) for line in kept for name in line})

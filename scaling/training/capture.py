@@ -5,13 +5,15 @@ launches them: 338 operations at 2M, 817 at 20M. Not `torch.compile`: it would t
 compile than the small budgets take to train.
 """
 
-from collections.abc import Callable
+import logging
 
 import torch
 from torch import Tensor, nn
 
 from scaling.machine.device import Precision
 from scaling.training.draws import Draws
+
+LOG = logging.getLogger(__name__)
 
 
 class Captured(nn.Module):
@@ -45,9 +47,7 @@ class Captured(nn.Module):
         return logits
 
 
-def captured(
-    model: nn.Module, windows: Tensor, precision: Precision, say: Callable[[str], None]
-) -> nn.Module:
+def captured(model: nn.Module, windows: Tensor, precision: Precision) -> nn.Module:
     """On CUDA `model` recorded for batches like `windows`, elsewhere `model` itself.
 
     Where capturing fails training is slower and otherwise the same, and says so.
@@ -59,5 +59,7 @@ def captured(
     except RuntimeError as error:
         model.__dict__.pop("forward", None)
         reason = str(error).strip().splitlines()[0]
-        say(f"the training step was not captured as a CUDA graph ({reason}): slower, not different")
+        LOG.warning(
+            f"the training step was not captured as a CUDA graph ({reason}): slower, not different"
+        )
         return model

@@ -1,6 +1,7 @@
 """One trainer per run: a lock that the death of its process frees."""
 
-from collections.abc import Callable, Iterator
+import logging
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -8,18 +9,19 @@ from filelock import FileLock, Timeout
 
 from scaling.errors import UserError
 
+LOG = logging.getLogger(__name__)
 WAIT_SECONDS = 120  # a trainer whose snakemake was killed needs this long to save and leave
 
 
 @contextmanager
-def sole_trainer(directory: Path, output: Path, say: Callable[[str], None]) -> Iterator[None]:
+def sole_trainer(directory: Path, output: Path) -> Iterator[None]:
     """Hold the run's lock, waiting `WAIT_SECONDS` for another trainer to save and leave."""
     directory.mkdir(parents=True, exist_ok=True)
     lock = FileLock(directory / "lock")
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        say(f"another training of {output} holds {lock.lock_file}: waiting {WAIT_SECONDS} s")
+        LOG.info(f"another training of {output} holds {lock.lock_file}: waiting {WAIT_SECONDS} s")
         try:
             lock.acquire(timeout=WAIT_SECONDS)
         except Timeout:

@@ -1,13 +1,11 @@
 """One optimiser step, and what it needs: the schedule, the order of the days, the forecast."""
 
 import math
-from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch.nn.functional import binary_cross_entropy_with_logits
-from tqdm import tqdm
 
 from scaling.data.dataset import Indices, WindowDataset
 from scaling.machine.device import Precision, autocast
@@ -58,7 +56,6 @@ def prepared(
     dataset: WindowDataset,
     days: torch.Tensor,
     precision: Precision,
-    say: Callable[[str], None] = tqdm.write,
     group: Group = ALONE,
 ) -> torch.nn.Module:
     """The callable that `optimiser_step` takes for `model`, on the dataset's device.
@@ -69,7 +66,7 @@ def prepared(
     stepped = group.wrap(model, dataset.features.device)
     if group.size > 1:
         return stepped
-    return captured(stepped, dataset.batch(days)[0], precision, say)
+    return captured(stepped, dataset.batch(days)[0], precision)
 
 
 def optimiser_step(

@@ -1,5 +1,6 @@
 """The training loop: model, data, guard and tracker are handed in, and none of them knows it."""
 
+import logging
 import math
 import sys
 import time
@@ -28,7 +29,7 @@ from scaling.training.step import (
 )
 
 STEPS_BETWEEN_CHECKS = 50  # looking at a loss waits for the device; a NaN can wait 50 steps
-Say = Callable[[str], None]
+LOG = logging.getLogger(__name__)
 
 
 class Guard(Protocol):
@@ -116,7 +117,7 @@ class Training:
     """A training in progress: the model, its optimiser, the order of the days, where it stands."""
 
     def __init__(
-        self, model: torch.nn.Module, study: Study, recipe: Recipe, hardware: Hardware, say: Say
+        self, model: torch.nn.Module, study: Study, recipe: Recipe, hardware: Hardware
     ) -> None:
         refuse_test_rows(study)
         config, device, group = recipe.optimiser, hardware.device, hardware.group
@@ -124,7 +125,7 @@ class Training:
         self.dataset = study.dataset.to(device)
         days = study.samples["train"]
         first = torch.from_numpy(days[: hardware.micro_batch]).to(device)
-        self.stepped = prepared(model.train(), self.dataset, first, hardware.precision, say, group)
+        self.stepped = prepared(model.train(), self.dataset, first, hardware.precision, group)
         self.optimiser = make_optimiser(model, config)
         order = sample_order(days, config.epochs, recipe.seed, study.epoch_windows)
         self.order = [epoch.to(device) for epoch in order]
@@ -260,9 +261,9 @@ class Saver:
     """Writes resume states, at the end of each epoch and when the last is some minutes old."""
 
     def __init__(
-        self, training: Training, store: ResumeStore, tracker: Tracker, minutes: float, say: Say
+        self, training: Training, store: ResumeStore, tracker: Tracker, minutes: float
     ) -> None:
-        self.training, self.store, self.tracker, self.say = training, store, tracker, say
+        self.training, self.store, self.tracker = training, store, tracker
         self.seconds = 60 * minutes
         self.saved_at = time.monotonic()
 
@@ -281,7 +282,7 @@ class Saver:
         try:
             self.store.save(training.progress.step, state)
         except (OSError, RuntimeError) as error:
-            self.say(
+            LOG.warning(
                 f"resume state not saved ({error}); training goes on, the last good state stays"
             )
         self.saved_at = time.monotonic()
@@ -299,7 +300,6 @@ def train(
     state: dict[str, Any] | None = None,
     checkpoint_minutes: float = 10.0,
     stop_requested: Callable[[], str | None] = lambda: None,
-    say: Say = tqdm.write,
 ) -> Outcome:
     """Train `model` in place, from the resume `state` if there is one; save states to `store`.
 
@@ -307,14 +307,14 @@ def train(
     and `UserError` when the loss is no longer finite. On a CPU a run that was killed at any step
     and resumed ends with the same bits as one that was not.
     """
-    training = Training(model, study, recipe, hardware, say)
+    training = Training(model, study, recipe, hardware)
     if state is not None:
         training.resume(state)
-        say(f"resumed at step {training.progress.step:,} of {training.total_steps:,}")
-    saver = Saver(training, store, tracker, checkpoint_minutes, say)
+        LOG.info(f"resumed at step {training.progress.step:,} of {training.total_steps:,}")
+    saver = Saver(training, store, tracker, checkpoint_minutes)
     with _progress_bar(training) as bar:
         while not training.finished:
-            if reason := _reason_to_stop(guard, stop_requested, hardware.group, say):
+            if reason := _reason_to_stop(guard, stop_requested, hardware.group):
                 saver.save()
                 raise Stopped(reason, training.progress.step)
             bar.update(training.step())
@@ -331,12 +331,12 @@ def train(
 
 
 def _reason_to_stop(
-    guard: Guard, stop_requested: Callable[[], str | None], group: Group, say: Say
+    guard: Guard, stop_requested: Callable[[], str | None], group: Group
 ) -> str | None:
     """Why training must stop now, or None. While it is too hot, this waits if the config asks."""
     reason = guard.stop_reason or stop_requested()
     if reason is None and (paused := guard.wait_if_hot(stop_requested)):
-        say(f"paused {paused:.0f} s to cool down")
+        LOG.info(f"paused {paused:.0f} s to cool down")
         reason = guard.stop_reason or stop_requested()
     # The processes meet here after a pause, so that one that pauses does not lose the others.
     return group.agreed(reason)

@@ -20,6 +20,7 @@ import torch
 from scaling.config import load_config
 from scaling.data.dataset import load_study
 from scaling.errors import UserError
+from scaling.machine import processes
 from scaling.machine.processes import ALONE, Group, claimed_device, joined, shared_if_large
 from scaling.record import read_json, write_json
 from scaling.sizes import load_model_config
@@ -108,7 +109,7 @@ def test_of_two_processes_one_speaks_and_the_record_counts_both(
     assert printed.count("training 6k of") == 1
     record = read_json(study / name / "6k.json")
     assert (record["processes"], record["sharded"]) == (2, name == "sharded")
-    assert record["fingerprint"] == read_json(study / "one/6k.json")["fingerprint"]
+    assert record["identity"] == read_json(study / "one/6k.json")["identity"]
 
 
 def test_one_process_has_nobody_to_shard_with() -> None:
@@ -236,11 +237,12 @@ def agreements(group: Group, out: Path) -> None:
     with pytest.MonkeyPatch.context() as patch:
         # The second process sees no free memory at all, but the first one decides.
         found_free = "scaling.machine.processes.free_memory"
+        patch.setattr(processes.LOG, "info", said.append)
         patch.setattr(found_free, lambda device: 0 if group.rank else 32_000)
         for parameters in (1000, 1001):
-            found[str(parameters)] = shared_if_large(whole, cpu, parameters, said.append).sharded
+            found[str(parameters)] = shared_if_large(whole, cpu, parameters).sharded
         patch.setenv("LOCAL_WORLD_SIZE", "2")
-        found["half"] = shared_if_large(whole, cpu, 501, said.append).sharded
+        found["half"] = shared_if_large(whole, cpu, 501).sharded
     write_json(out / f"{group.rank}.json", found | {"said": said})
 
 
@@ -389,7 +391,7 @@ def test_one_process_computes_the_batch_as_it_is() -> None:
 
 def take_gpu(folder: Path, barrier: object, queue: object) -> None:
     """Claim one of two imaginary GPUs, and hold it until both processes have one."""
-    with claimed_device(torch.device("cuda"), 2, print, folder) as device:
+    with claimed_device(torch.device("cuda"), 2, folder) as device:
         queue.put(device.index)  # type: ignore[attr-defined]
         barrier.wait(timeout=60)  # type: ignore[attr-defined]
 
@@ -407,25 +409,28 @@ def test_trainings_at_once_claim_a_gpu_each_and_leave_it(tmp_path: Path) -> None
             process.join()
 
 
-def test_a_third_training_waits_for_a_gpu_and_says_so(tmp_path: Path) -> None:
+def test_a_third_training_waits_for_a_gpu_and_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     said: list[str] = []
     device = torch.device("cuda")
-    first = claimed_device(device, 2, said.append, tmp_path)
+    first = claimed_device(device, 2, tmp_path)
     first.__enter__()
-    with claimed_device(device, 2, said.append, tmp_path) as second:
+
+    def info(message: str) -> None:
+        said.append(message)
+        first.__exit__(None, None, None)
+
+    monkeypatch.setattr(processes.LOG, "info", info)
+    with claimed_device(device, 2, tmp_path) as second:
         assert second.index == 1
-
-        def say(message: str) -> None:
-            said.append(message)
-            first.__exit__(None, None, None)
-
-        with claimed_device(device, 2, say, tmp_path) as third:
+        with claimed_device(device, 2, tmp_path) as third:
             assert third.index == 0
     assert len(said) == 1 and "all 2 GPUs are taken" in said[0]
 
 
 def test_one_visible_gpu_and_a_cpu_are_not_claimed(tmp_path: Path) -> None:
     for device, count in (("cuda", 1), ("cpu", 0)):
-        with claimed_device(torch.device(device), count, print, tmp_path) as claimed:
+        with claimed_device(torch.device(device), count, tmp_path) as claimed:
             assert claimed.type == device
     assert not os.listdir(tmp_path)

@@ -31,7 +31,7 @@ def levels(guard, polls, step=5.0):
     return seen
 
 
-def test_thermal_callback_logs_temperature(monkeypatch, capsys):
+def test_thermal_callback_logs_temperature(monkeypatch, caplog):
     on(monkeypatch, "Darwin", "x86_64")
     asked = commands(monkeypatch, {"sudo": fixture("powermetrics_smc_intel.txt")})
     guard = ThermalGuard(ThermalConfig(), "cpu")
@@ -39,31 +39,31 @@ def test_thermal_callback_logs_temperature(monkeypatch, capsys):
     assert " ".join(asked[0]) == "sudo -n powermetrics --samplers smc -i 200 -n 1"
     assert guard.latest.celsius == 61.23
     assert guard.summary()["max_celsius"] == 61.23
-    assert "normal: 61.2 °C (powermetrics smc)" in capsys.readouterr().err
+    assert "normal: 61.2 °C (powermetrics smc)" in caplog.text
 
 
-def test_thermal_callback_warns_at_85c(capsys):
+def test_thermal_callback_warns_at_85c(caplog):
     guard = guarded(planted(84.9, 85.0))
     assert levels(guard, 2) == ["acceptable", "warning"]
-    assert "warning: 85.0 °C" in capsys.readouterr().err
+    assert "warning: 85.0 °C" in caplog.text
     assert guard.stop_reason is None
 
 
-def test_thermal_callback_stops_at_95c(capsys):
+def test_thermal_callback_stops_at_95c(caplog):
     guard = guarded(planted(95.0))
     assert guard.poll_once(0.0) == guards.CONFIRM_SECONDS
     assert guard.stop_reason is None
     guard.poll_once(1.0)
     assert "95.0 °C" in guard.stop_reason
-    assert "stopping" in capsys.readouterr().err
+    assert "stopping" in caplog.text
 
 
-def test_thermal_callback_graceful_when_unavailable(monkeypatch, capsys):
+def test_thermal_callback_graceful_when_unavailable(monkeypatch, caplog):
     on(monkeypatch, "Darwin", "x86_64")
     commands(monkeypatch, {})
     with ThermalGuard(ThermalConfig(), "cpu") as guard:
         assert guard.wait_if_hot() == 0.0
-    assert capsys.readouterr().err.count("no sensor found") == 1
+    assert caplog.text.count("no sensor found") == 1
     assert (guard.stop_reason, guard.level, guard.latest) == (None, "unknown", None)
     assert guard.summary()["max_celsius"] is None
 
@@ -122,32 +122,32 @@ def test_garbage_and_exceptions_are_no_reading(garbage):
     assert (guard.level, guard.latest) == ("unknown", None)
 
 
-def test_a_source_that_fails_three_times_is_dropped_with_one_line(capsys):
+def test_a_source_that_fails_three_times_is_dropped_with_one_line(caplog):
     guard = guarded(planted(RuntimeError("gone"), name="bad"), planted(60.0, name="good"))
     assert levels(guard, 6) == ["normal"] * 6
-    said = capsys.readouterr().err
+    said = caplog.text
     assert said.count("bad dropped") == 1
     assert "gone" in said and "left: good" in said
 
 
-def test_failures_are_forgiven_when_a_reading_comes_between(capsys):
+def test_failures_are_forgiven_when_a_reading_comes_between(caplog):
     levels(guarded(planted(None, None, 60.0, None, None, 61.0)), 6)
-    assert "dropped" not in capsys.readouterr().err
+    assert "dropped" not in caplog.text
 
 
-def test_losing_the_last_source_is_said_and_stops_nothing(capsys):
+def test_losing_the_last_source_is_said_and_stops_nothing(caplog):
     guard = guarded(planted(60.0, None))
     assert levels(guard, 5)[-1] == "unknown"
-    assert "unguarded" in capsys.readouterr().err
+    assert "unguarded" in caplog.text
     assert guard.stop_reason is None
 
 
-def test_a_stuck_sensor_is_flagged_and_the_next_source_is_used(capsys):
+def test_a_stuck_sensor_is_flagged_and_the_next_source_is_used(caplog):
     guard = guarded(planted(60.0, name="stub"), planted(*range(71, 99), name="live"))
     levels(guard, 13)
     assert guard.latest.source == "live"
     assert guard.summary()["stuck"] == ["stub"]
-    assert capsys.readouterr().err.count("may be stuck") == 1
+    assert caplog.text.count("may be stuck") == 1
 
 
 def test_a_stuck_sensor_with_no_other_is_unknown_not_normal():
@@ -177,12 +177,12 @@ def test_a_pressure_level_that_stays_is_not_stuck():
     assert levels(guard, 20)[-1] == "normal"
 
 
-def test_log_only_neither_stops_nor_pauses(capsys):
+def test_log_only_neither_stops_nor_pauses(caplog):
     guard = guarded(planted(99.0), log_only=True, pause_on_warning=True)
     assert levels(guard, 3) == ["warning", "critical", "critical"]
     assert guard.stop_reason is None
     assert guard.wait_if_hot() == 0.0
-    assert "critical: 99.0" in capsys.readouterr().err
+    assert "critical: 99.0" in caplog.text
 
 
 def test_the_gpus_own_slowdown_caps_the_critical_threshold():

@@ -19,6 +19,13 @@ def plain_environment(monkeypatch, tmp_path):
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
 
 
+@pytest.fixture
+def no_problem(caplog):
+    """The test fails if the library has said anything."""
+    yield
+    assert not [r for r in caplog.get_records("call") if r.name.startswith("scaling")]
+
+
 @pytest.fixture(scope="session")
 def empty_store(tmp_path_factory):
     root = tmp_path_factory.mktemp("store")

@@ -115,7 +115,7 @@ trackers.finish("finished", "completed")
     done = subprocess.run(
         [sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=True
     )
-    assert done.stdout.count("cannot be written") == 1
+    assert done.stderr.count("cannot be written") == 1
     lines = read_lines(tmp_path / "up/2m.metrics.jsonl")
     assert [(x["step"], x["loss"]) for x in lines if "step" in x] == [
         (step, step / 7) for step in range(100)

@@ -40,18 +40,16 @@ def test_logging_does_not_wait_for_a_tracker_and_the_end_waits_only_so_long(
     tmp_path, stuck, monkeypatch
 ):
     monkeypatch.setattr(mirror, "CLOSING_SECONDS", 0.1)
-    check_unharmed(tmp_path, MLFLOW, said := [], "stuck")
-    assert "still not done" in said[0]
+    assert "still not done" in check_unharmed(tmp_path, MLFLOW, "stuck")
 
 
 def test_a_tracker_that_falls_too_far_behind_is_given_up(tmp_path, stuck, monkeypatch):
     monkeypatch.setattr(mirror, "QUEUE_LENGTH", 5)
     monkeypatch.setattr(mirror, "CLOSING_SECONDS", 0.1)
-    check_unharmed(tmp_path, MLFLOW, said := [], "stuck")
-    assert "too slow" in said[0]
+    assert "too slow" in check_unharmed(tmp_path, MLFLOW, "stuck")
 
 
-def test_a_call_that_fails_once_is_made_again_and_nothing_is_lost(tmp_path):
+def test_a_call_that_fails_once_is_made_again_and_nothing_is_lost(tmp_path, no_problem):
     class Stumbles(Stuck):
         rows, failures = [], 0
 
@@ -68,7 +66,7 @@ def test_a_call_that_fails_once_is_made_again_and_nothing_is_lost(tmp_path):
             pass
 
     backend = Stumbles()
-    copy = Mirror(backend, a_run(tmp_path), "key", pytest.fail)
+    copy = Mirror(backend, a_run(tmp_path), "key")
     rows = [Row(step, 0.0, {"loss": 1.0}) for step in range(5)]
     for item in (*rows, Ending("finished", "completed", {}, 4, 0.0)):
         copy.put(item)
@@ -81,20 +79,20 @@ def test_a_broken_package_does_not_stop_training(tmp_path, monkeypatch, package)
     for name in (package, "mlflow.tracking"):
         monkeypatch.setitem(sys.modules, name, None)
     config = MLFLOW if package == "mlflow" else WANDB
-    check_unharmed(tmp_path, config, [], package)
+    check_unharmed(tmp_path, config, package)
 
 
 @pytest.mark.slow
 def test_an_mlflow_server_that_is_dead_from_the_start_changes_nothing(tmp_path):
     config = TrackingConfig(mlflow_uri=f"http://127.0.0.1:{free_port()}")
-    check_unharmed(tmp_path, config, [], "mlflow")
+    check_unharmed(tmp_path, config, "mlflow")
 
 
 @pytest.mark.slow
 def test_an_mlflow_server_that_accepts_and_never_answers_changes_nothing(tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as listener:
         config = TrackingConfig(mlflow_uri=f"http://127.0.0.1:{listener.getsockname()[1]}")
-        check_unharmed(tmp_path, config, [], "mlflow")
+        check_unharmed(tmp_path, config, "mlflow")
 
 
 @pytest.mark.slow
@@ -110,6 +108,6 @@ def test_a_full_disk_under_mlflow_leaves_training_and_its_record_whole(tmp_path)
         pytest.skip(f"a small disk cannot be mounted here: {mounted.stderr.strip()}")
     try:
         config = TrackingConfig(mlflow_uri=f"sqlite:///{small}/mlflow.db")
-        check_unharmed(tmp_path, config, [], "mlflow")
+        check_unharmed(tmp_path, config, "mlflow")
     finally:
         subprocess.run(["umount", "-l", str(small)], check=True)

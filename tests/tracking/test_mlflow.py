@@ -57,13 +57,15 @@ def test_the_environment_beats_the_config_and_the_config_beats_the_local_store(
     assert mlflow_uri(asked, tmp_path) == "http://environment:5000"
 
 
-def test_a_resumed_run_continues_its_mlflow_run_without_a_second_point_per_step(tmp_path, store):
+def test_a_resumed_run_continues_its_mlflow_run_without_a_second_point_per_step(
+    tmp_path, store, no_problem
+):
     run = a_run(tmp_path)
-    first = open_trackers(MLFLOW, run, on_problem=pytest.fail)
+    first = open_trackers(MLFLOW, run)
     for step in range(10):
         first.log({"loss": step}, step=step)
     first.finish("stopped", "96 °C")
-    second = open_trackers(MLFLOW, run, first.ids, on_problem=pytest.fail, resume_step=6)
+    second = open_trackers(MLFLOW, run, first.ids, resume_step=6)
     for step in range(7, 15):
         second.log({"loss": step}, step=step)
     second.finish("finished", "completed")
@@ -75,14 +77,14 @@ def test_a_resumed_run_continues_its_mlflow_run_without_a_second_point_per_step(
 
 
 @pytest.mark.slow
-def test_a_server_that_dies_in_the_middle_is_made_good_by_sync_without_duplicates(tmp_path):
+def test_a_server_that_dies_in_the_middle_is_made_good_by_sync_without_duplicates(tmp_path, caplog):
     folder = tmp_path / "server"
     folder.mkdir()
     port = free_port()
     uri = f"http://127.0.0.1:{port}"
     process = start_server(folder, port)
     run = a_run(tmp_path)
-    trackers = open_trackers(TrackingConfig(mlflow_uri=uri), run, on_problem=(said := []).append)
+    trackers = open_trackers(TrackingConfig(mlflow_uri=uri), run)
     try:
         trackers.log({"train_loss": 0.0}, step=0)
         wait_for(lambda: "mlflow" in trackers.ids)
@@ -92,7 +94,7 @@ def test_a_server_that_dies_in_the_middle_is_made_good_by_sync_without_duplicate
     for step in range(1, 30):
         trackers.log({"train_loss": step / 7}, step=step)
     trackers.finish("finished", "completed")
-    assert len(said) == 1
+    assert len([r for r in caplog.records if r.name.startswith("scaling")]) == 1
     expected = [(step, step / 7) for step in range(30)]
     assert curve(record_path(run)) == expected
 
@@ -107,11 +109,11 @@ def test_a_server_that_dies_in_the_middle_is_made_good_by_sync_without_duplicate
 
 
 @pytest.mark.slow
-def test_a_stopped_run_reads_back_whole_from_a_real_server(tmp_path, server):
+def test_a_stopped_run_reads_back_whole_from_a_real_server(tmp_path, server, no_problem):
     run = a_run(tmp_path)
     config = tmp_path / "up.yaml"
     config.write_text("seed: 42\n")
-    trackers = open_trackers(TrackingConfig(mlflow_uri=server), run, on_problem=pytest.fail)
+    trackers = open_trackers(TrackingConfig(mlflow_uri=server), run)
     trackers.artifact(config)
     for step in range(0, 3000, 10):
         trackers.log({"train_loss": 1 / (step + 1), "learning_rate": 3e-4}, step=step)
@@ -154,11 +156,10 @@ import sys; from pathlib import Path
 from scaling.config import TrackingConfig
 from scaling.tracking import mirror
 from scaling.tracking.trackers import open_trackers
-from tests.tracking.tracking_parts import a_run
+from tests.tracking.tracking_parts import a_run, heard
 mirror.CLOSING_SECONDS = 400  # six processes import MLflow at once
-problems = []
 run = a_run(Path(sys.argv[1]), f"2m.seed{sys.argv[2]}")
-with open_trackers(TrackingConfig(), run, on_problem=problems.append) as trackers:
+with heard() as problems, open_trackers(TrackingConfig(), run) as trackers:
     trackers.log({"loss": 1.0}, step=1)
 assert not problems, problems
 """
@@ -180,7 +181,7 @@ assert not problems, problems
 
 @pytest.mark.slow
 @pytest.mark.browser
-def test_the_mlflow_page_of_a_study_shows_its_runs_and_their_curves(tmp_path, server):
+def test_the_mlflow_page_of_a_study_shows_its_runs_and_their_curves(tmp_path, server, no_problem):
     chromium = shutil.which("chromium")
     if chromium is None:
         pytest.skip("no `chromium` on this machine (Debian: apt-get install chromium)")
@@ -188,7 +189,7 @@ def test_the_mlflow_page_of_a_study_shows_its_runs_and_their_curves(tmp_path, se
     for name, level in (("2m", 0.5), ("20m", 0.4)):
         run = a_run(tmp_path, name, "daily/page")
         config = TrackingConfig(mlflow_uri=server)
-        with open_trackers(config, run, on_problem=pytest.fail) as trackers:
+        with open_trackers(config, run) as trackers:
             for step in range(30):
                 trackers.log({"train_loss": level + 1 / (step + 3)}, step=step)
         ids.append(trackers.ids["mlflow"])

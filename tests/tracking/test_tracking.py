@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 import yaml
 
-from scaling.config import TrackingConfig, load_config, training_identity
+from scaling.config import TrackingConfig, load_config, run_of
 from scaling.sizes import load_model_config
 from scaling.tracking.local import record_path
 from scaling.tracking.trackers import open_trackers
 from tests.tracking.tracking_parts import MLFLOW, WANDB, a_run, client_of, curve
 
 
-def test_tracking_logs_to_wandb(tmp_path, monkeypatch):
+def test_tracking_logs_to_wandb(tmp_path, monkeypatch, no_problem):
     import wandb
 
     calls, real = [], wandb.init
@@ -27,26 +27,26 @@ def test_tracking_logs_to_wandb(tmp_path, monkeypatch):
         return run
 
     monkeypatch.setattr(wandb, "init", init)
-    with open_trackers(WANDB, a_run(tmp_path), on_problem=pytest.fail) as trackers:
+    with open_trackers(WANDB, a_run(tmp_path)) as trackers:
         trackers.log({"train_loss": 0.5}, step=10)
     assert calls == [({"train_loss": 0.5}, 10)]
 
 
 @pytest.mark.filterwarnings("ignore:.*filesystem:FutureWarning")
-def test_tracking_logs_to_mlflow(tmp_path, monkeypatch):
+def test_tracking_logs_to_mlflow(tmp_path, monkeypatch, no_problem):
     monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
     uri = f"file://{tmp_path}/mlruns"
     config = TrackingConfig(mlflow_uri=uri)
-    with open_trackers(config, a_run(tmp_path), on_problem=pytest.fail) as trackers:
+    with open_trackers(config, a_run(tmp_path)) as trackers:
         trackers.log({"train_loss": 0.5}, step=10)
     points = client_of(uri).get_metric_history(trackers.ids["mlflow"], "train_loss")
     assert [(p.step, p.value) for p in points] == [(10, 0.5)]
 
 
-def test_tracking_saves_config_artifact(tmp_path, store):
+def test_tracking_saves_config_artifact(tmp_path, store, no_problem):
     config = tmp_path / "threshold_1pct.yaml"
     config.write_text("param_budget: 2m\n")
-    with open_trackers(MLFLOW, a_run(tmp_path), on_problem=pytest.fail) as trackers:
+    with open_trackers(MLFLOW, a_run(tmp_path)) as trackers:
         trackers.artifact(config)
     kept = tmp_path / "results/mlartifacts/daily/up" / trackers.ids["mlflow"] / "artifacts"
     assert (kept / "threshold_1pct.yaml").read_text() == "param_budget: 2m\n"
@@ -54,10 +54,10 @@ def test_tracking_saves_config_artifact(tmp_path, store):
 
 @pytest.mark.parametrize("mlflow", [False, True])
 @pytest.mark.parametrize("wandb", [False, True])
-def test_tracking_handles_disabled_trackers(tmp_path, store, mlflow, wandb):
+def test_tracking_handles_disabled_trackers(tmp_path, store, mlflow, wandb, no_problem):
     run = a_run(tmp_path)
     config = TrackingConfig(mlflow=mlflow, wandb=wandb)
-    with open_trackers(config, run, on_problem=pytest.fail) as trackers:
+    with open_trackers(config, run) as trackers:
         trackers.log({"train_loss": 0.5}, step=10)
     asked = {name for name, on in (("mlflow", mlflow), ("wandb", wandb)) if on}
     assert trackers.ids.keys() == {"key"} | asked
@@ -79,7 +79,7 @@ def test_without_trackers_neither_mlflow_nor_wandb_nor_torch_is_imported(tmp_pat
 
 def test_no_tracking_key_is_part_of_what_training_depends_on():
     config = load_config(Path("configs/daily/threshold_1pct.yaml"))
-    assert "tracking" not in json.dumps(training_identity(config, load_model_config("2m")))
+    assert "tracking" not in json.dumps(run_of(config, load_model_config("2m"), "x").as_json())
 
 
 def test_the_settings_on_the_page_about_tracking_are_accepted():

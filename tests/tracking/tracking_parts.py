@@ -1,6 +1,7 @@
 """What the tests of tracking share: a run, a training, an MLflow server, W&B's files read back."""
 
 import contextlib
+import logging
 import os
 import random
 import signal
@@ -66,21 +67,36 @@ def curve(path, name="train_loss"):
     return [(line["step"], line[name]) for line in read_lines(path) if name in line]
 
 
-def check_unharmed(tmp_path, config, said, name):
-    """Train beside a tracker that fails: the losses and the record are whole, one line says so."""
+@contextlib.contextmanager
+def heard():
+    """A list of what the library says."""
+    said, handler = [], logging.Handler()
+    handler.emit = lambda record: said.append(record.getMessage())
+    logging.getLogger("scaling").addHandler(handler)
+    yield said
+    logging.getLogger("scaling").removeHandler(handler)
+
+
+def check_unharmed(tmp_path, config, name):
+    """Train beside a tracker that fails: the losses and the record are whole.
+
+    Returns the one line that says so.
+    """
     expected, state, numpy_state = undisturbed(tmp_path)
     random.seed(1)
     np.random.seed(1)
     run = a_run(tmp_path)
-    trackers = open_trackers(config, run, on_problem=said.append)
-    assert train(trackers) == expected
-    trackers.finish("finished", "completed", {"skill": 0.1})
+    with heard() as said:
+        trackers = open_trackers(config, run)
+        assert train(trackers) == expected
+        trackers.finish("finished", "completed", {"skill": 0.1})
     assert (random.getstate(), np.random.get_state()[1].tolist()) == (state, numpy_state)
     assert curve(record_path(run)) == list(enumerate(expected))
     assert read_lines(record_path(run))[-1]["ending"]["status"] == "finished"
     assert len(said) == 1
     assert f"python -m scaling.track sync --results {run.directory} --to {name}" in said[0]
     assert "\n" not in said[0]
+    return said[0]
 
 
 def free_port() -> int:

@@ -116,7 +116,7 @@ def assert_same_bits(found: Path, expected: dict[str, Any]) -> None:
         assert content[kind].keys() == expected[kind].keys()
         for name, value in expected[kind].items():
             assert torch.equal(content[kind][name], value), f"{kind}: {name}"
-    for key in ("epochs", "best_epoch", "windows", "fingerprint"):
+    for key in ("epochs", "best_epoch", "windows", "identity"):
         mine, theirs = (checkpoint.record_of(c)[key] for c in (content, expected))
         if key == "epochs":
             mine, theirs = ([{**e, "seconds": 0} for e in epochs] for epochs in (mine, theirs))
@@ -336,7 +336,7 @@ def test_an_orphan_saves_its_state_and_stops(here: Path, undisturbed: dict[str, 
 
 
 def test_two_trainers_of_one_target_cannot_run_at_once(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     hold = (
         "import sys, time; from filelock import FileLock;"
@@ -349,34 +349,33 @@ def test_two_trainers_of_one_target_cannot_run_at_once(
     assert other.stdout is not None
     with other.stdout:
         assert other.stdout.readline() == "held\n"
-    said: list[str] = []
     monkeypatch.setattr(lock, "WAIT_SECONDS", 0.2)
     with (
         pytest.raises(UserError, match=r"6k.ckpt is being trained by another process.*pkill -TERM"),
-        lock.sole_trainer(tmp_path, CHECKPOINT, said.append),
+        lock.sole_trainer(tmp_path, CHECKPOINT),
     ):
         pytest.fail("both hold the lock")
-    assert len(said) == 1 and "waiting 0.2 s" in said[0]
+    assert len(caplog.messages) == 1 and "waiting 0.2 s" in caplog.text
     other.kill()
     other.wait()
     monkeypatch.setattr(lock, "WAIT_SECONDS", 60)
-    with lock.sole_trainer(tmp_path, CHECKPOINT, said.append):
+    with lock.sole_trainer(tmp_path, CHECKPOINT):
         pass  # a killed trainer's lock is free at once
 
 
 def test_who_waited_for_a_trainer_that_finished_does_not_train_again(
-    here: Path, monkeypatch: pytest.MonkeyPatch
+    here: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     real = lock.sole_trainer
 
-    def waited(directory: Path, output: Path, say: Callable[[str], None]) -> Any:
+    def waited(directory: Path, output: Path) -> Any:
         monkeypatch.setattr(runs, "sole_trainer", real)
         assert train_here() == 0  # the other one, while this one waits for the lock
-        return real(directory, output, say)
+        return real(directory, output)
 
     monkeypatch.setattr(runs, "sole_trainer", waited)
     assert train_here() == 0
-    assert LOG.read_text().count("training 6k of") == 1
+    assert caplog.text.count("training 6k of") == 1
     assert LOG.read_text().splitlines()[-1].endswith("nothing to train")
 
 

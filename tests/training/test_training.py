@@ -98,7 +98,6 @@ def fit(study: Study, directory: Path, *, budget: str = "6k", **changes: Any) ->
         "guard": quiet,
         "tracker": quiet,
         "store": checkpoint.ResumeStore(directory),
-        "say": lambda message: None,
         **changes,
     }
     return trainer.train(model, study, recipe, hardware, **arguments)
@@ -307,9 +306,9 @@ def test_training_logs_data_version(trained: tuple[Path, str]) -> None:
     directory, _ = trained
     md5 = json.loads((directory / "data/manifest.json").read_text())["resources"][0]["hash"]
     record = json.loads((directory / f"{RUN}.json").read_text())
-    assert md5 == f"md5:{record['data_md5']}"
+    assert md5 == f"md5:{record['identity']['prices']}"
     local = (directory / f"{RUN}.metrics.jsonl").read_text()
-    assert record["data_md5"] in local
+    assert record["identity"]["prices"] in local
 
 
 @pytest.mark.slow

@@ -108,12 +108,10 @@ def test_the_chain_from_prices_to_checkpoint_completes(trained: Path) -> None:
     md5 = file_md5(trained / PRICES)
     for target in (TINY, OTHER):
         record = checkpoint.record_of(checkpoint.load(trained / target))
-        assert record["data_md5"] == md5
+        assert record["identity"]["prices"] == md5
         assert record["stop_reason"] == "completed"
-        assert (
-            read_json((trained / target).with_suffix(".json"))["fingerprint"]
-            == (record["fingerprint"])
-        )
+        beside = read_json((trained / target).with_suffix(".json"))
+        assert beside["identity"] == record["identity"]
         assert md5 in (trained / target).with_name("data.md5").read_text()
     assert (trained / "logs/daily/tiny/20k.train.log").read_text().count("made ") == 1
 
@@ -175,7 +173,7 @@ def test_an_intended_change_once_registered_retrains_everything_that_depends_on_
     assert trainings(made(study)) == {TRAIN_TINY, TRAIN_OTHER}
     for target in (TINY, OTHER):
         record = checkpoint.record_of(checkpoint.load(study / target))
-        assert record["data_md5"] == file_md5(study / PRICES)
+        assert record["identity"]["prices"] == file_md5(study / PRICES)
     assert planned(study) == set()
 
 
@@ -184,7 +182,7 @@ def test_a_changed_learning_rate_retrains_one_experiment(study: Path) -> None:
     assert planned(study) == {TRAIN_TINY}
     assert made(study) == {TRAIN_TINY}
     record = checkpoint.record_of(checkpoint.load(study / TINY))
-    assert record["config"]["optimiser"]["learning_rate"] == 0.002
+    assert record["identity"]["settings"]["optimiser"]["learning_rate"] == 0.002
 
 
 def test_two_settings_that_swap_their_values_retrain(study: Path) -> None:
@@ -250,7 +248,7 @@ experiments: [daily/tiny]
 budgets: [6k]
 seeds: [42, 43]
 train_days: [300, all]
-days: [recent, blocks]
+draw: [recent, blocks]
 """
 
 
@@ -272,9 +270,8 @@ def test_a_grid_of_days_plans_a_training_and_baselines_for_each_and_trains_them(
     run(study, "snakemake", *files)
     assert planned(study, *files) == set()
     recent, blocks = (read_json(study / f"results/daily/tiny/{n}.json") for n in wanted[:2])
-    assert [(r["config"]["train_days"], r["config"]["days"]) for r in (recent, blocks)] == [
-        (300, "recent"),
-        (300, "blocks"),
+    assert [made["identity"]["name"]["days"] for made in (recent, blocks)] == [
+        {"train_days": 300, "draw": draw} for draw in ("recent", "blocks")
     ]
     drawn, whole = (read_json(study / f"results/daily/tiny/{name}.json") for name in wanted[2:])
     assert drawn["models"] != whole["models"]
@@ -350,7 +347,7 @@ def test_without_snakemakes_memory_an_old_model_is_refused_until_it_is_trained_a
     run(study, "snakemake", REPORT)
     for name in ("6k", "20k"):
         record = read_json(study / f"results/daily/tiny/{name}.json")
-        assert record["config"]["optimiser"]["learning_rate"] == 0.002
+        assert record["identity"]["settings"]["optimiser"]["learning_rate"] == 0.002
 
 
 def test_comments_and_unused_functions_in_every_module_plan_nothing(
