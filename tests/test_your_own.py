@@ -30,5 +30,5 @@ def test_the_page_can_be_typed_from_top_to_bottom(tmp_path: Path) -> None:
     assert "base rate before these days: 0." in reader.program("Somebody else's ladder")
     reader.commands("Somebody else's ladder")
     law = read_json(tmp_path / "theirs.json")
-    assert law["verdict"] == "improves"
-    assert law["sentence"] in (tmp_path / "theirs.html").read_text()
+    assert law["ladder"]["axes"]["parameters"]["verdict"] == "improves"
+    assert law["ladder"]["sentence"] in (tmp_path / "theirs.html").read_text()

@@ -21,6 +21,7 @@ from tests.figures.planted_study import (
     flags_of,
     read_page,
     remake,
+    spoil,
     write_law,
     write_run,
 )
@@ -221,19 +222,19 @@ def test_a_law_over_another_base_rate_is_refused(study: Path) -> None:
 
 
 def one_seed(law: dict[str, Any]) -> None:
-    law["sizes"][0]["seed_log_losses"][1] *= 1 + 1e-6
+    law["ladder"]["cells"][0]["seed_log_losses"][1] *= 1 + 1e-6
 
 
 def one_size(law: dict[str, Any]) -> None:
-    law["sizes"][2]["skill"] += 1e-6
+    law["ladder"]["cells"][2]["skill"] += 1e-6
 
 
 def one_baseline(law: dict[str, Any]) -> None:
-    law["best_network"]["against"]["logistic_regression"]["log_loss"] += 1e-6
+    law["ladder"]["best_network"]["against"]["logistic_regression"]["log_loss"] += 1e-6
 
 
 @pytest.mark.parametrize(
-    ("spoil", "name"),
+    ("mistake", "name"),
     [
         (one_seed, "log_loss of 200k seed 43"),
         (one_size, "skill of 2m"),
@@ -241,11 +242,9 @@ def one_baseline(law: dict[str, Any]) -> None:
     ],
 )
 def test_a_law_that_does_not_follow_from_the_predictions_is_refused(
-    study: Path, spoil: Callable[[dict[str, Any]], None], name: str
+    study: Path, mistake: Callable[[dict[str, Any]], None], name: str
 ) -> None:
-    law = read_json(study / "scaling_law.json")
-    spoil(law)
-    write_json(study / "scaling_law.json", law)
+    spoil(study / "scaling_law.json", mistake)
     refused(study, f"scaling_law.json: says {name}", "scaling_law.json")
 
 

@@ -296,8 +296,9 @@ def test_a_budget_with_a_single_seed_is_planned_judged_and_reported_with_one(stu
     }
     run(study, "snakemake", REPORT)
     law = read_json(study / "results/daily/tiny/scaling_law.json")
-    assert law["seeds"] == {"6k": [42, 43], "20k": [42]}
-    assert law["verdict"] == "inconclusive"
+    cells = law["ladder"]["cells"]
+    assert {cell["budget"]: cell["seeds"] for cell in cells} == {"6k": [42, 43], "20k": [42]}
+    assert law["ladder"]["axes"]["parameters"]["verdict"] == "inconclusive"
     assert "one seed only for 20k" in (study / REPORT).read_text()
 
 
@@ -319,7 +320,7 @@ def test_a_grid_of_days_ends_in_a_page_that_answers_both_questions(study: Path) 
         "experiments: [daily/tiny]\nbudgets: [6k, 20k]\nseeds: [42]\ntrain_days: [300, all]\n"
     )
     run(study, "snakemake")
-    surfaces = read_json(study / "results/daily/tiny/scaling_law.json")["two_axes"]
+    surfaces = read_json(study / "results/daily/tiny/scaling_law.json")["surfaces"]
     assert list(surfaces) == ["recent"]
     assert surfaces["recent"]["sentence"] in unescape((study / REPORT).read_text())
     drawn = {path.stem for path in (study / "results/daily/tiny/figures").iterdir()}
