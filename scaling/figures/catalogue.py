@@ -22,7 +22,7 @@ class Declared:
     shows: str
     needs: frozenset[str] = frozenset()
     """What a study must have for it: `runs` of our own, `sweeps`, several numbers of `train_days`,
-    `ensembles`, several `draws` of the days."""
+    `ensembles`, several `draws` of the days, a `direction` that was measured."""
 
     @property
     def caption_file(self) -> Path:
@@ -47,6 +47,7 @@ CATALOGUE = (
     Declared("skill_map", ANSWER, "skill over both axes", _needing("train_days")),
     Declared("ensembles", ANSWER, "ensembles beside single networks", _needing("ensembles")),
     Declared("draws", ANSWER, "recent days beside random quarters", _needing("draws")),
+    Declared("direction", ANSWER, "direction beside volatility", _needing("direction")),
     Declared("learning_curves", TRUST, "learning curves", _needing("runs")),
     Declared("sweeps", TRUST, "recipes that were tried", _needing("sweeps")),
     Declared("reliability", TRUST, "calibration"),
