@@ -7,15 +7,18 @@ manifest are real. Up to the report, n trainings are 2 n jobs, one search per bu
     python benchmarks/workflow.py
 """
 
+import contextlib
 import os
 import re
 import shutil
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from common import ROOT, Took, fresh, header, machine, parser, row
 
+EXPERIMENT = "daily/threshold_1pct"
 BUDGETS = ("200k", "600k", "2m", "20m", "200m")
 SHIM = """\
 #!/bin/sh
@@ -26,7 +29,9 @@ scaling.*) ;;
 esac
 while [ $# -gt 0 ]; do
     case "$1" in
-    --output | --record | --predictions) echo '{{}}' >"$2" ;;
+    --output | --record | --predictions)
+        if [ -f "made/$2" ]; then cp "made/$2" "$2"; else echo '{{}}' >"$2"; fi
+        ;;
     --figures) for name in {figures}; do echo '<svg/>' >"$2/$name.svg"; done ;;
     esac
     shift
@@ -46,8 +51,9 @@ def copy_of_the_study(folder: Path, trainings: int) -> None:
         sys.exit(f"error: --trainings {trainings}; allowed: up to 5, and multiples of 5")
     seeds = list(range(42, 42 + trainings // len(budgets)))
     (folder / "configs/full.yaml").write_text(
-        f"experiments: [daily/threshold_1pct]\nbudgets: [{', '.join(budgets)}]\nseeds: {seeds}\n"
+        f"experiments: [{EXPERIMENT}]\nbudgets: [{', '.join(budgets)}]\nseeds: {seeds}\n"
     )
+    write_artefacts(folder, budgets, seeds)
     shim = folder / "bin/python"
     shim.parent.mkdir()
     shim.write_text(
@@ -56,6 +62,29 @@ def copy_of_the_study(folder: Path, trainings: int) -> None:
         )
     )
     shim.chmod(0o755)
+
+
+def write_artefacts(folder: Path, budgets: Sequence[str], seeds: Sequence[int]) -> None:
+    """What the costly commands would say that they made their files with, for the shim to copy."""
+    from scaling import config as configs
+    from scaling.record import write_json
+    from scaling.run import RunName
+    from scaling.sizes import load_model_config
+
+    made, runs = folder / f"made/results/{EXPERIMENT}", []
+    with contextlib.chdir(folder):
+        config = configs.load_config(f"configs/{EXPERIMENT}.yaml")
+        for name in (RunName(budget=budget, seed=seed) for budget in budgets for seed in seeds):
+            model = load_model_config(name.budget, config.family)
+            run = configs.run_of(configs.with_name(config, name), model, EXPERIMENT).as_json()
+            judged = {"identity": run, "made_by": configs.judged_by(config)}
+            written = name.written(config.seed)
+            write_json(made / f"{written}.json", {"identity": run})
+            write_json(made / f"{written}.eval.json", judged)
+            runs.append(run)
+        baselines = configs.baselines_run(config, EXPERIMENT).as_json()
+    write_json(made / "baselines.json", {"identity": baselines})
+    write_json(made / "scaling_law.json", {"runs": runs, "made_by": configs.fitted_by(config)})
 
 
 def snakemake(folder: Path, *options: str) -> Took:

@@ -43,7 +43,7 @@ from scaling.reading import (
     read_extended,
 )
 from scaling.record import COMPUTING_PACKAGES, versions_of
-from scaling.run import BASELINES, NAME, Run, RunName, TrainingDays
+from scaling.run import BASELINES, NAME, UNKNOWN, Run, RunName, TrainingDays
 from scaling.sizes import DEFAULT_FAMILY, ModelConfig, OptimiserConfig, model_config_path
 
 Dates = tuple[date, date]
@@ -372,7 +372,7 @@ def run_of(
         model=as_dict(model),
         code=code_digest(entry, family=config.family),
         versions=versions_of(COMPUTING_PACKAGES),
-        **found,
+        **UNKNOWN | found,
     )
 
 
@@ -410,4 +410,5 @@ def baselines_run(config: TrainingConfig, experiment: str) -> Run:
         model={},
         code=code_digest("judge_baselines"),
         versions={},
+        **UNKNOWN,
     )

@@ -9,14 +9,10 @@
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from scaling.errors import run_command
 from scaling.record import atomic_file
 from scaling.run import Run
-
-if TYPE_CHECKING:
-    from scaling.law.result import StudyLaw
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
@@ -120,18 +116,9 @@ def main(argv: list[str] | None = None) -> None:
     failed = ", ".join(check["name"] for check in checks if check["passed"] is False)
     print(
         f"made {arguments.output} and {len(svg)} figures in {arguments.figures}: "
-        f"{_answer(study.law)}{f' (CHECKS FAILED: {failed})' if failed else ''}\n"
+        f"{study.law.answer}{f' (CHECKS FAILED: {failed})' if failed else ''}\n"
         f"next: open {arguments.output} in a browser"
     )
-
-
-def _answer(law: "StudyLaw") -> str:
-    """The verdict, or for each way to draw the training days both verdicts."""
-    both = [
-        f"{draw} days: parameters {found.parameters.verdict}, days {found.train_days.verdict}"
-        for draw, found in law.surfaces.items()
-    ]
-    return "; ".join(both) or law.ladder.parameters.verdict
 
 
 if __name__ == "__main__":

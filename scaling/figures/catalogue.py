@@ -20,7 +20,7 @@ class Declared:
     group: str
     """Under which Snakemake's own report shows it."""
     shows: str
-    needs: frozenset[str] = frozenset()
+    needs: tuple[str, ...] = ()
     """What a study must have for it: `runs` of our own, `sweeps`, several numbers of `train_days`,
     `ensembles`, several `draws` of the days, a `direction` that was measured."""
 
@@ -35,27 +35,23 @@ class Declared:
         return " ".join(self.caption_file.read_text().split())
 
 
-def _needing(*needs: str) -> frozenset[str]:
-    return frozenset(needs)
-
-
 CATALOGUE = (
     Declared("ladder", ANSWER, "skill against size"),
-    Declared("compute", ANSWER, "loss against compute", _needing("runs")),
-    Declared("two_axes", ANSWER, "loss against training days", _needing("train_days")),
-    Declared("loss_by_size", ANSWER, "loss against size at each number", _needing("train_days")),
-    Declared("skill_map", ANSWER, "skill over both axes", _needing("train_days")),
-    Declared("ensembles", ANSWER, "ensembles beside single networks", _needing("ensembles")),
-    Declared("draws", ANSWER, "recent days beside random quarters", _needing("draws")),
-    Declared("direction", ANSWER, "direction beside volatility", _needing("direction")),
-    Declared("learning_curves", TRUST, "learning curves", _needing("runs")),
-    Declared("sweeps", TRUST, "recipes that were tried", _needing("sweeps")),
+    Declared("compute", ANSWER, "loss against compute", ("runs",)),
+    Declared("two_axes", ANSWER, "loss against training days", ("train_days",)),
+    Declared("loss_by_size", ANSWER, "loss against size at each number", ("train_days",)),
+    Declared("skill_map", ANSWER, "skill over both axes", ("train_days",)),
+    Declared("ensembles", ANSWER, "ensembles beside single networks", ("ensembles",)),
+    Declared("draws", ANSWER, "recent days beside random quarters", ("draws",)),
+    Declared("direction", ANSWER, "direction beside volatility", ("direction",)),
+    Declared("learning_curves", TRUST, "learning curves", ("runs",)),
+    Declared("sweeps", TRUST, "recipes that were tried", ("sweeps",)),
     Declared("reliability", TRUST, "calibration"),
     Declared("skill_by_year", TRUST, "skill year by year"),
-    Declared("drift", TRUST, "drift of the features", _needing("runs")),
+    Declared("drift", TRUST, "drift of the features", ("runs",)),
 )
 
 
 def figures_of(has: Collection[str]) -> list[Declared]:
     """The figures of a study that has all this."""
-    return [figure for figure in CATALOGUE if figure.needs <= set(has)]
+    return [figure for figure in CATALOGUE if set(figure.needs) <= set(has)]

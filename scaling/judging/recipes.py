@@ -33,7 +33,7 @@ def study_differences(laws: Mapping[str, StudyLaw]) -> list[str]:
     """One line for each key in which whole studies differ: `precision: bf16 for A; fp32 for B`.
 
     `laws` are the laws by the name of their experiment. Of a key that differs inside a study, all
-    its values are named.
+    its values are named. Of a ladder that was trained elsewhere nothing is known but its name.
     """
     found: dict[str, dict[str, str]] = {}
     for experiment, law in laws.items():
@@ -43,7 +43,8 @@ def study_differences(laws: Mapping[str, StudyLaw]) -> list[str]:
             found.setdefault(key, {})[experiment] = ", ".join(dict.fromkeys(by_run.values()))
     lines = []
     for key, by_study in found.items():
-        said = {experiment: by_study.get(experiment, "nothing") for experiment in laws}
+        unknown = {name: "nothing" if law.runs else "unknown" for name, law in laws.items()}
+        said = {name: by_study.get(name, unknown[name]) for name in laws}
         if len({*said.values()}) > 1:
             parts = (f"{value} for {experiment}" for experiment, value in said.items())
             lines.append(f"{key}: {'; '.join(parts)}")

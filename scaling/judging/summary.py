@@ -26,7 +26,7 @@ from scaling.record import read_json
 from scaling.run import BASELINES, WHOLE_BLOCK, Run, RunName
 from scaling.tracking.local import SUFFIX, read_lines
 
-MADE_BY = ("git_commit", "device_name", "threads")
+MADE_BY = ("code", "git_commit", "device_name", "threads", "precision")
 
 Row = list[str]
 
@@ -75,6 +75,7 @@ def summarise(grid: GridConfig, path: Path, results: Path) -> Summary:
         zip(study.records, study.evaluations, strict=True),
         key=lambda files: grid.runs.index(name_in(files[0])),
     )
+    known = [record | Run.of(record, record["run"]).values() for record in study.records]
     (baselines,) = study.ladder.baselines
     ends = [_end_of_training(folder / f"{record['run']}{SUFFIX}") for record, _ in made]
     judged = (*(evaluation for _, evaluation in made), *study.baselines)
@@ -84,7 +85,7 @@ def summarise(grid: GridConfig, path: Path, results: Path) -> Summary:
         experiment=experiment,
         finished=datetime.fromtimestamp(max(ends), UTC).date().isoformat(),
         training_minutes=sum(record["seconds"] for record, _ in made) / 60,
-        trained=_trained([record for record, _ in made]),
+        trained={key: sorted({run[key] for run in known}) for key in MADE_BY},
         checks={"made": len(checks), "passed": checks.count(True)},
         runs=[_run_row(run, *files) for run, files in zip(grid.runs, made, strict=True)],
         baselines={name: _scores(model) for name, model in baselines["models"].items()},
@@ -96,14 +97,6 @@ def _published(law: StudyLaw) -> StudyLaw:
     """The law without what says of which files and with which versions it was made."""
     commit = {"git_commit": law.provenance["git_commit"]}
     return replace(law, runs=[], inputs={}, made_by={}, provenance=commit)
-
-
-def _trained(records: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
-    """With which code and precision, and on which machine, the runs were trained."""
-    runs = [Run.of(record, record["run"]) for record in records]
-    found = {key: sorted({record[key] for record in records}) for key in MADE_BY}
-    found["code_digest"] = sorted({run.code for run in runs})
-    return found | {"precision": sorted({str(run.precision) for run in runs})}
 
 
 def _read_verified(grid: GridConfig, path: Path, folder: Path) -> StudyFiles:

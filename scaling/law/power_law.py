@@ -6,7 +6,6 @@ on a grid (variable projection). Own runs and published tables share it.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import combinations
 from typing import NamedTuple
 
 import numpy as np
@@ -20,7 +19,7 @@ Array = npt.NDArray[np.float64]
 # more values than unknowns.
 FEWEST_POINTS = {1: 5, 2: 4}
 EXPONENT_BOUNDS = (0.01, 3.0)
-GRID = 1600
+GRID = {1: 200, 2: 40}
 BUDGET = 10.0
 ASSUMED = "compute in proportion to parameters times training days"
 COEFFICIENTS, EXPONENTS = ("A", "B"), ("alpha", "beta")
@@ -65,57 +64,21 @@ def on_grid(exponents: list[Array], positions: Sequence[Array], loss: Array, whi
     `whiten` [rows, cells] takes differences between cells with independent errors of variance 1.
     They determine A and B, neither below 0. E is what the mean of the losses leaves.
     """
-    shape, axes = tuple(len(own) for own in exponents), len(positions)
+    from scipy.optimize import nnls
+
     middles = [float(np.exp(np.log(own).mean())) for own in positions]
-    powers = [
-        (x / middle) ** -own[:, None]
-        for x, middle, own in zip(positions, middles, exponents, strict=True)
-    ]
-    terms = [own @ whiten.T for own in powers]  # [values, rows]
-    target = whiten @ loss
-    # Of each active set the solution by its normal equations; the best one without a value below 0
-    # is the solution of non-negative least squares.
-    chi2, gains = np.full(shape, target @ target), np.zeros((*shape, axes))
-    for count in range(1, axes + 1):
-        for active in combinations(range(axes), count):
-            gram, moment = _normal_equations([terms[k] for k in active], target)
-            solved = np.linalg.solve(gram, moment[..., None])[..., 0]
-            kept = [slice(None) if k in active else None for k in range(axes)]
-            value = (target @ target - (solved * moment).sum(axis=-1))[tuple(kept)]
-            feasible = np.asarray((solved >= 0).all(axis=-1))[tuple(kept)]
-            better = (value < chi2) & feasible
-            chi2 = np.where(better, value, chi2)
-            full = np.zeros((*solved.shape[:-1], axes))
-            full[..., list(active)] = solved
-            gains = np.where(better[..., None], full[(*kept, slice(None))], gains)
-    floor = loss.mean() - sum(
-        gains[..., k] * _along(own.mean(axis=1), k, axes) for k, own in enumerate(powers)
-    )
-    scales = [
-        _along(m**own, k, axes) for k, (m, own) in enumerate(zip(middles, exponents, strict=True))
-    ]
-    scaled = [gains[..., k] * scale for k, scale in enumerate(scales)]
-    return Grid(exponents, np.maximum(chi2, 0.0), np.stack([floor, *scaled], axis=-1))
-
-
-def _along(values: Array, axis: int, axes: int) -> Array:
-    """Values of one axis, as an array that broadcasts over all."""
-    return values.reshape([-1 if k == axis else 1 for k in range(axes)])
-
-
-def _normal_equations(terms: Sequence[Array], target: Array) -> tuple[Array, Array]:
-    """Gram matrices [..., k, k] and moments [..., k] of all combinations of the k terms' rows."""
-    k, shape = len(terms), tuple(len(own) for own in terms)
-    gram, moment = np.empty((*shape, k, k)), np.empty((*shape, k))
-    for i, one in enumerate(terms):
-        moment[..., i] = _along(one @ target, i, k)
-        gram[..., i, i] = _along((one**2).sum(axis=1), i, k)
-        for j in range(i + 1, k):
-            cross = (one @ terms[j].T).reshape(
-                [n if a in (i, j) else 1 for a, n in enumerate(shape)]
-            )
-            gram[..., i, j] = gram[..., j, i] = cross
-    return gram, moment
+    target, shape = whiten @ loss, tuple(len(own) for own in exponents)
+    chi2, linear = np.empty(shape), np.empty((*shape, 1 + len(positions)))
+    for place in np.ndindex(shape):
+        here = [own[i] for own, i in zip(exponents, place, strict=True)]
+        scaled = zip(positions, middles, here, strict=True)
+        # Around 1, so that the columns of the design have one size.
+        terms = np.stack([(x / middle) ** -exponent for x, middle, exponent in scaled], axis=1)
+        gains, residual = nnls(whiten @ terms, target)
+        chi2[place] = residual**2
+        scales = [middle**exponent for middle, exponent in zip(middles, here, strict=True)]
+        linear[place] = [(loss - terms @ gains).mean(), *(gains * scales)]
+    return Grid(exponents, chi2, linear)
 
 
 def whitened_contrasts(covariance: Array) -> Array:
@@ -140,7 +103,7 @@ def fit_cells(positions: Sequence[Array], loss: Array, covariance: Array, degree
     whiten = whitened_contrasts(covariance)
     axes = len(positions)
     possible = 2 * max(_joint_limit(axes, degrees), _profile_limit(degrees))
-    count = round(GRID ** (1 / axes))
+    count = GRID[axes]
     exponents = [np.geomspace(*EXPONENT_BOUNDS, count)] * axes
     while True:
         grid = on_grid(exponents, positions, loss, whiten)

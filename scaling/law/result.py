@@ -93,6 +93,15 @@ class StudyLaw:
     """Commit, versions and platform that the law was fitted with."""
 
     @property
+    def answer(self) -> str:
+        """The verdict, or for each way to draw the training days both verdicts."""
+        both = [
+            f"{draw} days: parameters {law.parameters.verdict}, days {law.train_days.verdict}"
+            for draw, law in self.surfaces.items()
+        ]
+        return "; ".join(both) or self.ladder.parameters.verdict
+
+    @property
     def best_network(self) -> BestNetwork:
         """The best network of the ladder against the baselines."""
         assert self.ladder.best_network is not None, "every ladder has one"
