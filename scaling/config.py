@@ -43,7 +43,7 @@ from scaling.reading import (
     read_extended,
 )
 from scaling.record import COMPUTING_PACKAGES, versions_of
-from scaling.run import BASELINES, NAME, Run, RunName, TrainingDays
+from scaling.run import BASELINES, NAME, UNKNOWN, Run, RunName, TrainingDays
 from scaling.sizes import DEFAULT_FAMILY, ModelConfig, OptimiserConfig, model_config_path
 
 Dates = tuple[date, date]
@@ -245,6 +245,19 @@ class LawConfig:
 
 
 @dataclass(frozen=True, config=CLOSED)
+class EarningsConfig:
+    """How forecasts would be traded, written down before any test row is read.
+
+    `target_volatility` is a fraction a year, `largest_position` a multiple of the wealth, and
+    `costs_bp` are hundredths of a per cent of what is bought or sold, one result for each.
+    """
+
+    target_volatility: Annotated[Real, Field(gt=0, lt=1)] = 0.1
+    largest_position: Annotated[Real, Field(gt=0, le=10)] = 2.0
+    costs_bp: Annotated[tuple[Annotated[Real, Field(ge=0)], ...], Field(min_length=1)] = (1.0, 5.0)
+
+
+@dataclass(frozen=True, config=CLOSED)
 class TrainingConfig:
     """One experiment: everything that is asked for, and nothing that is found out.
 
@@ -358,7 +371,7 @@ def run_of(
         model=as_dict(model),
         code=code_digest(entry, family=config.family),
         versions=versions_of(COMPUTING_PACKAGES),
-        **found,
+        **UNKNOWN | found,
     )
 
 
@@ -392,4 +405,5 @@ def baselines_run(config: TrainingConfig, experiment: str) -> Run:
         model={},
         code=code_digest("judge_baselines"),
         versions={},
+        **UNKNOWN,
     )

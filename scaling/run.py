@@ -122,16 +122,12 @@ class RunName:
 
     def written(self, own_seed: int | None) -> str:
         """`2m`, `2m.seed43`, `2m.days1000`, `2m.blocks1000.seed43`; None writes every seed."""
-        return ".".join(
-            [
-                self.budget,
-                *(
-                    field.metadata["part"].write(getattr(self, field.name))
-                    for field in self._in_the_name()
-                    if getattr(self, field.name) != _default(field, own_seed)
-                ),
-            ]
-        )
+        parts = [
+            field.metadata["part"].write(getattr(self, field.name))
+            for field in self._in_the_name()
+            if getattr(self, field.name) != _default(field, own_seed)
+        ]
+        return ".".join([self.budget, *parts])
 
     @classmethod
     def read(cls, name: str, own_seed: int) -> Self:
@@ -194,6 +190,7 @@ def flat(values: Values) -> dict[str, Any]:
 NAME = tuple(RunName(budget="", seed=0).columns())
 # A run that was made with other versions of the packages, on another machine, is the same run.
 MACHINE = ("versions",)
+UNKNOWN = dict.fromkeys(("device", "precision", "micro_batch", "prices", "features", "labels"))
 
 
 @dataclass(frozen=True, config=CLOSED, kw_only=True)
@@ -211,12 +208,12 @@ class Run:
     model: Values
     code: str
     versions: Values
-    device: str | None = None
-    precision: str | None = None
-    micro_batch: int | None = None
-    prices: str | None = None
-    features: str | None = None
-    labels: str | None = None
+    device: str | None
+    precision: str | None
+    micro_batch: int | None
+    prices: str | None
+    features: str | None
+    labels: str | None
 
     @classmethod
     def of(cls, artefact: Values, path: str | Path) -> Self:
@@ -225,8 +222,8 @@ class Run:
             return cls(**artefact["identity"])
         except (KeyError, TypeError, ValidationError):
             raise UserError(
-                f"{path}: does not say what it was made with, or says it as an older version of "
-                f"this library did; make it again: snakemake --force {path}"
+                f"{path}: does not say what it was made with; make it again: "
+                f"snakemake --force {path}"
             ) from None
 
     def as_json(self) -> dict[str, Any]:
@@ -271,13 +268,10 @@ def difference(there: Values, here: Values, may_differ: Collection[str] = ()) ->
 
     None is not known yet, so it differs from nothing. A key that only one side has does differ.
     """
-    return [
-        Difference(key, there.get(key, "nothing"), here.get(key, "nothing"))
-        for key in {**here, **there}
-        if not {key, key.partition(".")[0]} & {*may_differ}
-        and there.get(key, "nothing") != here.get(key, "nothing")
-        and None not in (there.get(key, "nothing"), here.get(key, "nothing"))
-    ]
+    compared = [key for key in {**here, **there} if key not in may_differ]
+    compared = [key for key in compared if key.partition(".")[0] not in may_differ]
+    pairs = [Difference(k, there.get(k, "nothing"), here.get(k, "nothing")) for k in compared]
+    return [pair for pair in pairs if pair.there != pair.here and None not in pair[1:]]
 
 
 def said(differences: Iterable[Difference]) -> str:

@@ -536,7 +536,7 @@ CHANGES = {
     },
     ('pooling_type="mean"', 'pooling_type="max"'): {*TRAINED, "find_batch_size", "evaluate"},
     ("torch.sigmoid(logits)", "torch.tanh(logits)"): {*TRAINED, "evaluate"},
-    ("LogisticRegression(C=1.0", "LogisticRegression(C=2.0"): {"baselines"},
+    ("LogisticRegression(C=penalty", "LogisticRegression(C=2 * penalty"): {"baselines"},
     ("SMALLEST_LOGIT_SPREAD = 0.05", "SMALLEST_LOGIT_SPREAD = 0.06"): {"evaluate"},
     ("PERMUTATIONS = 5", "PERMUTATIONS = 6"): {"shuffled_control"},
     ("FACTORS = (2.0,", "FACTORS = (3.0,"): {"sweep"},

@@ -18,7 +18,7 @@ from torch.utils.data import Dataset
 
 from scaling.config import Market, SplitConfig, TrainingConfig
 from scaling.data.features import check_dates, load_features
-from scaling.data.prices import prices_of
+from scaling.data.prices import daily_ranges, prices_of
 from scaling.errors import UserError
 from scaling.record import fingerprint
 from scaling.run import WHOLE_BLOCK
@@ -217,7 +217,7 @@ class Study:
     `judged` ones alone in the others. `train_base_rate` is the share of positives of the judged
     markets in the whole training block, the reference of all skill. `epoch_windows` is the number
     of the block's samples: an epoch has as many windows however few days are trained on, so that
-    only the days differ between trainings, and not the steps.
+    only the days differ between trainings, and not the steps. `ranges` are those of `daily_ranges`.
     """
 
     dataset: WindowDataset
@@ -225,6 +225,7 @@ class Study:
     judged: tuple[str, ...]
     dates: Dates
     close: npt.NDArray[np.float64]
+    ranges: npt.NDArray[np.float64]
     raw_features: npt.NDArray[np.float32]
     feature_names: tuple[str, ...]
     samples: dict[str, Indices]
@@ -289,6 +290,7 @@ def load_study(config: TrainingConfig, blocks: Sequence[str] = BEFORE_TEST) -> S
         judged=judged,
         dates=rows.dates,
         close=rows.close,
+        ranges=rows.ranges,
         raw_features=rows.features,
         feature_names=rows.names,
         samples=samples,
@@ -311,10 +313,11 @@ def load_every_day(
 
 
 class _Rows(NamedTuple):
-    """The days that have features: dates and closes `(rows,)`, raw features `(rows, channels)`."""
+    """The days with features: dates, closes, ranges `(rows,)`, raw features `(rows, channels)`."""
 
     dates: Dates
     close: npt.NDArray[np.float64]
+    ranges: npt.NDArray[np.float64]
     features: npt.NDArray[np.float32]
     names: tuple[str, ...]
     assets: dict[str, slice]
@@ -335,6 +338,7 @@ def _rows_until(last: np.datetime64, market: Market, config: TrainingConfig) -> 
     return _Rows(
         dates[kept],
         prices["close"].to_numpy(np.float64)[kept],
+        daily_ranges(prices)[kept],
         features.to_numpy(np.float32)[kept],
         tuple(str(name) for name in features.columns),
         {market.name: slice(0, count)},
@@ -348,10 +352,11 @@ def _joined(parts: Sequence[_Rows]) -> _Rows:
         for name, own in part.assets.items():
             assets[name] = slice(start, start + own.stop)
         start += len(part.dates)
-    dates, close, features, _, _ = zip(*parts, strict=True)
+    dates, close, ranges, features, _, _ = zip(*parts, strict=True)
     return _Rows(
         np.concatenate(dates),
         np.concatenate(close),
+        np.concatenate(ranges),
         np.concatenate(features),
         parts[0].names,
         assets,

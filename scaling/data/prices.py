@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from scaling.config import Market
@@ -101,6 +102,14 @@ def load_prices(path: str | Path, calendar: str = WEEKDAYS) -> Frame:
 def prices_of(market: Market, manifest: Path) -> Frame:
     """The prices of a market, checked for the calendar that the manifest says they have."""
     return load_prices(market.prices, facts_of(market.prices, manifest)["calendar"])
+
+
+def daily_ranges(prices: Frame) -> npt.NDArray[np.float64]:
+    """The range of each day, log(high / low) in per cent, [rows]; 0 where only closes are known."""
+    if "high" not in prices:
+        return np.zeros(len(prices))
+    ranges: npt.NDArray[np.float64] = 100 * np.log((prices["high"] / prices["low"]).to_numpy())
+    return ranges
 
 
 def compare(path: Path, new: Frame, calendar: str) -> tuple[str, str]:

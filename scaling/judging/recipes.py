@@ -32,17 +32,18 @@ def study_differences(laws: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """One line for each key in which whole studies differ: `precision: bf16 for A; fp32 for B`.
 
     `laws` are the laws by the name of their experiment. Of a key that differs inside a study, all
-    its values are named.
+    its values are named. Of a ladder that was trained elsewhere nothing is known but its name.
     """
     found: dict[str, dict[str, str]] = {}
     for experiment, law in laws.items():
-        runs = [Run.of({"identity": made}, experiment).values() for made in law["runs"]]
+        runs = [Run.of({"identity": made}, experiment).values() for made in law.get("runs", [])]
         values = {str(number): run for number, run in enumerate(runs)}
         for key, by_run in _by_key(values, ("experiment", *OF_THE_SIZE)).items():
             found.setdefault(key, {})[experiment] = ", ".join(dict.fromkeys(by_run.values()))
     lines = []
     for key, by_study in found.items():
-        said = {experiment: by_study.get(experiment, "nothing") for experiment in laws}
+        unknown = {name: "nothing" if law.get("runs") else "unknown" for name, law in laws.items()}
+        said = {name: by_study.get(name, unknown[name]) for name in laws}
         if len({*said.values()}) > 1:
             parts = (f"{value} for {experiment}" for experiment, value in said.items())
             lines.append(f"{key}: {'; '.join(parts)}")

@@ -34,7 +34,7 @@ NOT_FOUND = (
     "platform",
     "git_dirty",
 )
-MADE_BY = ("git_commit", "device_name", "threads")
+MADE_BY = ("code", "git_commit", "device_name", "threads", "precision")
 
 Summary = dict[str, Any]
 Row = list[str]
@@ -57,6 +57,7 @@ def summarise(grid: GridConfig, path: Path, results: Path) -> Summary:
         zip(study.records, study.evaluations, strict=True),
         key=lambda files: grid.runs.index(name_in(files[0])),
     )
+    known = [record | Run.of(record, record["run"]).values() for record in study.records]
     (baselines,) = study.ladder.baselines
     ends = [_end_of_training(folder / f"{record['run']}{SUFFIX}") for record, _ in made]
     checks = [check["passed"] for _, evaluation in made for check in evaluation["checks"]]
@@ -66,20 +67,12 @@ def summarise(grid: GridConfig, path: Path, results: Path) -> Summary:
         "experiment": experiment,
         "finished": datetime.fromtimestamp(max(ends), UTC).date().isoformat(),
         "training_minutes": sum(record["seconds"] for record, _ in made) / 60,
-        "trained": _trained([record for record, _ in made]),
+        "trained": {key: sorted({run[key] for run in known}) for key in MADE_BY},
         "checks": {"made": len(checks), "passed": checks.count(True)},
         "runs": [_run_row(run, *files) for run, files in zip(grid.runs, made, strict=True)],
         "baselines": {name: _scores(model) for name, model in baselines["models"].items()},
         "law": {key: value for key, value in study.law.items() if key not in NOT_FOUND},
     }
-
-
-def _trained(records: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
-    """With which code and precision, and on which machine, the runs were trained."""
-    runs = [Run.of(record, record["run"]) for record in records]
-    found = {key: sorted({record[key] for record in records}) for key in MADE_BY}
-    found["code_digest"] = sorted({run.code for run in runs})
-    return found | {"precision": sorted({str(run.precision) for run in runs})}
 
 
 def _read_verified(grid: GridConfig, path: Path, folder: Path) -> StudyFiles:

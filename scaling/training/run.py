@@ -36,7 +36,7 @@ from scaling.training.step import sample_order
 from scaling.training.trainer import Hardware, Outcome
 
 LOG = logging.getLogger(__name__)
-TAGS = ("budget", "seed", "parameters", "data_md5", "git_commit", "device")
+TAGS = ("budget", "seed", "parameters", "prices", "git_commit", "device")
 
 
 def train_one(request: Request, stop_requested: Callable[[], str | None]) -> int:
@@ -237,8 +237,7 @@ def run_info(request: Request, record: dict[str, Any]) -> RunInfo:
     model = configs.as_dict(request.model)
     prices = [str(market.prices) for market in request.config.data.markets]
     digests = str(request.asked.prices).split(", ")
-    identity = record["identity"]
-    known = {**record, "data_md5": identity["prices"], "device": identity["device"]}
+    known = record | Run.of(record, request.record).values()
     return RunInfo(
         experiment=request.asked.experiment,
         run=request.run,

@@ -162,7 +162,7 @@ def test_the_labels_of_the_shipped_study_are_those_of_earlier_releases(
 
 
 def test_labels_of_normalised_closes_differ_and_scaled_features_change_none() -> None:
-    """Lesson 8: labels computed after the closes were z-scored flipped half of the labels."""
+    """Elsewhere, labels of z-scored closes were computed, which flipped half of them."""
     close = np.asarray(load_prices("data/raw/SPY.parquet")["close"], dtype=np.float64)[:500]
     with pytest.raises(UserError, match="raw closes"):
         threshold_labels((close - close.mean()) / close.std(), 0.01, 1)
@@ -209,6 +209,20 @@ def test_the_normaliser_is_fitted_on_training_rows_alone(study_config: TrainingC
     assert np.allclose(study.normaliser.std.numpy(), rows.std(axis=0, ddof=1), rtol=1e-3)
 
 
+@pytest.mark.parametrize("train_days", [None, 1000])
+def test_the_training_rows_of_the_dataset_have_mean_0_and_deviation_1(
+    study_config: TrainingConfig, train_days: int | None
+) -> None:
+    """Held to the rows themselves, because features divided by their variance passed once."""
+    study = load_study(dataclasses.replace(study_config, train_days=train_days))
+    first, last = (np.datetime64(d) for d in study_config.splits.train)
+    block = np.flatnonzero((study.dates >= first) & (study.dates <= last))
+    rows = study.dataset.features[study.samples["train"] if train_days else block].double()
+    std, mean = torch.std_mean(rows, dim=0)
+    assert mean.abs().max() < 1e-4
+    assert (std - 1).abs().max() < 1e-4
+
+
 def test_a_constant_feature_is_refused_by_name() -> None:
     with pytest.raises(UserError, match="flat_one"):
         Normaliser.fit(torch.tensor([[1.0, 2.0], [1.0, 3.0]]), ["flat_one", "other"])
@@ -245,7 +259,7 @@ def test_windows_end_on_the_sample_day_and_labels_are_the_next_close(
 def test_a_block_with_too_few_positives_is_refused_with_both_counts(
     study_config: TrainingConfig,
 ) -> None:
-    """Lesson 2: 19 validation samples gave a published result."""
+    """Elsewhere, 19 validation samples gave a published result."""
     task = dataclasses.replace(study_config.task, threshold=0.05)
     with pytest.raises(UserError, match=r"1,?005 samples, 0 of them positive"):
         load_study(dataclasses.replace(study_config, task=task))

@@ -27,22 +27,23 @@ def data_files(wildcards):
     }
 
 
-def checked_data(made=None):
+def checked_data(rule=None):
     """What every rule after the check of the data has for input, with `unpack`.
 
     The records of the features are `ancient`: features that are built again with the same result
-    have a new record but the same stamp, and retrain nothing. `made` gives the rule's artefact for
-    its wildcards, and what `outdated` compares it with.
+    have a new record but the same stamp, and retrain nothing. The artefact of a `rule` is made
+    again if it is outdated.
     """
 
     def files(wildcards):
+        experiment = wildcards.experiment
+        if rule:
+            name, runs, *others = ARTEFACTS[rule](wildcards, EXPERIMENTS[experiment])
+            runs = [replace(run, **data_of(experiment)) for run in runs]
+            make_again_if(Path("results", experiment, name), outdated, runs, *others)
         found = data_files(wildcards)
         records = [ancient(record) for record in found["features_record"]]
-        stamp = f"results/{wildcards.experiment}/data.md5"
-        if made:
-            path, *compared = made(wildcards)
-            make_again_if(path, outdated, *compared)
-        return {**found, "features_record": records, "stamp": stamp}
+        return {**found, "features_record": records, "stamp": f"results/{experiment}/data.md5"}
 
     return files
 
@@ -134,41 +135,35 @@ def data_of(experiment):
     return {"prices": prices, "features": features}
 
 
-def made_run(wildcards):
-    own = replace(asked(wildcards.experiment, wildcards.run), **data_of(wildcards.experiment))
-    return artefact(wildcards.experiment, wildcards.run, "json"), [own]
-
-
-def made_evaluation(wildcards):
-    _, own = made_run(wildcards)
-    path = artefact(wildcards.experiment, wildcards.run, "eval.json")
-    return path, own, configs.judged_by(EXPERIMENTS[wildcards.experiment])
-
-
-def made_baselines(wildcards):
-    own = asked_baselines(wildcards.experiment, wildcards.baselines)
-    path = artefact(wildcards.experiment, wildcards.baselines, "json")
-    return path, [replace(own, **data_of(wildcards.experiment))]
-
-
-def made_sweep(wildcards):
-    own = asked(wildcards.experiment, wildcards.sample, "sweep")
-    path = artefact(wildcards.experiment, wildcards.sample, "sweep.json")
-    return path, [replace(own, **data_of(wildcards.experiment))], None, (*MACHINE, "seed")
-
-
-def made_control(wildcards):
-    own = asked(wildcards.experiment, wildcards.budget)
-    path = artefact(wildcards.experiment, wildcards.budget, "shuffled.json")
-    made_by = configs.controlled_by(EXPERIMENTS[wildcards.experiment])
-    return path, [replace(own, **data_of(wildcards.experiment))], made_by
-
-
-def made_law(wildcards):
-    experiment = wildcards.experiment
-    own, data = EXPERIMENTS[experiment], data_of(experiment)
-    runs = [replace(asked(experiment, run.written(own.seed)), **data) for run in GRID.runs]
-    return Path(f"results/{experiment}/scaling_law.json"), runs, configs.fitted_by(own)
+# By rule: its artefact, the runs that it is of, and on what else it depends.
+ARTEFACTS = {
+    "train": lambda w, own: (f"{w.run}.json", [asked(w.experiment, w.run)]),
+    "evaluate": lambda w, own: (
+        f"{w.run}.eval.json",
+        [asked(w.experiment, w.run)],
+        configs.judged_by(own),
+    ),
+    "baselines": lambda w, own: (
+        f"{w.baselines}.json",
+        [asked_baselines(w.experiment, w.baselines)],
+    ),
+    "sweep": lambda w, own: (
+        f"{w.sample}.sweep.json",
+        [asked(w.experiment, w.sample, "sweep")],
+        None,
+        (*MACHINE, "seed"),
+    ),
+    "shuffled_control": lambda w, own: (
+        f"{w.budget}.shuffled.json",
+        [asked(w.experiment, w.budget)],
+        configs.controlled_by(own),
+    ),
+    "fit_law": lambda w, own: (
+        "scaling_law.json",
+        [asked(w.experiment, run.written(own.seed)) for run in GRID.runs],
+        configs.fitted_by(own),
+    ),
+}
 
 
 def batch_size_of(experiment, text):

@@ -3,7 +3,7 @@
 
 rule evaluate:
     input:
-        unpack(checked_data(made_evaluation)),
+        unpack(checked_data("evaluate")),
         checkpoint="results/{experiment}/{run}.ckpt",
     output:
         predictions="results/{experiment}/{run}.predictions.parquet",
@@ -26,7 +26,7 @@ rule evaluate:
 
 rule baselines:
     input:
-        unpack(checked_data(made_baselines)),
+        unpack(checked_data("baselines")),
     output:
         predictions="results/{experiment}/{baselines}.predictions.parquet",
         record="results/{experiment}/{baselines}.json",
@@ -51,7 +51,7 @@ rule baselines:
 # it is asked for by name. The next report shows what it found.
 rule shuffled_control:
     input:
-        unpack(checked_data(made_control)),
+        unpack(checked_data("shuffled_control")),
         batch_size="results/{experiment}/{budget}.batch_size.json",
     output:
         "results/{experiment}/{budget}.shuffled.json",
@@ -79,7 +79,7 @@ rule shuffled_control:
 
 rule fit_law:
     input:
-        unpack(checked_data(made_law)),
+        unpack(checked_data("fit_law")),
         predictions=of_all_runs("predictions.parquet"),
         baselines=of_all_baselines("predictions.parquet"),
     output:

@@ -38,7 +38,7 @@ rule find_batch_size:
 # beside it. Snakemake empties the log before a retry; the history keeps the messages of all tries.
 rule train:
     input:
-        unpack(checked_data(made_run)),
+        unpack(checked_data("train")),
         batch_size=lambda wildcards: batch_size_of(wildcards.experiment, wildcards.run),
     output:
         checkpoint="results/{experiment}/{run}.ckpt",
@@ -70,7 +70,7 @@ rule train:
 # No target needs a sweep. It is asked for by name when a budget or a recipe is new.
 rule sweep:
     input:
-        unpack(checked_data(made_sweep)),
+        unpack(checked_data("sweep")),
         batch_size=lambda wildcards: batch_size_of(wildcards.experiment, wildcards.sample),
     output:
         "results/{experiment}/{sample}.sweep.json",
