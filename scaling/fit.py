@@ -26,10 +26,6 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         "--baselines", type=Path, nargs="+", help="baselines.predictions.parquet, one a sample"
     )
     parser.add_argument(
-        "--records", type=Path, nargs="*", default=[], help="<run>.json of each: none may be old"
-    )
-    parser.add_argument("--data-md5", type=Path, help="the stamp of check_data, to be matched")
-    parser.add_argument(
         "--experiments",
         type=int,
         default=1,
@@ -61,14 +57,17 @@ def fit_study(
 
     A study of several numbers of training days also has `two_axes`, a law for each draw of them.
     """
-    from scaling.config import load_config
-    from scaling.digest import code_digest
+    from scaling.config import fitted_by, load_config
+    from scaling.judging.identity import refuse_outdated
     from scaling.law.ladder import read_files
     from scaling.law.one_axis import fit_law
     from scaling.law.two_axes import fit_surface
     from scaling.names import experiment_name
-    from scaling.record import file_md5
+    from scaling.record import file_md5, identity_of_parquet
+    from scaling.run import Run
 
+    runs = [Run.of(identity_of_parquet(path), path) for path in predictions]
+    refuse_outdated(runs, config_path)
     config = load_config(config_path)
     ladder, surfaces = read_files(predictions, baselines, config.splits.test)
     horizon, delta, samples = config.task.horizon, config.law.delta, config.law.bootstrap_samples
@@ -81,9 +80,10 @@ def fit_study(
     return {
         "kind": "fit",
         "experiment": experiment_name(config_path),
+        "runs": [run.as_json() for run in runs],
         **law,
         "inputs": {str(path): file_md5(path) for path in (*predictions, *baselines)},
-        "code_digest": code_digest("fit"),
+        "made_by": fitted_by(config),
     }
 
 
@@ -99,8 +99,7 @@ def fit_table(path: Path, huber: float) -> dict[str, Any]:
 def main(argv: list[str] | None = None) -> None:
     """Fit, write the JSON, print the finding."""
     args = parse_args(argv)
-    from scaling.judging.identity import refuse_outdated
-    from scaling.record import provenance, read_json, write_json
+    from scaling.record import provenance, write_json
 
     if args.table:
         result = fit_table(args.table, args.huber)
@@ -110,8 +109,6 @@ def main(argv: list[str] | None = None) -> None:
         )
         then = "95 % intervals stand in it."
     else:
-        if args.records:
-            refuse_outdated(list(map(read_json, args.records)), args.config, args.data_md5)
         result = fit_study(args.config, args.predictions, args.baselines, args.experiments)
         for warning in result["warnings"]:
             print(f"warning: {warning}")

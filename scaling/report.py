@@ -13,6 +13,7 @@ from typing import Any
 
 from scaling.errors import run_command
 from scaling.record import atomic_file
+from scaling.run import Run
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
@@ -45,7 +46,6 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     add(
         "--config", type=Path, help="the experiment: runs that it would train otherwise are refused"
     )
-    add("--data-md5", type=Path, help="the stamp of check_data, to be matched")
     add("--figures", type=Path, required=True, help="folder for the figures as SVG files")
     add("--output", type=Path, required=True, help="report.html")
     return parser.parse_args(argv)
@@ -73,7 +73,8 @@ def main(argv: list[str] | None = None) -> None:
         baseline_predictions=arguments.baselines,
     )
     if arguments.config:
-        refuse_outdated(study.records, arguments.config, arguments.data_md5)
+        runs = [Run.of(record, record["run"]) for record in study.records]
+        refuse_outdated(runs, arguments.config)
     require_agreement(study)
     sweeps, old_sweeps = read_optional(arguments.sweeps, "sweep", study.ladder)
     controls, old_controls = read_optional(arguments.controls, "shuffled control", study.ladder)

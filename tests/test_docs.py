@@ -20,7 +20,7 @@ import yaml
 from pydantic import TypeAdapter
 
 from scaling.config import TrainingConfig
-from scaling.reading import read_yaml
+from scaling.reading import merged, read_yaml
 from tests.miniature import environment
 
 README = Path("README.md").read_text()
@@ -35,6 +35,7 @@ COMMANDS = sorted(
     for path in Path("scaling").glob("*.py")
     if "run_command(main)" in path.read_text() and path.stem != "errors"
 )
+BENCHMARKS = sorted({*Path("benchmarks").glob("*.py")} - {Path("benchmarks/common.py")})
 FOLDERS = "benchmarks|config|configs|data|docs|scaling|tests|workflow"
 # What the pages ask the reader to make, or the workflow makes.
 NOT_COMMITTED = (
@@ -228,8 +229,7 @@ def test_every_page_of_the_docs_is_in_their_index() -> None:
 
 def test_every_benchmark_is_on_the_page_of_the_benchmarks() -> None:
     text = PAGES[Path("benchmarks/README.md")]
-    missing = [path for path in Path("benchmarks").glob("*.py") if f"python {path}" not in text]
-    assert missing == []
+    assert [path for path in BENCHMARKS if f"python {path}" not in text] == []
 
 
 def test_every_module_that_a_page_runs_is_a_command() -> None:
@@ -264,7 +264,7 @@ def test_every_flag_that_a_page_types_is_one_of_its_command() -> None:
 
 
 def test_every_flag_that_a_page_mentions_is_one_of_some_command() -> None:
-    programs = [*COMMANDS, *map(str, Path("benchmarks").glob("*.py"))]
+    programs = [*COMMANDS, *map(str, BENCHMARKS)]
     known = frozenset().union(
         *map(flags_of, programs),
         *(known_flags(our_command(words)) for words in TYPED),  # those of subcommands too
@@ -288,7 +288,8 @@ def test_every_make_target_that_a_page_types_exists() -> None:
 def test_every_setting_that_a_page_shows_is_accepted(page: Path) -> None:
     shipped = read_yaml("configs/daily/threshold_1pct.yaml")
     for setting in settings(PAGES[page]):
-        TypeAdapter(TrainingConfig).validate_python(shipped | setting)
+        own = {key: value for key, value in setting.items() if key != "extends"}
+        TypeAdapter(TrainingConfig).validate_python(merged(shipped, own))
 
 
 @pytest.mark.slow
@@ -302,7 +303,7 @@ def test_every_target_can_be_built_and_the_page_on_own_data_can_be_followed(
     plain_years.to_csv(tmp_path / "prices.csv")
     text = PAGES[Path("docs/data.md")]
     fetch = next(words for words in lines_typed(text) if "prices.csv" in words)
-    mine = read_yaml("configs/daily/threshold_1pct.yaml")
+    mine = {"extends": "daily/threshold_1pct.yaml"}
     for setting in settings(text):
         mine |= setting
     (tmp_path / "configs/daily/mine.yaml").write_text(yaml.safe_dump(mine))

@@ -20,8 +20,8 @@ ROOMS = (
     "commands",
 )
 GROUND = (
-    *("config", "digest", "errors", "grid", "metrics", "names", "reading", "record", "sizes"),
-    "source",
+    *("config", "digest", "errors", "grid", "metrics", "names", "reading", "record", "run"),
+    "sizes",
 )
 HEAVY = {"torch", "transformers", "pandas"}
 LONGEST_COMMAND = 130

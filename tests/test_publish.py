@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,27 +18,37 @@ from scaling.judging import identity
 from scaling.judging.summary import markdown, tables
 from scaling.names import experiment_path
 from scaling.record import file_md5, read_json, write_json, write_parquet
+from scaling.run import BASELINES, Run, RunName, TrainingDays
 from scaling.sizes import load_model_config
 from tests.figures.planted_axes import make_axes, networks_in
-from tests.figures.planted_study import RUNS, STUDY, change, make_study
+from tests.figures.planted_study import RUNS, MakeRun, change, make_study, remake
 from tests.law.worlds import surface_law, surface_world
 
 EXPERIMENT = "daily/threshold_1pct"
 GRID = f"experiments: [{EXPERIMENT}]\nbudgets: [200k, 600k, 2m]\nseeds: [42, 43]\n"
+CODE = "c0de"
+SEED_42 = RunName(budget="2m", seed=42)
 NOON = 1795521600  # 2026-11-24, 12:00 UTC
 
 
-def lay_out(root: Path, make: Callable[[Path], None], grid: str) -> None:
+def asked(name: RunName) -> Run:
+    """The run of that name as the shipped experiment asks for it, of planted data and code."""
+    config = configs.with_name(configs.load_config(experiment_path(EXPERIMENT)), name)
+    if name.budget == BASELINES:
+        made = configs.baselines_run(config, EXPERIMENT)
+    else:
+        made = configs.run_of(config, load_model_config(name.budget), EXPERIMENT)
+        made = replace(made, device="cpu", micro_batch=32, code=CODE)
+    return replace(made, prices="d0", features="f0", labels="ab12")
+
+
+def lay_out(root: Path, make: Callable[[Path, MakeRun], None], grid: str) -> None:
     """A planted study of a shipped experiment, trained on one day, and its grid."""
     folder = root / "results" / EXPERIMENT
     folder.mkdir(parents=True)
-    make(folder)
+    make(folder, asked)
     for number, predictions in enumerate(networks_in(folder)):
         run = predictions.name.removesuffix(".predictions.parquet")
-        record = read_json(folder / f"{run}.json")
-        asked = configs.config_of_run(experiment_path(EXPERIMENT), record)
-        parts = {"config": asked, "model": load_model_config(record["budget"])}
-        change(folder / f"{run}.json", **{k: configs.as_dict(v) for k, v in parts.items()})
         ending = {"ending": {"status": "finished", "time": NOON + 300 * number}}
         (folder / f"{run}.metrics.jsonl").write_text(json.dumps(ending) + "\n")
     (root / "planted.yaml").write_text(grid)
@@ -60,9 +71,8 @@ def study(made: Path, tmp_path: Path) -> Path:
 @pytest.fixture(autouse=True)
 def now(monkeypatch: pytest.MonkeyPatch) -> None:
     """The data and the code are those that the planted records name."""
-    data = STUDY["data_md5"], STUDY["features_md5"]
-    monkeypatch.setattr(identity, "verified_data", lambda config, stamp: data)
-    monkeypatch.setattr(identity, "code_digest", lambda entry, family: "c0de")
+    monkeypatch.setattr(identity, "verified_data", lambda config: ("d0", "f0"))
+    monkeypatch.setattr(configs, "code_digest", lambda entry, family=None: CODE)
 
 
 def published(root: Path) -> dict:
@@ -85,7 +95,7 @@ def test_a_summary_has_the_law_the_runs_and_when_and_how_long_they_were_trained(
     assert [run["run"] for run in found["runs"]] == RUNS
     record = read_json(made / "results" / EXPERIMENT / "2m.seed43.json")
     last = found["runs"][-1]
-    assert (last["budget"], last["seed"], last["train_days"]) == ("2m", 43, None)
+    assert (last["budget"], last["seed"], last["train_days"]) == ("2m", 43, "all")
     assert [last[key] for key in ("parameters", "flops", "seconds")] == [
         record[key] for key in ("parameters", "flops", "seconds")
     ]
@@ -121,13 +131,14 @@ def test_a_study_of_two_axes_has_a_table_of_its_cells_and_three_slopes(made: Pat
 
 def test_the_runs_of_two_axes_are_published_in_the_order_of_their_grid(tmp_path: Path) -> None:
     grid = GRID.replace("[42, 43]", "[43, 42]") + "train_days: [all, 500]\n"
-    lay_out(tmp_path, lambda folder: make_axes(folder, days=(500, None)), grid)
+    days = (500, "all")
+    lay_out(tmp_path, lambda folder, made: make_axes(folder, days=days, make_run=made), grid)
     found = published(tmp_path)
     of_2m = ["2m.seed43", "2m", "2m.days500.seed43", "2m.days500"]
     assert [run["run"] for run in found["runs"]][-4:] == of_2m
     assert [(run["seed"], run["train_days"]) for run in found["runs"]][-4:] == [
-        *((43, None), (42, None)),
-        *((43, 500), (42, 500)),
+        *((43, "all"), (42, "all")),
+        *((43, "500"), (42, "500")),
     ]
     whole = read_json(tmp_path / "results" / EXPERIMENT / "baselines.json")["models"]
     skills = {name: scores["test_skill"] for name, scores in found["baselines"].items()}
@@ -198,19 +209,25 @@ def test_changed_predictions_are_refused_though_evaluation_and_law_name_their_md
 
 
 def test_a_run_that_was_trained_again_after_its_evaluation_is_refused(study: Path) -> None:
-    change(study / "results" / EXPERIMENT / "2m.json", fingerprint="another")
-    refused(study, "trained again after it was evaluated")
+    remake(study / "results" / EXPERIMENT / "2m.eval.json", "micro_batch", 8)
+    refused(study, "2m.eval.json: micro_batch is 8, not 32; the run was trained again since")
 
 
 def test_a_run_of_older_code_is_refused(study: Path) -> None:
-    change(study / "results" / EXPERIMENT / "2m.json", code_digest="another")
-    refused(study, "2m.ckpt: trained for something else: training code was another, and is c0de")
+    folder = study / "results" / EXPERIMENT
+    for path in (folder / "2m.json", folder / "2m.eval.json"):
+        remake(path, "code", "another")
+    law = read_json(folder / "scaling_law.json")
+    for made in law["runs"]:
+        made["code"] = "another" if made["name"] == asked(SEED_42).as_json()["name"] else CODE
+    write_json(folder / "scaling_law.json", law)
+    refused(study, "2m.ckpt: code is another, not c0de; train again: snakemake --force")
 
 
-@pytest.mark.parametrize("key", ["data_md5", "label_hash"])
+@pytest.mark.parametrize("key", ["prices", "labels"])
 def test_baselines_of_other_data_than_the_runs_are_refused(study: Path, key: str) -> None:
-    change(study / "results" / EXPERIMENT / "baselines.json", **{key: "another"})
-    refused(study, f"not of one study: {key} is .*another")
+    remake(study / "results" / EXPERIMENT / "baselines.json", key, "another")
+    refused(study, f"baselines.json: {key} is another, not ")
 
 
 # --- what the grid asks for ------------------------------------------------------------------
@@ -227,9 +244,9 @@ def test_a_law_of_fewer_runs_than_the_grid_asks_for_is_refused(study: Path) -> N
 
 
 def test_a_law_of_numbers_of_days_that_the_grid_does_not_ask_for_is_refused(study: Path) -> None:
-    cells = [{"budget": "2m", "train_days": days, "seeds": [42]} for days in ("500", "all")]
-    surface = {"draw": "recent", "cells": cells}
-    change(study / "results" / EXPERIMENT / "scaling_law.json", two_axes={"recent": surface})
+    law = study / "results" / EXPERIMENT / "scaling_law.json"
+    on_some = asked(replace(SEED_42, days=TrainingDays(500)))
+    change(law, runs=[*read_json(law)["runs"], on_some.as_json()])
     refused(study, "do not name the same runs: 2m seed 42 on 500 recent training days; fit")
 
 

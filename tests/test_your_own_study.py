@@ -125,4 +125,4 @@ def test_prices_of_ones_own_end_in_a_report(tmp_path: Path) -> None:
     reader.write_config("Your own prices")
     reader.commands("Your own prices")
     assert "2018-01-01 to 2020-03-06" in reader.report()
-    assert record(reader)["data_md5"] in reader.report()
+    assert record(reader)["identity"]["prices"] in reader.report()

@@ -10,7 +10,7 @@ from scaling.figures import plots, surfaces
 from scaling.judging.checks import LARGEST_SHIFT
 from scaling.judging.study_files import StudyFiles
 from scaling.metrics import log_loss
-from scaling.names import Draw
+from scaling.run import Draw
 
 
 def draw(study: StudyFiles, sweeps: Sequence[Mapping[str, Any]]) -> dict[str, Figure]:

@@ -14,7 +14,7 @@ from scaling.config import TaskConfig
 from scaling.figures.surfaces import baselines_shown
 from scaling.judging.study_files import StudyFiles
 from scaling.law.wording import rounded
-from scaling.sizes import DEFAULT_FAMILY
+from scaling.run import Run
 
 FOLDER = Path(__file__).parent
 
@@ -187,30 +187,34 @@ def _provenance(study: StudyFiles) -> list[tuple[str, str]]:
     def distinct(key: str, items: Sequence[Mapping[str, Any]] = study.records) -> str:
         return ", ".join(sorted({str(item.get(key)) for item in items}))
 
+    def made_with(key: str) -> str:
+        return ", ".join(sorted({str(run.values()[key]) for run in runs}))
+
     def versions(items: Sequence[Mapping[str, Any]]) -> str:
         found = {", ".join(f"{k} {v}" for k, v in item["versions"].items()) for item in items}
         return " | and ".join(sorted(found))
 
-    law, config = study.law, study.records[0]["config"]
+    law, runs = study.law, [Run.of(record, record["run"]) for record in study.records]
+    settings = runs[0].settings
     made = (law, *study.records, *study.evaluations)
     changed = " with uncommitted changes" if any(item["git_dirty"] for item in made) else ""
-    splits = config["splits"]
+    splits = settings["splits"]
     return [
         ("experiment", law["experiment"]),
-        ("family of networks", config.get("family", DEFAULT_FAMILY)),
-        ("question", TaskConfig(**config["task"]).question()),
+        ("family of networks", settings["family"]),
+        ("question", TaskConfig(**settings["task"]).question()),
         *((block, " to ".join(splits[block])) for block in ("train", "validation", "test")),
-        ("prices, MD5", distinct("data_md5")),
-        ("features, MD5", distinct("features_md5")),
-        ("labels, hash", distinct("label_hash")),
+        ("prices, MD5", made_with("prices")),
+        ("features, MD5", made_with("features")),
+        ("labels, hash", made_with("labels")),
         ("training base rate", percent(law["base_rate"], 2)),
         ("runs", ", ".join(record["run"] for record in study.records)),
-        ("code, digest of training", distinct("code_digest")),
+        ("code, digest of training", made_with("code")),
         ("git commit", distinct("git_commit", made) + changed),
         ("versions, training", versions(study.records)),
         ("versions, law", versions([law])),
         ("trained on", distinct("device_name")),
-        ("precision", distinct("precision")),
+        ("precision", made_with("precision")),
         (
             "bootstrap",
             f"{law['bootstrap_samples']:,} samples, mean block {law['block_length']} days, "

@@ -1,5 +1,6 @@
 """The report's figures, each a function of plain numbers that gives a matplotlib `Figure`."""
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -78,12 +79,17 @@ def ladder(
 
 
 @rc_context(STYLE)
-def ladders(studies: Mapping[str, Sequence[Mapping[str, Any]]]) -> Figure:
+def ladders(
+    studies: Mapping[str, Sequence[Mapping[str, Any]]], differences: Sequence[str] = ()
+) -> Figure:
     """Skill in per cent against counted parameters: means and 95 % intervals, a line per study.
 
-    `studies` maps a name to the sizes in its law's file.
+    `studies` maps a name to the sizes in its law's file. In what they differ stands below.
     """
-    figure, axes = _axes((7.2, 4.2))
+    head = ["Besides the networks' shapes, the studies differ in"] if differences else []
+    note = [part for line in (*head, *differences) for part in textwrap.wrap(line, 105)]
+    figure, axes = _axes((7.2, 4.2 + 0.2 * len(note)))
+    figure.supxlabel("\n".join(note), x=0.01, ha="left", fontsize="small")
     axes.set_xscale("log")
     for index, (name, sizes) in enumerate(studies.items()):
         _points(axes, sizes, marker(index), colour(index), label=name)

@@ -16,7 +16,7 @@ from matplotlib.patches import Rectangle
 
 from scaling.figures.plots import colour, marker, spread
 from scaling.figures.svg import COLOURS, GREY, INK, STYLE
-from scaling.names import Draw
+from scaling.run import Draw
 
 Surface = Mapping[str, Any]
 Row = Mapping[str, Any]

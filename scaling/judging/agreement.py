@@ -12,13 +12,13 @@ from typing import Any
 import pandas as pd
 
 from scaling.errors import UserError
-from scaling.judging.run_files import BASELINES, run_of
+from scaling.judging.run_files import name_in
 from scaling.judging.study_files import StudyFiles
 from scaling.law.ladder import Surface, ladder_of, surfaces_of
 from scaling.law.paired import ensembles_of
-from scaling.law.runs import WHOLE_BLOCK, read_runs
+from scaling.law.runs import read_runs
 from scaling.metrics import Recalibration, score
-from scaling.names import Run, run_name
+from scaling.run import BASELINES, RunName
 
 # The same sum differs by 1e-15 between machines, and JSON keeps every digit.
 ROUNDING = 1e-9
@@ -39,29 +39,27 @@ def require_agreement(study: StudyFiles) -> None:
     _require_one_base_rate(study)
     rate = study.law["base_rate"]
     for evaluation in study.evaluations:
-        rows = _rows_of(study.predictions, run_of(evaluation))
+        rows = _rows_of(study.predictions, name_in(evaluation))
         for weights, said in evaluation["metrics"].items():
             found = _scores(rows[rows["weights"] == weights], said["recalibration"], rate)
             _require_equal(study, f"{evaluation['run']}.eval.json", _measures(said), found)
     for made in study.baselines:
-        rows = _rows_of(study.baseline_predictions, run_of(made))
+        rows = _rows_of(study.baseline_predictions, name_in(made))
         for name, said in made["models"].items():
             found = _scores(rows[rows["model"] == name], said["recalibration"], rate)
             _require_equal(study, _baselines_file(made), _measures(said), found)
     _require_equal(study, "scaling_law.json", _law_says(study.law), _law_should_say(study))
 
 
-def _rows_of(rows: pd.DataFrame, run: Run) -> pd.DataFrame:
+def _rows_of(rows: pd.DataFrame, run: RunName) -> pd.DataFrame:
     """The prediction rows of one run, or of the baselines on its training days."""
-    asked = WHOLE_BLOCK if run.train_days is None else str(run.train_days)
-    chosen = (rows["train_days"] == asked) & (rows["draw"] == run.days)
-    if run.budget != BASELINES:
-        chosen &= (rows["budget"] == run.budget) & (rows["seed"] == run.seed)
-    return rows[chosen]
+    said = run.columns()
+    asked = [key for key in said if run.budget != BASELINES or key not in ("budget", "seed")]
+    return rows[(rows[asked] == [said[key] for key in asked]).all(axis=1)]
 
 
 def _baselines_file(made: Mapping[str, Any]) -> str:
-    return f"{run_name(run_of(made), own_seed=0)}.json"
+    return f"{made['run']}.json"
 
 
 # --- one base rate ---------------------------------------------------------------------------

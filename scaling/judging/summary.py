@@ -5,6 +5,7 @@ No file is believed: the study is read and refused as the report reads and refus
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from statistics import fmean, median
@@ -15,15 +16,25 @@ from scaling.errors import UserError
 from scaling.grid import GridConfig
 from scaling.judging.agreement import require_agreement
 from scaling.judging.identity import refuse_outdated
-from scaling.judging.run_files import BASELINES, run_of, words
+from scaling.judging.run_files import name_in
 from scaling.judging.study_files import StudyFiles, read_study, runs_of_law
-from scaling.names import Run, experiment_path, run_name
+from scaling.names import experiment_path
 from scaling.record import read_json
+from scaling.run import BASELINES, WHOLE_BLOCK, Run, RunName
 from scaling.tracking.local import SUFFIX, read_lines
 
 # What says how the law's file was made, and not what was found.
-NOT_FOUND = ("kind", "inputs", "record_version", "versions", "platform", "git_dirty")
-MADE_BY = ("code_digest", "git_commit", "device_name", "threads", "precision")
+NOT_FOUND = (
+    "kind",
+    "inputs",
+    "runs",
+    "made_by",
+    "record_version",
+    "versions",
+    "platform",
+    "git_dirty",
+)
+MADE_BY = ("code", "git_commit", "device_name", "threads", "precision")
 
 Summary = dict[str, Any]
 Row = list[str]
@@ -44,8 +55,9 @@ def summarise(grid: GridConfig, path: Path, results: Path) -> Summary:
     study = _read_verified(grid, path, folder)
     made = sorted(
         zip(study.records, study.evaluations, strict=True),
-        key=lambda files: grid.runs.index(run_of(files[0])),
+        key=lambda files: grid.runs.index(name_in(files[0])),
     )
+    known = [record | Run.of(record, record["run"]).values() for record in study.records]
     (baselines,) = study.ladder.baselines
     ends = [_end_of_training(folder / f"{record['run']}{SUFFIX}") for record, _ in made]
     checks = [check["passed"] for _, evaluation in made for check in evaluation["checks"]]
@@ -55,7 +67,7 @@ def summarise(grid: GridConfig, path: Path, results: Path) -> Summary:
         "experiment": experiment,
         "finished": datetime.fromtimestamp(max(ends), UTC).date().isoformat(),
         "training_minutes": sum(record["seconds"] for record, _ in made) / 60,
-        "trained": {key: sorted({record[key] for record, _ in made}) for key in MADE_BY},
+        "trained": {key: sorted({run[key] for run in known}) for key in MADE_BY},
         "checks": {"made": len(checks), "passed": checks.count(True)},
         "runs": [_run_row(run, *files) for run, files in zip(grid.runs, made, strict=True)],
         "baselines": {name: _scores(model) for name, model in baselines["models"].items()},
@@ -68,14 +80,14 @@ def _read_verified(grid: GridConfig, path: Path, folder: Path) -> StudyFiles:
     law = folder / "scaling_law.json"
     if odd := {*grid.runs} ^ {*runs_of_law(read_json(law))}:
         raise UserError(
-            f"{law} and {path} do not name the same runs: {', '.join(sorted(map(words, odd)))}; "
+            f"{law} and {path} do not name the same runs: {', '.join(sorted(map(str, odd)))}; "
             f"fit the law again: snakemake --configfile {path}"
         )
     config = experiment_path(grid.experiments[0])
     own = configs.load_config(config).seed
-    runs = [run_name(run, own) for run in grid.runs]
-    samples = [run._replace(budget=BASELINES, seed=0) for run in grid.runs]
-    rivals = dict.fromkeys(run_name(sample, own_seed=0) for sample in samples)
+    runs = [run.written(own) for run in grid.runs]
+    samples = [replace(run, budget=BASELINES, seed=0) for run in grid.runs]
+    rivals = dict.fromkeys(sample.written(own_seed=0) for sample in samples)
 
     def files(names: Iterable[str], suffix: str) -> list[Path]:
         return [folder / f"{name}.{suffix}" for name in names]
@@ -88,7 +100,7 @@ def _read_verified(grid: GridConfig, path: Path, folder: Path) -> StudyFiles:
         baselines=files(rivals, "json"),
         baseline_predictions=files(rivals, "predictions.parquet"),
     )
-    refuse_outdated(study.records, config)
+    refuse_outdated([Run.of(record, record["run"]) for record in study.records], config)
     require_agreement(study)
     return study
 
@@ -104,11 +116,13 @@ def _end_of_training(local_record: Path) -> float:
     return float(lines[-1]["ending"]["time"])
 
 
-def _run_row(run: Run, record: Mapping[str, Any], evaluation: Mapping[str, Any]) -> dict[str, Any]:
+def _run_row(
+    run: RunName, record: Mapping[str, Any], evaluation: Mapping[str, Any]
+) -> dict[str, Any]:
     counted = ("parameters", "parameters_without_embeddings", "flops", "seconds", "best_epoch")
     return {
         "run": record["run"],
-        **run._asdict(),
+        **run.columns(),
         **{key: record[key] for key in counted},
         **_scores(evaluation["metrics"]["best"]),
     }
@@ -150,7 +164,7 @@ def _ladder_table(summary: Summary) -> Iterator[Row]:
         runs = [
             run
             for run in summary["runs"]
-            if run["budget"] == size["budget"] and run["train_days"] is None
+            if run["budget"] == size["budget"] and run["train_days"] == WHOLE_BLOCK
         ]
         yield [
             label(size["budget"]),

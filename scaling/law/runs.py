@@ -1,18 +1,14 @@
 """The forecasts of a study, run by run; models that cannot be compared are refused."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
 from scaling import metrics
-from scaling.config import TrainingConfig
 from scaling.errors import UserError
-
-if TYPE_CHECKING:
-    from scaling.data.dataset import Study
 
 Array = npt.NDArray[np.float64]
 
@@ -102,16 +98,6 @@ class Runs(NamedTuple):
     """Counted, for each budget; the smallest first."""
     base_rates: dict[tuple[str, str], float]
     """Of the training days of each level, as the base-rate baseline predicts it."""
-
-
-def days_columns(config: TrainingConfig, study: "Study") -> dict[str, str | int]:
-    """The columns of prediction rows that say which days the model was trained on."""
-    asked = WHOLE_BLOCK if config.train_days is None else str(config.train_days)
-    return {
-        "train_days": asked,
-        "draw": config.days,
-        "counted_days": len(set(study.dates[study.samples["train"]])),
-    }
 
 
 def read_runs(networks: pd.DataFrame, baselines: pd.DataFrame) -> Runs:

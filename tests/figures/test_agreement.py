@@ -20,6 +20,7 @@ from tests.figures.planted_study import (
     change,
     flags_of,
     read_page,
+    remake,
     write_law,
     write_run,
 )
@@ -43,8 +44,19 @@ def swap(a: Path, b: Path) -> None:
 
 
 def test_an_evaluation_from_before_the_run_was_trained_again_is_refused(study: Path) -> None:
-    change(study / "2m.seed43.json", fingerprint="9 epochs, by hand")
-    refused(study, "2m.seed43: the record is of .*9 epochs, by hand", "2m.seed43.eval.json")
+    remake(study / "2m.seed43.json", "settings.optimiser.epochs", 9)
+    law = read_json(study / "scaling_law.json")
+    law["runs"][-1]["settings"]["optimiser"]["epochs"] = 9
+    write_json(study / "scaling_law.json", law)
+    message = "2m.seed43.eval.json: optimiser.epochs is 5, not 9; the run was trained again"
+    refused(study, message, "2m.seed43.eval.json")
+
+
+def test_a_law_of_a_training_before_the_last_one_is_refused(study: Path) -> None:
+    for suffix in ("json", "eval.json"):
+        remake(study / f"2m.{suffix}", "settings.optimiser.epochs", 9)
+    message = "scaling_law.json: optimiser.epochs is 5, not 9"
+    refused(study, message, "scaling_law.json")
 
 
 def test_a_checkpoint_that_changed_after_its_evaluation_is_refused(study: Path) -> None:

@@ -56,6 +56,43 @@ def test_studies_that_cannot_be_compared_are_refused(
     assert not (tmp_path / "both.svg").exists()
 
 
+def test_every_difference_besides_shape_is_printed_and_stands_under_the_figure(
+    made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runs = read_json(made / "scaling_law.json")["runs"]
+    for run in runs:
+        run |= {"precision": "bf16", "experiment": "daily/other"}
+        run["settings"]["family"] = "patchtsmixer"
+        run["model"]["d_model"] = 64
+        run["settings"]["optimiser"]["epochs"] = 9 if run["name"]["seed"] == 43 else 5
+    compare.main(second(made, tmp_path, runs=runs))
+    own = read_json(made / "scaling_law.json")["experiment"]
+    lines = [
+        line for line in capsys.readouterr().out.splitlines() if "the studies differ in" in line
+    ]
+    assert [line.partition("differ in ")[2] for line in lines] == [
+        f"family: patchtst for {own}; patchtsmixer for daily/other",
+        f"optimiser.epochs: 5 for {own}; 5, 9 for daily/other",
+        f"precision: fp32 for {own}; bf16 for daily/other",
+    ]
+    figure = (tmp_path / "both.svg").read_text()
+    assert f"precision: fp32 for {own}; bf16 for daily/other" in figure
+
+
+def test_what_a_ladder_from_elsewhere_was_made_with_is_said_to_be_unknown(
+    made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    compare.main(second(made, tmp_path, runs=[]))
+    assert "precision: fp32 for daily/planted; unknown for daily/other" in capsys.readouterr().out
+
+
+def test_two_studies_of_one_recipe_have_nothing_under_the_figure(
+    made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    compare.main(second(made, tmp_path))
+    assert "differ in" not in capsys.readouterr().out + (tmp_path / "both.svg").read_text()
+
+
 def test_the_same_study_given_twice_is_refused(made: Path, tmp_path: Path) -> None:
     own_name = read_json(made / "scaling_law.json")["experiment"]
     with pytest.raises(UserError, match="stands twice"):

@@ -36,9 +36,10 @@ def test_a_sound_study_shows_no_failure(made: Path) -> None:
 def test_the_page_asks_the_question_in_the_words_of_the_config(study: Path, made: Path) -> None:
     assert "the close rises by 1 % or more within one day" in read_page(made).text
     for record in study.glob("*.json"):
-        if "config" in (content := read_json(record)):
-            content["config"]["task"] |= {"direction": "down", "horizon": 3}
-            write_json(record, content)
+        content = read_json(record)
+        for made in [content["identity"]] if "identity" in content else content["runs"]:
+            made["settings"]["task"] |= {"direction": "down", "horizon": 3}
+        write_json(record, content)
     report.main(flags_of(study))
     assert "the close falls by 1 % or more within 3 days" in read_page(study).text
 

@@ -24,7 +24,15 @@ from tests.figures.planted_axes import (
     valley,
     write_axes_law,
 )
-from tests.figures.planted_study import PARAMETERS, SOUND, Page, change, read_page, write_control
+from tests.figures.planted_study import (
+    PARAMETERS,
+    SOUND,
+    Page,
+    change,
+    read_page,
+    remake,
+    write_control,
+)
 
 DRAWN = {"two_axes", "loss_by_size", "skill_map", "ensembles"}
 
@@ -124,7 +132,7 @@ def test_two_ways_to_draw_the_days_stand_side_by_side_each_with_its_sentence(
 
 
 def test_a_u_in_days_is_called_non_monotone_and_no_slope_over_it_is_claimed(tmp_path: Path) -> None:
-    make_axes(tmp_path, valley, days=(500, 2000, None), noise=0.05)
+    make_axes(tmp_path, valley, days=(500, 2000, "all"), noise=0.05)
     report.main(axes_flags(tmp_path))
     surface, page = surface_of(tmp_path), read_page(tmp_path)
     assert surface["days"]["verdict"] == "inconclusive"
@@ -227,7 +235,6 @@ def test_no_cell_mixes_numbers_of_days(made: Path) -> None:
 
 
 def test_a_control_is_compared_with_the_run_on_all_days(study: Path) -> None:
-    change(study / "200k.days500.json", model={"d_model": 64})
     control = write_control(study, "200k", SOUND)
     report.main([*axes_flags(study), "--controls", control])
     assert "shuffled labels teach nothing passed" in read_page(study).text
@@ -245,21 +252,19 @@ def test_a_run_of_another_number_of_days_under_the_right_name_is_refused(
 
 
 def test_a_record_that_was_trained_on_other_days_than_its_name_says_is_refused(study: Path) -> None:
-    config = read_json(study / "2m.days1000.json")["config"]
-    change(study / "2m.days1000.json", config={**config, "train_days": 500})
-    refused(study, "calls itself 2m.days1000, but is of 2m seed 42 on 500 recent training days")
+    remake(study / "2m.days1000.json", "name.days.train_days", 500)
+    refused(study, "2m.days1000.json: run is 2m.days1000, not 2m.days500.seed42; make it again")
 
 
 def test_a_record_of_the_other_draw_is_refused(study: Path) -> None:
-    config = read_json(study / "2m.days1000.json")["config"]
-    change(study / "2m.days1000.json", config={**config, "days": "blocks"})
-    refused(study, "calls itself 2m.days1000, but is of 2m seed 42 on 1000 blocks training days")
+    remake(study / "2m.days1000.json", "name.days.draw", "blocks")
+    refused(study, "2m.days1000.json: run is 2m.days1000, not 2m.blocks1000.seed42; make it again")
 
 
 def test_an_evaluation_of_other_days_that_was_renamed_inside_is_refused(study: Path) -> None:
     other = read_json(study / "2m.days500.eval.json")
     write_json(study / "2m.days1000.eval.json", {**other, "run": "2m.days1000"})
-    refused(study, "2m.days1000: the record is of the training print of 2m.days1000")
+    refused(study, "2m.days1000.eval.json: run is 2m.days1000, not 2m.days500.seed42")
 
 
 def test_an_evaluation_with_the_numbers_of_other_days_is_refused(study: Path) -> None:
@@ -308,7 +313,7 @@ def test_a_run_that_is_missing_is_said_by_its_name_and_days(
 def test_a_run_on_some_of_the_days_is_no_replicate_of_the_ladder(study: Path) -> None:
     """A law of one axis does not accept it, however it is called."""
     law = read_json(study / "scaling_law.json")
-    del law["two_axes"]
+    law["runs"] = [r for r in law["runs"] if r["name"]["days"]["train_days"] == "all"]
     write_json(study / "scaling_law.json", law)
     refused(study, "do not name the same runs: .*200k seed 42 on 500 recent training days")
 
@@ -369,7 +374,7 @@ def test_only_the_base_rate_of_the_whole_block_must_be_that_of_the_trainings(mad
 
 
 def test_a_study_without_runs_on_all_days_is_told_what_to_add_to_its_grid(tmp_path: Path) -> None:
-    make_axes(tmp_path, days=(500, 1000, None))
+    make_axes(tmp_path, days=(500, 1000, "all"))
     for path in tmp_path.iterdir():
         if re.fullmatch(r"(200k|600k|2m|baselines)(\.seed43)?\.[a-z.]+", path.name):
             path.unlink()
@@ -392,7 +397,7 @@ def test_one_seed_on_two_numbers_of_days_may_start_from_the_same_weights(study: 
 
 def test_the_ensembles_of_several_markets_agree_with_their_predictions(tmp_path: Path) -> None:
     """There the probabilities are averaged for each market, and the losses over the markets."""
-    make_axes(tmp_path, days=(500, None), assets=("SP500", "NASDAQ"))
+    make_axes(tmp_path, days=(500, "all"), assets=("SP500", "NASDAQ"))
     report.main(axes_flags(tmp_path))
     law = read_json(tmp_path / "scaling_law.json")
     one_ensemble(law["two_axes"]["recent"])

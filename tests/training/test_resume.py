@@ -129,7 +129,7 @@ def assert_same_bits(found: Path, expected: dict[str, Any]) -> None:
         assert content[kind].keys() == expected[kind].keys()
         for name, value in expected[kind].items():
             assert torch.equal(content[kind][name], value), f"{kind}: {name}"
-    for key in ("epochs", "best_epoch", "windows", "fingerprint"):
+    for key in ("epochs", "best_epoch", "windows", "identity"):
         mine, theirs = (checkpoint.record_of(c)[key] for c in (content, expected))
         if key == "epochs":
             mine, theirs = ([{**e, "seconds": 0} for e in epochs] for epochs in (mine, theirs))

@@ -319,9 +319,9 @@ def test_training_logs_data_version(trained: tuple[Path, str]) -> None:
     directory, _ = trained
     md5 = json.loads((directory / "data/manifest.json").read_text())["resources"][0]["hash"]
     record = json.loads((directory / f"{RUN}.json").read_text())
-    assert md5 == f"md5:{record['data_md5']}"
+    assert md5 == f"md5:{record['identity']['prices']}"
     local = (directory / f"{RUN}.metrics.jsonl").read_text()
-    assert record["data_md5"] in local
+    assert record["identity"]["prices"] in local
 
 
 @pytest.mark.slow
@@ -384,7 +384,7 @@ def refused(done: subprocess.CompletedProcess[str]) -> str:
 
 
 def test_another_run_under_the_same_name_is_refused(trained: tuple[Path, str]) -> None:
-    """Lesson 15: results keyed by a name that two runs shared were overwritten."""
+    """Elsewhere, results under a name that two runs shared were overwritten."""
     directory, _ = trained
     before = (directory / f"{RUN}.ckpt").read_bytes()
     line = refused(train(directory, "--seed", "7", "--output", f"{RUN}.ckpt", check=False))

@@ -17,6 +17,7 @@ from tests.miniature import make_miniature, register, run
 TINY, OTHER = "results/daily/tiny/20k.ckpt", "results/daily/other/6k.ckpt"
 TRAIN_TINY, TRAIN_OTHER = "train daily/tiny 20k", "train daily/other 6k"
 REPORT = "results/daily/tiny/report.html"
+LAW = "results/daily/tiny/scaling_law.json"
 PRICES = Path("data/raw/SPY.parquet")
 TINY_CONFIG = Path("configs/daily/tiny.yaml")
 
@@ -108,12 +109,10 @@ def test_the_chain_from_prices_to_checkpoint_completes(trained: Path) -> None:
     md5 = file_md5(trained / PRICES)
     for target in (TINY, OTHER):
         record = checkpoint.record_of(checkpoint.load(trained / target))
-        assert record["data_md5"] == md5
+        assert record["identity"]["prices"] == md5
         assert record["stop_reason"] == "completed"
-        assert (
-            read_json((trained / target).with_suffix(".json"))["fingerprint"]
-            == (record["fingerprint"])
-        )
+        beside = read_json((trained / target).with_suffix(".json"))
+        assert beside["identity"] == record["identity"]
         assert md5 in (trained / target).with_name("data.md5").read_text()
     assert (trained / "logs/daily/tiny/20k.train.log").read_text().count("made ") == 1
 
@@ -175,7 +174,7 @@ def test_an_intended_change_once_registered_retrains_everything_that_depends_on_
     assert trainings(made(study)) == {TRAIN_TINY, TRAIN_OTHER}
     for target in (TINY, OTHER):
         record = checkpoint.record_of(checkpoint.load(study / target))
-        assert record["data_md5"] == file_md5(study / PRICES)
+        assert record["identity"]["prices"] == file_md5(study / PRICES)
     assert planned(study) == set()
 
 
@@ -184,7 +183,7 @@ def test_a_changed_learning_rate_retrains_one_experiment(study: Path) -> None:
     assert planned(study) == {TRAIN_TINY}
     assert made(study) == {TRAIN_TINY}
     record = checkpoint.record_of(checkpoint.load(study / TINY))
-    assert record["config"]["optimiser"]["learning_rate"] == 0.002
+    assert record["identity"]["settings"]["optimiser"]["learning_rate"] == 0.002
 
 
 def test_two_settings_that_swap_their_values_retrain(study: Path) -> None:
@@ -250,7 +249,7 @@ experiments: [daily/tiny]
 budgets: [6k]
 seeds: [42, 43]
 train_days: [300, all]
-days: [recent, blocks]
+draw: [recent, blocks]
 """
 
 
@@ -272,9 +271,8 @@ def test_a_grid_of_days_plans_a_training_and_baselines_for_each_and_trains_them(
     run(study, "snakemake", *files)
     assert planned(study, *files) == set()
     recent, blocks = (read_json(study / f"results/daily/tiny/{n}.json") for n in wanted[:2])
-    assert [(r["config"]["train_days"], r["config"]["days"]) for r in (recent, blocks)] == [
-        (300, "recent"),
-        (300, "blocks"),
+    assert [made["identity"]["name"]["days"] for made in (recent, blocks)] == [
+        {"train_days": 300, "draw": draw} for draw in ("recent", "blocks")
     ]
     drawn, whole = (read_json(study / f"results/daily/tiny/{name}.json") for name in wanted[2:])
     assert drawn["models"] != whole["models"]
@@ -331,25 +329,79 @@ def test_a_grid_of_days_ends_in_a_page_that_answers_both_questions(study: Path) 
     assert planned(study) == set()
 
 
-def test_without_snakemakes_memory_an_old_model_is_refused_until_it_is_trained_again(
+def test_without_snakemakes_memory_results_that_are_asked_for_unchanged_are_up_to_date(
+    reported: Path, tmp_path: Path
+) -> None:
+    study = Path(shutil.copytree(reported, tmp_path / "study"))
+    shutil.rmtree(study / ".snakemake")
+    assert planned(study, REPORT) == set()
+
+
+# What is changed, and the jobs that the artefacts on disk then ask for, up to the report.
+STALE = {
+    "a setting": (
+        (str(TINY_CONFIG), "learning_rate: 0.001", "learning_rate: 0.002"),
+        "optimiser.learning_rate is 0.001, not 0.002",
+        {"train", "evaluate", "fit_law", "report"},
+    ),
+    "training code": (
+        ("scaling/training/step.py", "betas=(0.9, 0.95)", "betas=(0.9, 0.96)"),
+        "code is ",
+        {"train", "evaluate", "fit_law", "report"},
+    ),
+    "code of an evaluation": (
+        (
+            "scaling/judging/checks.py",
+            "SMALLEST_LOGIT_SPREAD = 0.05",
+            "SMALLEST_LOGIT_SPREAD = 0.06",
+        ),
+        "eval.json: code is ",
+        {"evaluate", "fit_law", "report"},
+    ),
+    "a bound of the law": (
+        (str(TINY_CONFIG), "bootstrap_samples: 200", "bootstrap_samples: 300"),
+        "scaling_law.json: law.bootstrap_samples is 200, not 300",
+        {"fit_law", "report"},
+    ),
+    "the runs of the grid": (
+        ("configs/full.yaml", "seeds: [42]", "seeds: [42, 43]"),
+        "runs is without it, not 6k seed 43",
+        {"fit_law", "report"},
+    ),
+}
+
+
+@pytest.mark.parametrize("what", STALE)
+def test_without_snakemakes_memory_what_is_outdated_is_made_again_and_the_plan_says_why(
+    reported: Path, tmp_path: Path, what: str
+) -> None:
+    (path, old, new), why, expected = STALE[what]
+    study = Path(shutil.copytree(reported, tmp_path / "study"))
+    shutil.rmtree(study / ".snakemake")
+    replace(study / path, old, new)
+    done = run(study, "snakemake", "--dry-run", REPORT)
+    assert "made again: results/daily/tiny/" in done.stderr and why in done.stderr
+    assert expected <= {job.partition(" ")[0] for job in jobs(done.stdout)}
+
+
+def test_without_snakemakes_memory_an_old_model_never_passes_for_the_one_of_a_changed_config(
     reported: Path, tmp_path: Path
 ) -> None:
     study = Path(shutil.copytree(reported, tmp_path / "study"))
     shutil.rmtree(study / ".snakemake")
     replace(study / TINY_CONFIG, "learning_rate: 0.001", "learning_rate: 0.002")
-    assert planned(study, REPORT) == set()  # Snakemake does not know why it made the files
-    for target in ("results/daily/tiny/scaling_law.json", REPORT):
-        failed = run(study, "snakemake", "--force", target, check=False)
-        shown = failed.stdout + failed.stderr
-        assert failed.returncode != 0
-        assert "optimiser.learning_rate was 0.001, and is 0.002 now" in shown
-        assert "Traceback" not in shown
-    (again,) = {line for line in shown.splitlines() if line.startswith("error: ")}
-    run(study, *again.partition("train again: ")[2].split())
-    run(study, "snakemake", REPORT)
-    for name in ("6k", "20k"):
-        record = read_json(study / f"results/daily/tiny/{name}.json")
-        assert record["config"]["optimiser"]["learning_rate"] == 0.002
+    target = "results/daily/tiny/6k.eval.json"
+    assert made(study, target) == {"train daily/tiny 6k", "evaluate daily/tiny 6k"}
+    for suffix in ("json", "eval.json"):
+        found = read_json(study / f"results/daily/tiny/6k.{suffix}")["identity"]
+        assert found["settings"]["optimiser"]["learning_rate"] == 0.002
+    assert planned(study, target) == set()
+    # Its law by hand is refused as long as the other size is the old one.
+    failed = run(study, "snakemake", "--allowed-rules", "fit_law", "--force", LAW, check=False)
+    assert failed.returncode != 0
+    shown = failed.stdout + failed.stderr
+    assert "20k.ckpt: optimiser.learning_rate is 0.001, not 0.002; train again" in shown
+    assert "Traceback" not in shown
 
 
 def test_comments_and_unused_functions_in_every_module_plan_nothing(

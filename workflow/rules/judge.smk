@@ -3,7 +3,7 @@
 
 rule evaluate:
     input:
-        unpack(checked_data),
+        unpack(checked_data("evaluate")),
         checkpoint="results/{experiment}/{run}.ckpt",
     output:
         predictions="results/{experiment}/{run}.predictions.parquet",
@@ -17,20 +17,16 @@ rule evaluate:
     resources:
         gpu=int(has_gpu()),
     params:
-        identity=lambda wildcards: identity(
-            "evaluate",
-            family_of(wildcards),
-            tier=tier_digest(EXPERIMENTS[wildcards.experiment].data.tier),
-        ),
+        identity=lambda wildcards: text_of(configs.judged_by(EXPERIMENTS[wildcards.experiment])),
     shell:
         "exec python -m scaling.evaluate --config configs/{wildcards.experiment:q}.yaml"
-        " --checkpoint {input.checkpoint:q} --data-md5 {input.stamp:q}"
+        " --checkpoint {input.checkpoint:q}"
         " --predictions {output.predictions:q} --output {output.evaluation:q} > {log:q} 2>&1"
 
 
 rule baselines:
     input:
-        unpack(checked_data),
+        unpack(checked_data("baselines")),
     output:
         predictions="results/{experiment}/{baselines}.predictions.parquet",
         record="results/{experiment}/{baselines}.json",
@@ -41,11 +37,13 @@ rule baselines:
     conda:
         "../envs/scaling.yaml"
     params:
-        identity=baselines_identity,
+        identity=lambda wildcards: text_of(
+            asked_baselines(wildcards.experiment, wildcards.baselines).as_json()
+        ),
         days=lambda wildcards: days_options(wildcards.experiment, wildcards.baselines),
     shell:
         "exec python -m scaling.judge_baselines --config configs/{wildcards.experiment:q}.yaml"
-        " {params.days:q} --data-md5 {input.stamp:q} --predictions {output.predictions:q}"
+        " {params.days:q} --predictions {output.predictions:q}"
         " --output {output.record:q} > {log:q} 2>&1"
 
 
@@ -53,7 +51,7 @@ rule baselines:
 # it is asked for by name. The next report shows what it found.
 rule shuffled_control:
     input:
-        unpack(checked_data),
+        unpack(checked_data("shuffled_control")),
         batch_size="results/{experiment}/{budget}.batch_size.json",
     output:
         "results/{experiment}/{budget}.shuffled.json",
@@ -67,19 +65,21 @@ rule shuffled_control:
     resources:
         gpu=int(has_gpu()),
     params:
-        identity=lambda wildcards: run_identity(
-            wildcards.experiment, wildcards.budget, "shuffled_control"
+        identity=lambda wildcards: text_of(
+            [
+                configs.controlled_by(EXPERIMENTS[wildcards.experiment]),
+                asked(wildcards.experiment, wildcards.budget).as_json(),
+            ]
         ),
     shell:
         "exec python -m scaling.shuffled_control --config configs/{wildcards.experiment:q}.yaml"
-        " --param-budget {wildcards.budget:q} --data-md5 {input.stamp:q}"
+        " --param-budget {wildcards.budget:q}"
         " --batch-size {input.batch_size:q} --output {output:q} > {log:q} 2>&1"
 
 
 rule fit_law:
     input:
-        unpack(checked_data),
-        records=of_all_runs("json"),
+        unpack(checked_data("fit_law")),
         predictions=of_all_runs("predictions.parquet"),
         baselines=of_all_baselines("predictions.parquet"),
     output:
@@ -91,21 +91,18 @@ rule fit_law:
     conda:
         "../envs/scaling.yaml"
     params:
-        identity=lambda wildcards: identity(
-            "fit", law=configs.as_dict(EXPERIMENTS[wildcards.experiment].law)
-        ),
+        identity=lambda wildcards: text_of(configs.fitted_by(EXPERIMENTS[wildcards.experiment])),
         experiments=lambda wildcards: len({*GRID.experiments, wildcards.experiment}),
     shell:
         "exec python -m scaling.fit --config configs/{wildcards.experiment:q}.yaml"
         " --predictions {input.predictions:q} --baselines {input.baselines:q}"
-        " --records {input.records:q} --data-md5 {input.stamp:q}"
         " --experiments {params.experiments:q} --output {output:q} > {log:q} 2>&1"
 
 
 # The figures have the names of FIGURES and OPTIONAL in scaling.figures.page.
 rule report:
     input:
-        unpack(checked_data),
+        unpack(checked_data()),
         law="results/{experiment}/scaling_law.json",
         records=of_all_runs("json"),
         evaluations=of_all_runs("eval.json"),
@@ -134,7 +131,7 @@ rule report:
     conda:
         "../envs/scaling.yaml"
     params:
-        identity=lambda wildcards: identity(
+        identity=lambda wildcards: code_of(
             "report",
             sweeps=[file_md5(path) for path in sweeps_of(wildcards)],
             controls=[file_md5(path) for path in shuffled_of(wildcards)],
@@ -144,7 +141,7 @@ rule report:
         figures=lambda wildcards, output: os.path.dirname(output.ladder),
     shell:
         "exec python -m scaling.report --config configs/{wildcards.experiment:q}.yaml"
-        " --data-md5 {input.stamp:q} --law {input.law:q} --records {input.records:q}"
+        " --law {input.law:q} --records {input.records:q}"
         " --evaluations {input.evaluations:q} --predictions {input.predictions:q}"
         " --baselines {input.baselines:q} --baselines-record {input.baselines_record:q}"
         " --sweeps {params.sweeps:q} --controls {params.controls:q} --figures {params.figures:q}"

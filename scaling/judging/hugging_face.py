@@ -17,10 +17,11 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from scaling.config import DataConfig, MarketsConfig, TaskConfig, WindowConfig
 from scaling.data.manifest import registered_entry
 from scaling.errors import UserError
-from scaling.judging.evaluation import load_weights
+from scaling.judging.evaluation import Trained, load_weights
 from scaling.names import EXTERNAL
 from scaling.reading import build
 from scaling.record import file_md5, provenance, read_json, write_json
+from scaling.run import Run, refuse
 from scaling.sizes import FAMILIES
 from scaling.training.model import build_model
 
@@ -40,19 +41,14 @@ LOADED = {
 }
 
 
-def export(
-    path: Path,
-    content: Mapping[str, Any],
-    record: Mapping[str, Any],
-    evaluation: Mapping[str, Any] | None,
-    folder: Path,
-) -> None:
-    """Write the network of the checkpoint `path`, whose content and record are given, to `folder`.
+def write_folder(trained: Trained, evaluation: Mapping[str, Any] | None, folder: Path) -> None:
+    """Write a network to `folder`.
 
     Raises `UserError` if the folder exists and is no export of the same checkpoint. An export of
     the same one gets its files anew, one by one, and keeps what else lies there.
     """
-    family = record["config"]["family"]
+    path, content, record, run = trained
+    family = run.settings["family"]
     if family not in LOADED:
         raise UserError(
             f"{path}: is a {family}; allowed: {', '.join(LOADED)}, whose classes in transformers "
@@ -62,35 +58,37 @@ def export(
     exists = folder.exists()
     if exists:
         _refuse_other_folder(folder, digest)
-    window = build(WindowConfig, dict(record["config"]["window"]), path)
-    shape = build(FAMILIES[family], dict(record["model"]), path)
-    trained = build_model(shape, window, len(record["feature_names"]))
-    model = getattr(transformers, LOADED[family].name)(trained.config)
+    window = build(WindowConfig, dict(run.settings["window"]), path)
+    shape = build(FAMILIES[family], dict(run.model), path)
+    built = build_model(shape, window, len(record["feature_names"]))
+    model = getattr(transformers, LOADED[family].name)(built.config)
     load_weights(model, content["weights"], path)
     normaliser = {name: content["normaliser"][name].tolist() for name in ("mean", "std")}
     with _complete_folder(folder, exists) as made:
         model.save_pretrained(made)
         write_json(made / NORMALISER, {"feature_names": record["feature_names"], **normaliser})
-        (made / CARD).write_text(model_card(record, evaluation))
+        (made / CARD).write_text(model_card(trained, evaluation))
         exported = {"kind": "export", "checkpoint_md5": digest, "training": record}
         write_json(made / RECORD, {**exported, **provenance()})
 
 
-def evaluation_beside(path: Path) -> dict[str, Any] | None:
+def evaluation_beside(trained: Trained) -> dict[str, Any] | None:
     """The evaluation beside a checkpoint, or None if there is none; another's is a `UserError`."""
+    path = trained.path
     beside = path.with_suffix(".eval.json")
     if not beside.is_file():
         return None
     evaluation: dict[str, Any] = read_json(beside)
+    again = f"evaluate it: snakemake --force {beside}"
+    refuse(beside, Run.of(evaluation, beside).difference(trained.run), again)
     if evaluation.get("checkpoint_md5") != file_md5(path):
         raise UserError(
-            f"{beside}: is not the evaluation of {path}, which was made again since; evaluate it: "
-            f"snakemake --force {beside}"
+            f"{beside}: is not the evaluation of {path}, which was made again since; {again}"
         )
     return evaluation
 
 
-def model_card(record: Mapping[str, Any], evaluation: Mapping[str, Any] | None) -> str:
+def model_card(trained: Trained, evaluation: Mapping[str, Any] | None) -> str:
     """The card in Markdown; without an evaluation it says that there are no test figures."""
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
@@ -99,16 +97,18 @@ def model_card(record: Mapping[str, Any], evaluation: Mapping[str, Any] | None) 
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    data = _data_of(record)
+    record, run = trained.record, trained.run
+    data = _data_of(run)
     checks = (evaluation or {}).get("checks", ())
-    origin, licence = _origins_and_licences(data, record["data_md5"])
+    origin, licence = _origins_and_licences(data, str(run.prices))
     return environment.get_template("model_card.md").render(
         record=record,
+        run=run,
         evaluation=evaluation,
         failed=[check for check in checks if check["passed"] is False],
         passed=[check for check in checks if check["passed"] is True],
-        loaded=LOADED[record["config"]["family"]],
-        event=TaskConfig(**record["config"]["task"]).question(),
+        loaded=LOADED[run.settings["family"]],
+        event=TaskConfig(**run.settings["task"]).question(),
         tier=None if data.tier == EXTERNAL else data.tier,
         prices=", ".join(f"`{market.prices}`" for market in data.markets),
         markets="one market" if len(data.markets) == 1 else f"{len(data.markets)} markets",
@@ -117,8 +117,8 @@ def model_card(record: Mapping[str, Any], evaluation: Mapping[str, Any] | None) 
     )
 
 
-def _data_of(record: Mapping[str, Any]) -> DataConfig | MarketsConfig:
-    given = dict(record["config"]["data"])
+def _data_of(run: Run) -> DataConfig | MarketsConfig:
+    given = dict(run.settings["data"])
     if "assets" in given:
         return build(MarketsConfig, given, Path(RECORD))
     return build(DataConfig, given, Path(RECORD))
