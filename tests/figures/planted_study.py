@@ -252,6 +252,11 @@ def change(path: Path, **values: Any) -> None:
     write_json(path, {**read_json(path), **values})
 
 
+def rewrite(path: Path, frame: pd.DataFrame) -> None:
+    """Other predictions, which say that they are of the same run."""
+    write_parquet(path, frame, identity_of_parquet(path)["identity"])
+
+
 def remake(path: Path, key: str, value: Any) -> None:
     """A file that was made with something else: `settings.optimiser.epochs`, `name.seed`."""
     content = read_json(path)
