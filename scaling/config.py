@@ -245,6 +245,19 @@ class LawConfig:
 
 
 @dataclass(frozen=True, config=CLOSED)
+class EarningsConfig:
+    """How forecasts would be traded, written down before any test row is read.
+
+    `target_volatility` is a fraction a year, `largest_position` a multiple of the wealth, and
+    `costs_bp` are hundredths of a per cent of what is bought or sold, one result for each.
+    """
+
+    target_volatility: Annotated[Real, Field(gt=0, lt=1)] = 0.1
+    largest_position: Annotated[Real, Field(gt=0, le=10)] = 2.0
+    costs_bp: Annotated[tuple[Annotated[Real, Field(ge=0)], ...], Field(min_length=1)] = (1.0, 5.0)
+
+
+@dataclass(frozen=True, config=CLOSED)
 class TrainingConfig:
     """One experiment: everything that is asked for, and nothing that is found out.
 

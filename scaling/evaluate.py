@@ -7,9 +7,7 @@
 
 import argparse
 import dataclasses
-from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from scaling import config as configs
 from scaling.errors import run_command
@@ -93,7 +91,7 @@ def main(argv: list[str] | None = None) -> None:
         **provenance(),
     }
     write_json(arguments.output, content)
-    _say_what_did_not_pass(found)
+    checks.say_what_did_not_pass(found)
     test = metrics["best"]["test"]
     print(
         f"made {arguments.predictions} and {arguments.output}: test log-loss "
@@ -101,14 +99,6 @@ def main(argv: list[str] | None = None) -> None:
         f"{sum(item['passed'] is True for item in found)} of {len(found)} checks passed\n"
         f"next: snakemake results/{record['experiment']}/report.html"
     )
-
-
-def _say_what_did_not_pass(checks: Sequence[Mapping[str, Any]]) -> None:
-    for check in checks:
-        if check["passed"] is None:
-            print(f"COULD NOT BE CHECKED, {check['name']}: {check['found']}")
-        elif not check["passed"]:
-            print(f"CHECK FAILED, {check['name']}: {check['found']}; allowed: {check['allowed']}")
 
 
 if __name__ == "__main__":

@@ -18,12 +18,12 @@ from scaling.run import days_flags, days_of
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m scaling.judge_baselines",
-        description="Base rate, logistic regression, random forest, gradient boosting.",
+        description="Base rate, recent rate, volatility models, logistic regression, trees.",
     )
     add = parser.add_argument
     add("--config", type=Path, required=True, help="one experiment, configs/daily/*.yaml")
     days_flags(parser)
-    add("--predictions", type=Path, required=True, help="parquet: model, date, split, y, p")
+    add("--predictions", type=Path, required=True, help="parquet, one row per day and model")
     add("--output", type=Path, required=True, help="JSON: settings and metrics of each baseline")
     return parser
 
@@ -36,12 +36,21 @@ def main(argv: list[str] | None = None) -> None:
 
     from scaling.data.dataset import load_study
     from scaling.data.features import verified_data
-    from scaling.judging.baselines import JUDGED, fit_baselines, judge
+    from scaling.judging.baselines import (
+        JUDGED,
+        fit_baselines,
+        judge,
+        volatility_ignores_the_future,
+    )
+    from scaling.judging.checks import say_what_did_not_pass
 
     prices, features = verified_data(config)
-    baselines = fit_baselines(load_study(config))
+    fitted = fit_baselines(load_study(config), config.task)
+    for name, reason in fitted.missing.items():
+        print(f"MISSING, {name}: {reason}; the study has no such row")
     study = load_study(config, blocks=("train", *JUDGED))
-    predictions, models = judge(baselines, study, run.name)
+    found = [volatility_ignores_the_future(study, config.task)]
+    predictions, models = judge(fitted.baselines, study, config.task, run.name)
     run = replace(run, prices=prices, features=features, labels=study.label_hash)
     write_parquet(arguments.predictions, predictions, run.as_json())
     record = {
@@ -50,9 +59,12 @@ def main(argv: list[str] | None = None) -> None:
         "identity": run.as_json(),
         "train_base_rate": study.train_base_rate,
         "models": models,
+        "missing": fitted.missing,
+        "checks": found,
         **provenance(),
     }
     write_json(arguments.output, record)
+    say_what_did_not_pass(found)
     skills = ", ".join(
         f"{name.replace('_', ' ')} {100 * model['test']['log_loss_skill']:.1f} %"
         for name, model in models.items()

@@ -14,6 +14,7 @@ import pytest
 from scaling import config as configs
 from scaling import sizes
 from scaling.config import DataConfig, TaskConfig, TrainingConfig, load_config
+from scaling.data.sources import CURRENCIES
 from scaling.errors import UserError
 from scaling.grid import load_grid
 from scaling.names import (
@@ -307,10 +308,11 @@ def test_the_file_name_says_what_the_task_asks() -> None:
     for experiment in known_experiments():
         config = load_config(experiment_path(experiment))
         task, markets = config.task, config.data.markets
-        asset = markets[0].name if len(markets) == 1 else "markets"
+        several = "currencies" if {m.name for m in markets} <= {*CURRENCIES} else "markets"
+        asset = markets[0].name if len(markets) == 1 else several
         name = {"up": "threshold", "down": "fall", "either": "move"}[task.direction]
         name = name if asset == "SPY" else asset.lower()
-        name += f"_{round(100 * task.threshold)}pct"
+        name += f"_{100 * task.threshold:g}pct".replace(".", "")
         name += f"_{task.horizon}d" if task.horizon > 1 else ""
         name += f"_{config.family}" if config.family != DEFAULT_FAMILY else ""
         assert experiment == f"daily/{name}"

@@ -21,7 +21,7 @@ ROOMS = (
 )
 GROUND = (
     *("config", "digest", "errors", "grid", "metrics", "names", "reading", "record", "run"),
-    *("sizes", "source"),
+    "sizes",
 )
 HEAVY = {"torch", "transformers", "pandas"}
 LONGEST_COMMAND = 130

@@ -2,8 +2,8 @@
 
 The manifest is a Frictionless Data Package (https://datapackage.org), which other tools can read.
 The standard allows further keys. Ours are `rows`, `first_date`, `last_date`, and what the user said
-of the prices (`FACTS`): `adjusted` (for dividends?), `volume` (is there one?), `calendar` (weekdays
-or every_day) and `allowed` (implausible findings that are known to be true, see
+of the prices (`FACTS`): `adjusted` (for dividends?), `calendar` (on which days there are rows, see
+`scaling.data.calendars`) and `allowed` (implausible findings that are known to be true, see
 `scaling.data.plausibility`). This module imports no pandas, because the Snakefile may import it.
 """
 
@@ -22,19 +22,8 @@ from scaling.record import file_md5, read_json, write_json
 from scaling.run import difference, said
 
 PROFILE = "https://datapackage.org/profiles/2.0/datapackage.json"
-NUMBER_FIELDS = ("open", "high", "low", "close")
-SCHEMA = {
-    "fields": [
-        {"name": "date", "type": "datetime"},
-        *({"name": name, "type": "number"} for name in NUMBER_FIELDS),
-        {"name": "volume", "type": "integer"},
-    ],
-    "primaryKey": ["date"],
-}
-
-
 # What holds of prices whose entry does not say otherwise.
-FACTS: dict[str, Any] = {"adjusted": False, "volume": True, "calendar": "weekdays", "allowed": []}
+FACTS: dict[str, Any] = {"adjusted": False, "calendar": "weekdays", "allowed": []}
 
 
 def read_manifest(manifest: str | Path) -> dict[str, Any]:
@@ -182,16 +171,16 @@ def register(
     last_date: str,
     origin: str | None,
     licence: str | None = None,
+    columns: Sequence[str] = ("open", "high", "low", "close", "volume"),
     adjusted: bool = False,
-    volume: bool = True,
     calendar: str = "weekdays",
     allowed: Sequence[Mapping[str, str]] = (),
 ) -> str:
     """Register a price file as it is on disk now, replacing its former entry; return its MD5.
 
     `origin` says where the numbers come from and `licence` is an SPDX identifier; without `origin`
-    the former entry's origin and licence stand. `adjusted` says whether the prices are adjusted for
-    dividends, `volume` whether they have one, and `calendar` on which days there are rows.
+    the former entry's origin and licence stand. `columns` are those of the file, `adjusted` says
+    whether the prices are adjusted for dividends, and `calendar` on which days there are rows.
     `allowed` lists the findings that are known to be true (see
     `scaling.data.plausibility.unexplained`). Raises `UserError` for a file outside the manifest's
     directory.
@@ -201,10 +190,9 @@ def register(
         "first_date": first_date,
         "last_date": last_date,
         "adjusted": adjusted,
-        "volume": volume,
         "calendar": calendar,
         "allowed": [dict(item) for item in allowed],
-        "schema": SCHEMA,
+        "schema": _schema(columns),
     }
     if origin is not None:
         said["sources"] = [{"title": origin}]
@@ -230,21 +218,26 @@ def register_features(
     Without an `origin` that of its former entry stays, or else the file's name stands. Raises
     `UserError` for a file outside the manifest's directory.
     """
-    columns = [{"name": name, "type": "number"} for name in names]
     former = registered_entry(path, manifest) if Path(manifest).exists() else None
     said = {
         "rows": rows,
         "first_date": first_date,
         "last_date": last_date,
-        "schema": {
-            "fields": [{"name": "date", "type": "datetime"}, *columns],
-            "primaryKey": ["date"],
-        },
+        "schema": _schema(names),
         "sources": [{"title": origin}],
     }
     if origin is None:
         said["sources"] = (former or {}).get("sources", [{"title": Path(path).name}])
     return _enter(Path(path), Path(manifest), said)
+
+
+def _schema(columns: Sequence[str]) -> dict[str, Any]:
+    kinds = {name: "integer" if name == "volume" else "number" for name in columns}
+    fields = {"date": "datetime", **kinds}
+    return {
+        "fields": [{"name": name, "type": kind} for name, kind in fields.items()],
+        "primaryKey": ["date"],
+    }
 
 
 def _enter(path: Path, manifest: Path, said: Mapping[str, Any]) -> str:
