@@ -19,7 +19,7 @@ from scaling.judging.summary import Summary, markdown, read_summary, tables
 from scaling.law.judge import fit_law
 from scaling.law.result import read_law
 from scaling.names import experiment_path
-from scaling.record import file_md5, read_json, write_json, write_parquet
+from scaling.record import file_md5, read_json, write_json
 from scaling.run import BASELINES, Run, RunName, TrainingDays
 from scaling.sizes import load_model_config
 from tests.figures.planted_axes import make_axes
@@ -30,6 +30,7 @@ from tests.figures.planted_study import (
     make_study,
     networks_in,
     remake,
+    rewrite,
     spoil,
 )
 from tests.law.worlds import SETTINGS, surface_world
@@ -204,7 +205,7 @@ def test_changed_predictions_are_refused_though_evaluation_and_law_name_their_md
     folder = study / "results" / EXPERIMENT
     path, law = folder / "2m.predictions.parquet", folder / "scaling_law.json"
     rows = pd.read_parquet(path)
-    write_parquet(path, rows.assign(p=rows["p"] ** 1.01))
+    rewrite(path, rows.assign(p=rows["p"] ** 1.01))
     refused(study, "2m: its predictions are not those that the evaluation wrote")
     change(folder / "2m.eval.json", predictions_md5=file_md5(path))
     refused(study, "2m.predictions.parquet: the law was not fitted to this file")

@@ -287,6 +287,11 @@ def spoil(path: Path, change_it: Callable[[dict[str, Any]], None]) -> None:
     write_json(path, content)
 
 
+def rewrite(path: Path, frame: pd.DataFrame) -> None:
+    """Other predictions, which say that they are of the same run."""
+    write_parquet(path, frame, identity_of_parquet(path)["identity"])
+
+
 def remake(path: Path, key: str, value: Any) -> None:
     """A file that was made with something else: `settings.optimiser.epochs`, `name.seed`."""
     spoil(path, lambda content: put(content["identity"], key, value))

@@ -18,7 +18,7 @@ from scaling.figures.catalogue import CATALOGUE, figures_of
 from scaling.judging import checks
 from scaling.law.power_law import Advice, Exponent, FittedLaw, HeldOut
 from scaling.law.result import Law, as_json, read_law
-from scaling.record import file_md5, read_json, write_json, write_parquet
+from scaling.record import file_md5, read_json, write_json
 from tests.figures.planted_axes import make_axes, valley
 from tests.figures.planted_study import (
     PARAMETERS,
@@ -30,6 +30,7 @@ from tests.figures.planted_study import (
     networks_in,
     read_page,
     remake,
+    rewrite,
     spoil,
     write_control,
     write_law,
@@ -276,7 +277,7 @@ def test_an_evaluation_with_the_numbers_of_other_days_is_refused(study: Path) ->
 
 def test_predictions_that_name_other_days_than_their_run_are_refused(study: Path) -> None:
     path = study / "2m.days500.predictions.parquet"
-    write_parquet(path, pd.read_parquet(path).assign(train_days="1000"))
+    rewrite(path, pd.read_parquet(path).assign(train_days="1000"))
     change(study / "2m.days500.eval.json", predictions_md5=file_md5(path))
     law = read_json(study / "scaling_law.json")
     write_json(
