@@ -234,9 +234,29 @@ def one_baseline(law: dict[str, Any]) -> None:
     law["ladder"]["best_network"]["against"]["logistic_regression"]["log_loss"] += 1e-6
 
 
+def one_ranking(law: dict[str, Any]) -> None:
+    law["direction"]["rankings"]["2m"]["auc"]["value"] += 1e-6
+
+
+def one_gain(law: dict[str, Any]) -> None:
+    law["direction"]["additions"]["200k"]["gain"]["value"] += 1e-6
+
+
+def one_sharpe_ratio(law: dict[str, Any]) -> None:
+    law["earnings"]["costs"][1]["results"]["garch"]["sharpe"] += 1e-6
+
+
+def no_direction(law: dict[str, Any]) -> None:
+    law["direction"] = {"reason": "it did not look good"}
+
+
 @pytest.mark.parametrize(
     ("mistake", "name"),
     [
+        (one_ranking, "AUC of 2m"),
+        (one_gain, "gain of 200k over volatility"),
+        (one_sharpe_ratio, "Sharpe ratio of garch at 5 bp"),
+        (no_direction, "skill of volatility alone None"),
         (one_seed, "log_loss of 200k seed 43"),
         (one_size, "skill of 2m"),
         (one_baseline, "log_loss of logistic_regression"),

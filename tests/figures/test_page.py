@@ -9,17 +9,28 @@ import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 from typing import NamedTuple
 
+import pandas as pd
 import pytest
 
 from scaling import report
 from scaling.figures import gallery, page
 from scaling.figures.catalogue import CATALOGUE, Declared, figures_of
+from scaling.law.direction import Direction
+from scaling.law.earnings import Earnings
 from scaling.law.result import read_law
-from scaling.record import read_json, write_json
-from tests.figures.planted_study import PARAMETERS, Page, change, flags_of, read_page, spoil
+from scaling.record import identity_of_parquet, read_json, write_json, write_parquet
+from tests.figures.planted_study import (
+    PARAMETERS,
+    Page,
+    change,
+    flags_of,
+    read_page,
+    spoil,
+    write_law,
+)
 
 REPOSITORY = Path(__file__).parents[2]
-FIGURES = {figure.name: figure for figure in figures_of(["runs"])}
+FIGURES = {figure.name: figure for figure in figures_of(["runs", "direction"])}
 
 
 def test_the_verdict_and_its_sentence_stand_before_any_figure(made: Path) -> None:
@@ -40,10 +51,10 @@ def test_the_page_asks_the_question_in_the_words_of_the_config(study: Path, made
     for record in study.glob("*.json"):
         content = read_json(record)
         for made in [content["identity"]] if "identity" in content else content["runs"]:
-            made["settings"]["task"] |= {"direction": "down", "horizon": 3}
+            made["settings"]["task"] |= {"threshold": 0.02}
         write_json(record, content)
     report.main(flags_of(study))
-    assert "the close falls by 1 % or more within 3 days" in read_page(study).text
+    assert "the close rises by 2 % or more within one day" in read_page(study).text
 
 
 def test_every_figure_is_on_the_page_and_in_the_folder(made: Path) -> None:
@@ -54,6 +65,30 @@ def test_every_figure_is_on_the_page_and_in_the_folder(made: Path) -> None:
         assert figure.caption in found.text
         root = ElementTree.parse(made / "figures" / f"{name}.svg").getroot()
         assert root.tag.endswith("svg")
+
+
+def test_the_page_says_how_much_is_size_how_much_direction_and_what_it_would_have_earned(
+    made: Path,
+) -> None:
+    page, law = read_page(made), read_law(made / "scaling_law.json")
+    assert isinstance(law.direction, Direction) and isinstance(law.earnings, Earnings)
+    assert law.direction.sentence(law.best_network.budget) in page.text
+    assert law.earnings.sentence() in page.text
+    assert page.ids.index("ladder") < page.ids.index("direction-sentence")
+
+
+@pytest.mark.parametrize("part", ["direction", "earnings"])
+def test_a_question_without_an_answer_says_why_on_the_page(study: Path, part: str) -> None:
+    path = study / "baselines.predictions.parquet"
+    rows = pd.read_parquet(path)
+    write_parquet(path, rows[rows["model"] != "garch"], identity_of_parquet(path))
+    spoil(study / "baselines.json", lambda content: content["models"].pop("garch"))
+    write_law(study)
+    report.main(flags_of(study))
+    page = read_page(study)
+    assert f"{part}-not-measured" in page.ids and f"{part}-sentence" not in page.ids
+    assert "Not measured: the baseline garch is missing" in page.text
+    assert not (study / "figures" / "direction.svg").exists()
 
 
 @pytest.mark.parametrize("figure", CATALOGUE, ids=lambda figure: figure.name)

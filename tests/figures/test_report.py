@@ -79,8 +79,17 @@ def test_a_failed_check_of_one_run_is_marked_before_the_verdict(
     assert page.text.index("230,000 counted") < page.text.index(law.sentence)
     assert "600k.seed43" in page.text[: page.text.index("230,000 counted")]
     assert f"{law.parameters.verdict} (void" in page.text
-    assert "3 of 4 validity checks passed" in page.text
+    assert "4 of 5 validity checks passed" in page.text
     assert "CHECKS FAILED: parameters match the budget" in capsys.readouterr().out
+
+
+def test_a_failed_check_of_the_baselines_voids_the_verdict(study: Path) -> None:
+    leaks = {**read_json(study / "baselines.json")["checks"][0], "passed": False}
+    change(study / "baselines.json", checks=[leaks])
+    report.main(flags_of(study))
+    page = read_page(study)
+    assert page.ids.index("failed") < page.ids.index("verdict")
+    assert "volatility baselines do not see the future (baselines)" in page.text
 
 
 def test_a_check_that_could_not_be_made_is_said_beside_the_verdict_and_voids_nothing(
@@ -95,7 +104,7 @@ def test_a_check_that_could_not_be_made_is_said_beside_the_verdict_and_voids_not
     assert "void" not in page.text
     said = page.text.index("Could not be checked: features do not see the future.")
     assert page.text.index(law.sentence) < said < page.text.index("Against the baselines")
-    assert "4 of 5 validity checks passed" in page.text
+    assert "5 of 6 validity checks passed" in page.text
     assert "features do not see the future could not be checked" in page.text  # the table's row
     assert "COULD NOT BE CHECKED, features do not see the future" in capsys.readouterr().out
 
@@ -115,10 +124,10 @@ def test_a_control_that_learns_from_shuffled_labels_voids_the_verdict_in_the_fir
 
 def test_a_control_without_skill_is_one_more_check_that_passed(made: Path, study: Path) -> None:
     assert "shuffled labels" not in read_page(made).text
-    assert "4 of 4 validity checks passed" in read_page(made).text
+    assert "5 of 5 validity checks passed" in read_page(made).text
     report.main([*flags_of(study), "--controls", write_control(study, "200k", SOUND)])
     page = read_page(study)
-    assert "5 of 5 validity checks passed" in page.text
+    assert "6 of 6 validity checks passed" in page.text
     assert "shuffled labels teach nothing passed" in page.text
     assert "failed" not in page.ids
 
@@ -142,7 +151,7 @@ def test_a_control_of_another_study_vouches_for_nothing_and_that_is_said(
     page = read_page(study)
     assert f"left out: {path}: {message}" in page.text
     assert page.ids.index("left-out") < page.ids.index("ladder")
-    assert "4 of 4 validity checks passed" in page.text
+    assert "5 of 5 validity checks passed" in page.text
 
 
 # --- sweeps ----------------------------------------------------------------------------------
