@@ -260,18 +260,20 @@ def test_only_what_the_named_family_gives_counts(
 # --- the library itself ------------------------------------------------------------------------
 
 
-def entries() -> dict[str, str]:
-    """Every rule's entry point, as the rules write it."""
-    found = {"baselines": "judge_baselines"}  # through a function in common.smk
-    for path in sorted(Path("workflow/rules").glob("*.smk")):
-        parts = re.split(r"^(?:rule|checkpoint) (\w+):$", path.read_text(), flags=re.M)
-        for rule, body in zip(parts[1::2], parts[2::2], strict=True):
-            named = re.search(r'identity\([^"]*"([\w.:]+)"', body)
-            found[rule] = found.get(rule) or (named[1] if named else "")
-    return found
-
-
-RULES = entries()
+# Every rule's entry point: the command that it calls, but for the search of the micro-batch, whose
+# own code does not make what it found wrong.
+RULES = {
+    "features": "prepare",
+    "check_manifest": "check_data",
+    "find_batch_size": "training.model:build_model",
+    "train": "train",
+    "sweep": "sweep",
+    "evaluate": "evaluate",
+    "shuffled_control": "shuffled_control",
+    "baselines": "judge_baselines",
+    "fit_law": "fit",
+    "report": "report",
+}
 TRAINED = {"train", "sweep", "shuffled_control"}
 BUILT = {*TRAINED, "find_batch_size", "evaluate"}
 # Words of the library, and by hand the rules that run again when they change, because they compute
@@ -340,7 +342,8 @@ def test_a_side_effect_in_any_module_rebuilds_what_imports_it_and_nothing_else(r
 
 
 def test_every_rule_has_an_entry_point_and_what_is_named_by_hand_is_there() -> None:
-    assert all(RULES.values()) and len(RULES) > 8
+    text = "".join(path.read_text() for path in Path("workflow/rules").glob("*.smk"))
+    assert {*re.findall(r"^(?:rule|checkpoint) (\w+):$", text, flags=re.M)} == {*RULES}
     assert all(any(f"{module}.".startswith(name) for module in SOURCES) for name in LEFT_OUT)
     assert {name for name in vars(Family) if not name.startswith("_")} == set(GIVEN_BY_A_FAMILY)
 
