@@ -229,7 +229,7 @@ def figures_of_the_grid():
     return {
         figure.name: report(
             f"results/{{experiment}}/figures/{figure.name}.svg",
-            caption=figure.caption_file,
+            caption=str(figure.caption_file),
             category="{experiment}",
             subcategory=figure.group,
             labels={"shows": figure.shows},
