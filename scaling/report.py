@@ -83,7 +83,7 @@ def main(argv: list[str] | None = None) -> None:
         {"run": f"{control['budget']} shuffled", "checks": [control["check"]]}
         for control in controls
     ]
-    checks = merged_checks([*study.evaluations, *shuffled])
+    checks = merged_checks([*study.evaluations, *study.baselines, *shuffled])
     differences = recipe_differences(study.records)
 
     ladder = study.ladder

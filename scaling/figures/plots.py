@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 
 from scaling.figures.svg import COLOURS, GREY, INK, RED, STYLE
 from scaling.law.cells import Cell
+from scaling.law.direction import Estimate
 from scaling.metrics import log_loss_skill, reliability
 
 MARKERS = "osD^vP"
@@ -42,6 +43,24 @@ def marker(index: int) -> str:
 
 def _legend_above(axes: Axes, columns: int) -> None:
     axes.legend(ncols=columns, loc="lower center", bbox_to_anchor=(0.5, 1))
+
+
+# --- direction beside volatility --------------------------------------------------------------
+
+
+@rc_context(STYLE)
+def direction(differences: Mapping[str, Estimate]) -> Figure:
+    """AUC among the large moves, minus that of volatility alone; `differences` are by model."""
+    figure, axes = _axes((7.2, 0.9 + 0.28 * len(differences)))
+    y = np.arange(len(differences))
+    values = np.array([estimate.value for estimate in differences.values()])
+    ends = np.array([estimate.interval95 for estimate in differences.values()]).T
+    axes.errorbar(values, y, xerr=np.abs(ends - values), fmt="o", color=COLOURS[0], capsize=3)
+    axes.axvline(0, color=INK, lw=0.8)
+    axes.set_yticks(y, [name.replace("_", " ") for name in differences])
+    axes.set_ylim(len(differences) - 0.5, -0.5)
+    axes.set_xlabel("AUC of the direction, minus that of volatility alone")
+    return figure
 
 
 # --- skill against size ----------------------------------------------------------------------

@@ -12,8 +12,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from scaling.config import EarningsConfig, TaskConfig, as_dict
 from scaling.judging import checks
 from scaling.judging.run_files import file_digests
+from scaling.law.beyond_volatility import with_what_is_beyond_volatility
 from scaling.law.bootstrap import Settings
 from scaling.law.judge import fit_study
 from scaling.law.result import as_json
@@ -50,6 +52,9 @@ RECIPE = SETTINGS["optimiser"]
 MODEL = {"d_model": 32, "dropout": 0.1, "learning_rate_multiplier": 1.0}
 
 
+VOLATILITY_CHECK = checks.check(
+    "volatility baselines do not see the future", True, "no forecast changes", "none", "a leak"
+)
 MakeRun = Callable[[RunName], Run]
 
 
@@ -105,6 +110,14 @@ class Market:
                 "y": (self.rng.random(2 * DAYS) < chance).astype(np.int8),
             }
         )
+        rises = self.days["y"].to_numpy()
+        falls = (1 - rises) * (np.arange(2 * DAYS) % 8 == 0)
+        quiet = np.where(np.arange(2 * DAYS) % 2, 0.003, -0.002)
+        self.outcomes = {
+            "rises": rises,
+            "falls": falls.astype(np.int8),
+            "next_return": np.where(rises, 0.012, np.where(falls, -0.015, quiet)),
+        }
 
     def forecast(self, quality: float) -> pd.DataFrame:
         noise = self.rng.normal(size=2 * DAYS) * (1 - quality)
@@ -190,12 +203,15 @@ def write_law(root: Path) -> None:
     """Fit the law to the prediction files in `root`."""
     predictions, baselines = networks_in(root), baselines_in(root)
     runs = [Run.of(identity_of_parquet(path), path) for path in predictions]
-    rows = (
+    rows = [
         pd.concat(map(pd.read_parquet, paths), ignore_index=True)
         for paths in (predictions, baselines)
-    )
+    ]
+    fitted = fit_study(read_tables(*rows), Settings(1, 0.01, samples=200), runs[0].experiment)
+    rules = EarningsConfig()
     law = replace(
-        fit_study(read_tables(*rows), Settings(1, 0.01, samples=200), runs[0].experiment),
+        with_what_is_beyond_volatility(fitted, *rows, TaskConfig(**SETTINGS["task"]), rules),
+        made_by={"earnings": as_dict(rules)},
         runs=[run.as_json() for run in runs],
         inputs={str(path): file_md5(path) for path in (*predictions, *baselines)},
         provenance=provenance(),
@@ -218,6 +234,7 @@ def write_baselines(
         "identity": made.as_json(),
         "train_base_rate": BASE_RATE,
         "models": {model: judged(part) for model, part in rows.items()},
+        "checks": [VOLATILITY_CHECK],
     }
     write_json(root / f"{name}.json", content)
 
@@ -231,8 +248,10 @@ def make_study(root: Path, make_run: MakeRun = planted) -> None:
             write_run(root, budget, seed, market.forecast(quality), drift, make_run=make_run)
     rows = {
         "base_rate": market.constant(BASE_RATE),
+        "garch": market.forecast(0.4),
         "logistic_regression": market.forecast(0.85),
     }
+    rows = {name: part.assign(**market.outcomes) for name, part in rows.items()}
     write_baselines(root, rows, ALL_DAYS, make_run)
     write_law(root)
 
