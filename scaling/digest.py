@@ -1,49 +1,44 @@
-"""Digests of code by definition: what an entry point can reach, and nothing else.
+"""Digests of the code that an entry point can reach, and of no other.
 
-Snakemake does not see edits in a library. A rule that carries `code_digest` in its `params` runs
-again when a definition that its command depends on has changed. Names are followed from the entry
-point through all imports to functions, classes (with all their methods) and module constants. A
-definition that is not reached changes no digest. A comment or a docstring changes none either.
-
-Importing a module runs it, so its statements with side effects count for all that import it.
-Where names cannot be followed, the whole module counts: doubt errs on rebuilding.
+Snakemake does not see edits in a library. A rule with a `code_digest` in its `params` runs again
+when code has changed that its command can reach. Reach goes by name: each word in code that counts
+is looked up in its module and in the modules that it names, and what has that name there counts
+too. Importing a module runs it, so what does more than define something counts for all who import
+it. Words mean several things, so this errs on rebuilding. Comments and docstrings do not count.
 """
 
+import ast
 import functools
 import hashlib
 import json
+import re
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from scaling.source import Imports, Module, Statement, Target, parse
-
 PACKAGE = Path(__file__).parent
-
-# Rooms and modules that are followed only from an entry point inside them. Most compute no number
-# of a study: they track and watch a run, write files and explain errors. `config` and `sizes` are
-# among them because the values that count stand in the `params` of the rules themselves, and the
-# tiers of features because one more tier changes nothing for the others: what a tier gives is known
-# by the MD5 of its features.
+# Rooms and modules that are not followed, because they compute no number of a study: they track and
+# watch a run, write files and explain errors. `config` and `sizes` are among them, as the values
+# that count stand in the `params` of the rules themselves.
 LEFT_OUT = (
-    *("tracking", "machine.guard", "machine.heat", "machine.sensors", "machine.signals"),
-    *("config", "grid", "names", "run", "sizes"),
-    *("data.tiers", "digest", "errors", "reading", "record", "source"),
+    *("tracking.", "machine.guard.", "machine.sensors.", "machine.signals."),
+    *("config.", "digest.", "errors.", "grid.", "names.", "reading.", "record.", "run.", "sizes."),
 )
-# The families of networks are looked up by name, where no import can be followed. A family is a
-# module in this room, and what others call of it are these functions.
+# Families of networks are modules in this room, of which others call these functions.
 FAMILIES = "training.families"
 GIVEN_BY_A_FAMILY = ("build", "embedding", "multiply_adds")
-# Files in a room that its code reads: a template, its style, a caption, a table.
+# Files in a room count for whoever imports it: a template, its style, a caption, a table.
 READ_BY_CODE = (".css", ".csv", ".html", ".js", ".json", ".rst", ".svg", ".txt", ".yaml")
+Import = ast.Import | ast.ImportFrom
+Code = dict[str, list[ast.stmt]]  # the statements of a module by the names that they give
 
 
 @functools.cache
 def code_digest(entry: str, package: Path = PACKAGE, *, family: str | None = None) -> str:
     """16 hex digits of all code that `entry` can reach; equal code gives equal digits.
 
-    `entry` is a module with a `main`, such as "train", or a module and the name of a definition,
-    such as "data.features:build_features". Raises `LookupError` if there is no such definition.
-    For an entry that builds a network, only the code of its `family` counts. Without a name the
-    code of all families does.
+    `entry` is a module with a `main`, such as "train", or names another definition in it, as
+    "data.features:build_features" does; `LookupError` if there is none. Where it builds a network,
+    the code of its `family` counts, or that of all families.
     """
     text = json.dumps(reached(entry, package, family), sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
@@ -57,173 +52,111 @@ def features_digest(tier: str, package: Path = PACKAGE) -> str:
 
 
 def reached(entry: str, package: Path = PACKAGE, family: str | None = None) -> dict[str, list[str]]:
-    """The code behind a digest, by the place where it stands.
-
-    "module:name" has the definitions of that name, "module:name is" what an import makes of it,
-    "module" the statements with side effects, and "room/file" the MD5 of a template or style.
-    """
+    """By "module:name" what gives a name, by "module:" what does more, by "room/file" its MD5."""
     module, _, name = entry.partition(":")
     walk = _Walk(package)
-    walk.enter(module, name or "main")
+    walk.follow(module, name or "main")
     if f"{FAMILIES}:family_of" in walk.found:
-        for member in [family] if family else _families(package):
+        families = package.joinpath(*FAMILIES.split(".")).glob("[!_]*.py")
+        for member in [family] if family else sorted(path.stem for path in families):
             for given in GIVEN_BY_A_FAMILY:
-                walk.enter(f"{FAMILIES}.{member}", given)
+                walk.follow(f"{FAMILIES}.{member}", given)
     return walk.found
 
 
+@dataclass
 class _Walk:
-    """Follows names from one entry point; `found` is what it meets on the way.
+    """Follows names; a module goes by its path in the package, such as "data.prices"."""
 
-    A module is named by its path inside the package: "data.prices", and "" for the package itself.
-    """
+    package: Path
+    modules: dict[str, Code] = field(default_factory=dict)
+    found: dict[str, list[str]] = field(default_factory=dict)
+    waiting: list[tuple[str, ast.stmt]] = field(default_factory=list)
 
-    def __init__(self, package: Path) -> None:
-        self.package = package
-        self._left_out: tuple[str, ...] = LEFT_OUT
-        self.found: dict[str, list[str]] = {}
-        self._modules: dict[str, Module | None] = {}
-        self._waiting: list[tuple[str, Statement]] = []
-        self._followed: set[Target] = set()
-        self._whole: set[str] = set()
-
-    def enter(self, module: str, name: str) -> None:
-        """Follow everything that the definition `name` of `module` can reach."""
-        self._left_out = tuple(name for name in LEFT_OUT if not _lies_in(module, name))
-        if not self._look_up(module, (name,)):
+    def follow(self, module: str, name: str) -> None:
+        """Meet all that the definition `name` of `module` can reach."""
+        if name not in self.run(module):
             raise LookupError(f"{self.package}: {module} defines no {name}")
-        while self._waiting:
-            self._use(*self._waiting.pop())
+        self.meet(module, name)
+        while self.waiting:
+            module, statement = self.waiting.pop()
+            places = [module, *self.imported(statement)]
+            for place in places:  # it grows on the way
+                for name in self.run(place).keys() & re.findall(r"\w+", uses(statement)[0]):
+                    self.meet(place, name)
+                    for one in self.modules[place][name]:
+                        if isinstance(one, Import):
+                            places += self.imported(one).difference(places)
 
-    def _use(self, module: str, statement: Statement) -> None:
-        """Follow all names that a statement of `module` uses."""
-        self._import(statement.imports)
-        for name, *attributes in statement.chains:
-            for target in statement.imports.get(name, ()):
-                self._follow(Target(target.module, (*target.attributes, *attributes)))
-            self._look_up(module, (name, *attributes))
-        if statement.is_opaque:
-            self._count_whole(module)
-        if statement.imports_anything:
-            self._count_whole("")
-        for text in statement.strings:
-            named = self._inside(text)
-            if named and self._file(named):
-                self._count_whole(named)
-
-    def _look_up(self, module: str, chain: tuple[str, ...]) -> bool:
-        """Meet what a name in `module` stands for; False if it neither defines nor imports it."""
-        parsed = self._run(module)
-        if parsed is None:
-            return False
-        name, *attributes = chain
-        if name in parsed.definitions:
-            self._meet(f"{module}:{name}", module, parsed.definitions[name])
-        own = Target(self._dotted(module), (name,))  # `from . import name`: a module of this room
-        targets = [target for target in parsed.imports.get(name, ()) if target != own]
-        for target in targets:
-            meaning = ".".join((target.module, *target.attributes))
-            if not self._is_left_out(self._inside(meaning) or ""):
-                said = self.found.setdefault(f"{module}:{name} is", [])
-                said += {meaning}.difference(said)
-            self._follow(Target(target.module, (*target.attributes, *attributes)))
-        return name in parsed.definitions or bool(targets)
-
-    def _follow(self, target: Target) -> None:
-        """Meet what a module or an attribute of it stands for; nothing in other packages."""
-        module = self._inside(target.module)
-        if module is None or target in self._followed or self._run(module) is None:
-            return
-        self._followed.add(target)
-        if not target.attributes:
-            self._count_whole(module)  # the module itself is a value: anything may be asked of it
-        elif not self._look_up(module, target.attributes):
-            first, *attributes = target.attributes
-            if self._file(f"{module}.{first}".lstrip(".")):
-                self._follow(Target(f"{target.module}.{first}", tuple(attributes)))
-            else:
-                self._count_whole(module)
-
-    def _count_whole(self, module: str) -> None:
-        """Meet everything in a module, and in the modules of a room."""
-        path, parsed = self._file(module), self._run(module)
-        if module in self._whole or path is None or parsed is None:
-            return
-        self._whole.add(module)
-        for name in (*parsed.definitions, *parsed.imports):
-            self._look_up(module, (name,))
-        if _is_room(path):
-            for child in sorted(self.package.joinpath(*module.split(".")).iterdir()):
-                if (child.suffix == ".py" or child.is_dir()) and not child.name.startswith("__"):
-                    self._count_whole(f"{module}.{child.stem}".lstrip("."))
-
-    def _run(self, module: str) -> Module | None:
-        """Meet what importing `module` runs; None if it is left out or does not exist."""
-        if module in self._modules:
-            return self._modules[module]
-        path = self._file(module)
-        if path is None or self._is_left_out(module):
-            self._modules[module] = None
-            return None
-        room = module if _is_room(path) else module.rpartition(".")[0]
-        source = path.read_text() if path.is_file() else ""
-        parsed = self._modules[module] = parse(source, self._dotted(room))
-        self._meet(module, module, parsed.effects)
-        self._run(module.rpartition(".")[0])
-        self._meet_files_read(path.parent)
-        self._import(parsed.imports)
-        return parsed
-
-    def _import(self, imports: Imports) -> None:
-        """Importing a name runs its module, and the name may be another module."""
-        for target in (target for targets in imports.values() for target in targets):
-            module = self._inside(target.module)
-            if module is not None:
-                self._run(module)
-                if target.attributes == ("*",):
-                    self._count_whole(module)
-                elif target.attributes:
-                    self._run(".".join((module, *target.attributes)).lstrip("."))
-
-    def _meet(self, key: str, module: str, statements: list[Statement]) -> None:
-        if key not in self.found:
-            self.found[key] = [statement.text for statement in statements]
-            self._waiting += [(module, statement) for statement in statements]
-
-    def _meet_files_read(self, folder: Path) -> None:
-        for path in folder.iterdir():
-            if path.suffix in READ_BY_CODE:
-                key = path.relative_to(self.package).as_posix()
-                self.found[key] = [hashlib.md5(path.read_bytes()).hexdigest()]
-            elif path.is_dir() and not (path / "__init__.py").exists():
-                self._meet_files_read(path)
-
-    def _is_left_out(self, module: str) -> bool:
-        return any(_lies_in(module, name) for name in self._left_out)
-
-    def _file(self, module: str) -> Path | None:
-        """The source of a module; of a room its `__init__.py`, or its folder where it has none."""
+    def run(self, module: str) -> Code:
+        """The code of a module, none if it is left out. What importing it runs is met."""
         stem = self.package.joinpath(*module.split("."))
-        files = (stem / "__init__.py", stem.with_name(f"{stem.name}.py"), stem)
-        return next((path for path in files if path.exists()), None)
+        path = stem / "__init__.py" if stem.is_dir() else stem.with_suffix(".py")
+        if module in self.modules or f"{module}.".startswith(LEFT_OUT) or not path.is_file():
+            return self.modules.get(module, {})
+        code = self.modules[module] = parsed(path.read_text())
+        self.run(module.rpartition(".")[0])
+        self.meet(module, "")
+        for statement in code["*"]:
+            self.imported(statement)
+        for file in stem.rglob("*") if module else ():
+            if file.suffix in READ_BY_CODE:
+                md5 = hashlib.md5(file.read_bytes()).hexdigest()
+                self.found[file.relative_to(self.package).as_posix()] = [md5]
+        return code
 
-    def _dotted(self, module: str) -> str:
-        return f"{self.package.name}.{module}".rstrip(".")
+    def imported(self, statement: ast.stmt) -> set[str]:
+        """The modules of this package that a statement imports; they are run."""
+        paths = {one for path in uses(statement)[1] for one in (path, path.rpartition(".")[0])}
+        ours = {path.partition(".")[2] for path in paths if path.split(".")[0] == "scaling"}
+        return {module for module in ours if self.run(module)}
 
-    def _inside(self, dotted: str) -> str | None:
-        """`scaling.data.prices` -> `data.prices`; None for what is not of this package."""
-        root, _, module = dotted.partition(".")
-        return module if root == self.package.name else None
-
-
-def _families(package: Path) -> list[str]:
-    paths = package.joinpath(*FAMILIES.split(".")).glob("*.py")
-    return sorted(path.stem for path in paths if path.stem != "__init__")
-
-
-def _is_room(path: Path) -> bool:
-    return path.name == "__init__.py" or path.is_dir()
+    def meet(self, module: str, name: str) -> None:
+        """Count what gives a name in a module, and follow it later."""
+        if f"{module}:{name}" not in self.found:
+            self.found[f"{module}:{name}"] = [uses(one)[0] for one in self.modules[module][name]]
+            self.waiting += [(module, one) for one in self.modules[module][name]]
 
 
-def _lies_in(module: str, room: str) -> bool:
-    return f"{module}.".startswith(f"{room}.")
+@functools.cache
+def parsed(source: str) -> Code:
+    """The statements of a module by the names they give; by "" what does more, by "*" imports."""
+    tree, code = ast.parse(source), Code({"": [], "*": []})
+    for part in ast.walk(tree):
+        if isinstance(part, ast.Module | ast.ClassDef | ast.FunctionDef):
+            part.body = part.body[ast.get_docstring(part, clean=False) is not None :]
+    for node in tree.body:
+        for alias in node.names if isinstance(node, Import) else ():  # each for itself
+            one = type(node)(**{**vars(node), "names": [alias]})
+            for name in [alias.asname] if alias.asname else alias.name.split("."):
+                code.setdefault(name, []).append(one)
+            code["*"].append(one)
+        for name in given(node):
+            code.setdefault(name, []).append(node)
+    return code
+
+
+def given(node: ast.stmt) -> list[str]:
+    """The names that a statement gives, and "" if running it may do more: it calls something."""
+    match node:
+        case ast.Import() | ast.ImportFrom() | ast.If(ast.Name("TYPE_CHECKING"), orelse=[]):
+            return []
+        case ast.FunctionDef(name, decorator_list=[]) if not calls(node.args):
+            return [name]
+        case ast.Assign([ast.Name(name)]) | ast.AnnAssign(ast.Name(name)):
+            return [name, ""] if calls(node) else [name]
+    return [node.name, ""] if isinstance(node, ast.FunctionDef | ast.ClassDef) else [""]
+
+
+def calls(node: ast.AST) -> bool:
+    return any(isinstance(part, ast.Call) for part in ast.walk(node))
+
+
+@functools.cache
+def uses(statement: ast.stmt) -> tuple[str, set[str]]:
+    """The text of a statement, and the dotted paths of what it imports."""
+    parts = list(ast.walk(statement))
+    froms = [part for part in parts if isinstance(part, ast.ImportFrom)]
+    paths = {a.name for part in parts if isinstance(part, ast.Import) for a in part.names}
+    paths |= {f"{part.module}.{alias.name}" for part in froms for alias in part.names}
+    return ast.unparse(statement), paths

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from scaling.law.resampling import BOOTSTRAP_SEED, block_length, day_weights
+from scaling.law.bootstrap import BOOTSTRAP_SEED, block_length, day_weights
 from scaling.metrics import log_loss_skill, log_losses, logits_of
 
 Array = npt.NDArray[np.float64]

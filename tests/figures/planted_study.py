@@ -3,7 +3,8 @@
 What a planted network says is truth mixed with noise, so the larger ones are better.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,10 @@ import pandas as pd
 
 from scaling.judging import checks
 from scaling.judging.run_files import file_digests
-from scaling.law import one_axis as law
-from scaling.law.ladder import read_ladder
+from scaling.law.bootstrap import Settings
+from scaling.law.judge import fit_study
+from scaling.law.result import as_json
+from scaling.law.table import read_tables
 from scaling.metrics import fit_recalibration, score
 from scaling.record import (
     file_md5,
@@ -175,25 +178,29 @@ def write_run(
     write_json(root / f"{run}.json", record)
 
 
+def baselines_in(root: Path) -> list[Path]:
+    return sorted(root.glob("baselines*.predictions.parquet"))
+
+
+def networks_in(root: Path) -> list[Path]:
+    return sorted(set(root.glob("*.predictions.parquet")) - set(baselines_in(root)))
+
+
 def write_law(root: Path) -> None:
     """Fit the law to the prediction files in `root`."""
-    paths = [root / f"{run}.predictions.parquet" for run in RUNS]
-    baselines = root / "baselines.predictions.parquet"
-    networks = pd.concat(pd.read_parquet(path) for path in paths)
-    ladder = read_ladder(networks, pd.read_parquet(baselines))
-    result = law.fit_law(ladder, horizon=1, delta=0.01, samples=200)
-    write_json(root / "scaling_law.json", {**result, **inputs_of(paths, [baselines])})
-
-
-def inputs_of(predictions: Sequence[Path], baselines: Sequence[Path]) -> dict[str, Any]:
-    """What a law says of the files that it was fitted to."""
+    predictions, baselines = networks_in(root), baselines_in(root)
     runs = [Run.of(identity_of_parquet(path), path) for path in predictions]
-    return {
-        "experiment": runs[0].experiment,
-        "runs": [run.as_json() for run in runs],
-        "inputs": {str(path): file_md5(path) for path in (*predictions, *baselines)},
-        **provenance(),
-    }
+    rows = (
+        pd.concat(map(pd.read_parquet, paths), ignore_index=True)
+        for paths in (predictions, baselines)
+    )
+    law = replace(
+        fit_study(read_tables(*rows), Settings(1, 0.01, samples=200), runs[0].experiment),
+        runs=[run.as_json() for run in runs],
+        inputs={str(path): file_md5(path) for path in (*predictions, *baselines)},
+        provenance=provenance(),
+    )
+    write_json(root / "scaling_law.json", as_json(law))
 
 
 def write_baselines(
@@ -232,17 +239,19 @@ def make_study(root: Path, make_run: MakeRun = planted) -> None:
 
 def flags_of(root: Path) -> list[str]:
     """What `python -m scaling.report` is given."""
+    runs = [path.name.removesuffix(".predictions.parquet") for path in networks_in(root)]
+    rivals = [str(path) for path in baselines_in(root)]
 
     def files(suffix: str) -> list[str]:
-        return [str(root / f"{run}.{suffix}") for run in RUNS]
+        return [str(root / f"{run}.{suffix}") for run in runs]
 
     return [
         *("--law", str(root / "scaling_law.json")),
         *("--records", *files("json")),
         *("--evaluations", *files("eval.json")),
         *("--predictions", *files("predictions.parquet")),
-        *("--baselines", str(root / "baselines.predictions.parquet")),
-        *("--baselines-record", str(root / "baselines.json")),
+        *("--baselines", *rivals),
+        *("--baselines-record", *(p.replace(".predictions.parquet", ".json") for p in rivals)),
         *("--figures", str(root / "figures")),
         *("--output", str(root / "report.html")),
     ]
@@ -252,11 +261,21 @@ def change(path: Path, **values: Any) -> None:
     write_json(path, {**read_json(path), **values})
 
 
+def spoil(path: Path, change_it: Callable[[dict[str, Any]], None]) -> None:
+    """Change what a JSON file says in place."""
+    content = read_json(path)
+    change_it(content)
+    write_json(path, content)
+
+
+def rewrite(path: Path, frame: pd.DataFrame) -> None:
+    """Other predictions, which say that they are of the same run."""
+    write_parquet(path, frame, identity_of_parquet(path)["identity"])
+
+
 def remake(path: Path, key: str, value: Any) -> None:
     """A file that was made with something else: `settings.optimiser.epochs`, `name.seed`."""
-    content = read_json(path)
-    put(content["identity"], key, value)
-    write_json(path, content)
+    spoil(path, lambda content: put(content["identity"], key, value))
 
 
 def put(content: dict[str, Any], key: str, value: Any) -> None:

@@ -122,7 +122,7 @@ def test_a_ladder_of_patchtsmixer_goes_from_prices_to_the_report(study: Path) ->
     assert record["identity"]["model"]["expansion_factor"] == 2
     assert record["flops"] > 0
     assert read_json(results / "20k.eval.json")["metrics"]["best"]["test"]["log_loss"] > 0
-    assert len(read_json(results / "scaling_law.json")["sizes"]) == 2
+    assert len(read_json(results / "scaling_law.json")["ladder"]["cells"]) == 2
 
 
 @pytest.mark.slow
