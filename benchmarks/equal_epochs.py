@@ -19,6 +19,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from scaling import config as configs
 from scaling.data.dataset import Study, load_study
 from scaling.machine.guard import ThermalGuard
+from scaling.run import TrainingDays
 from scaling.sizes import load_model_config
 from scaling.training.recipe import recipe_of
 from scaling.training.trial import hardware_of, trial
@@ -51,7 +52,7 @@ def main() -> None:
     print("| days | equal steps | equal epochs | steps' seeds | epochs' seeds |")
     print("|---|---|---|---|---|")
     for days in DAYS:
-        config = configs.load_config(CONFIG, budget, train_days=days)
+        config = configs.load_config(CONFIG, budget, days=TrainingDays(days))
         study = load_study(config)
         steps = losses(config, study, SEEDS)
         fewer = dataclasses.replace(study, epoch_windows=len(study.samples["train"]))

@@ -6,9 +6,7 @@ Each row trains the shipped study with one thing changed, evaluates it, and comp
 Figures do not depend on the machine's load. A 200k takes about half a minute a row, a 2M three.
 """
 
-import argparse
 import json
-import os
 import shutil
 import signal
 import subprocess
@@ -18,9 +16,11 @@ import time
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[1]
+import yaml
+from common import fresh, header, parser, row
+
 CONFIG = "configs/daily/threshold_1pct.yaml"
-# What is changed from one process, micro-batch 32 and one thread: a row each.
+# What is changed from one process, micro-batch 32, one thread and fp32: a row each.
 ROWS: dict[str, dict[str, Any]] = {
     "micro-batch 32, 1 thread": {},
     "the same again": {},
@@ -34,15 +34,14 @@ ROWS: dict[str, dict[str, Any]] = {
 }
 
 
-def train_command(folder: Path, budget: str, name: str, row: dict[str, Any]) -> list[str]:
+def train_command(folder: Path, budget: str, name: str, changed: dict[str, Any]) -> list[str]:
     """The training of one row as a person would type it."""
     search = folder / f"{name}.batch_size.json"
-    search.write_text(json.dumps({"micro_batch": row.get("micro_batch", 32)}))
-    config = Path(CONFIG).read_text()
-    if "precision" in row:
-        config += f"precision: {row['precision']}\n"
-    (folder / f"{name}.yaml").write_text(config)
-    processes = row.get("processes", 1)
+    search.write_text(json.dumps({"micro_batch": changed.get("micro_batch", 32)}))
+    precision = {"precision": changed.get("precision", "fp32")}
+    config = yaml.safe_load(Path(CONFIG).read_text()) | precision
+    (folder / f"{name}.yaml").write_text(yaml.safe_dump(config))
+    processes = changed.get("processes", 1)
     launch = [sys.executable, "-m", "scaling.train"]
     if processes > 1:
         torchrun = [str(Path(sys.executable).parent / "torchrun"), "--standalone"]
@@ -51,7 +50,7 @@ def train_command(folder: Path, budget: str, name: str, row: dict[str, Any]) -> 
         *launch,
         *("--config", str(folder / f"{name}.yaml"), "--param-budget", budget),
         *("--batch-size", str(search), "--output", str(folder / f"{name}.ckpt")),
-        *("--threads", str(row.get("threads", 1)), "--log", str(folder / f"{name}.log")),
+        *("--threads", str(changed.get("threads", 1)), "--log", str(folder / f"{name}.log")),
     ]
 
 
@@ -60,32 +59,28 @@ def halfway(name: str) -> bool:
     return len(list(Path("results/.resume", name).glob("*/*/step-*.state"))) >= 2
 
 
-def run_row(folder: Path, budget: str, name: str, row: dict[str, Any]) -> None:
+def run_row(folder: Path, budget: str, name: str, changed: dict[str, Any]) -> None:
     """Train one row, and evaluate it."""
-    command = train_command(folder, budget, name, row)
+    command = train_command(folder, budget, name, changed)
     quiet: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     companion = None
-    if row.get("beside"):
+    if changed.get("beside"):
         other = train_command(folder, budget, "companion", {})
         companion = subprocess.Popen([*other, "--seed", "43"], **quiet)
-    if row.get("kill"):
+    if changed.get("kill"):
         process = subprocess.Popen(command, **quiet)
         while process.poll() is None and not halfway(name):
             time.sleep(0.05)
         process.send_signal(signal.SIGKILL)
         process.wait()
-    subprocess.run(command, check=True, **quiet)
+    fresh(*command)
     if companion:
         companion.wait()
-    subprocess.run(
-        [
-            *(sys.executable, "-m", "scaling.evaluate", "--config", str(folder / f"{name}.yaml")),
-            *("--checkpoint", str(folder / f"{name}.ckpt")),
-            *("--predictions", str(folder / f"{name}.predictions.parquet")),
-            *("--output", str(folder / f"{name}.eval.json")),
-        ],
-        check=True,
-        **quiet,
+    fresh(
+        *(sys.executable, "-m", "scaling.evaluate", "--config", str(folder / f"{name}.yaml")),
+        *("--checkpoint", str(folder / f"{name}.ckpt")),
+        *("--predictions", str(folder / f"{name}.predictions.parquet")),
+        *("--output", str(folder / f"{name}.eval.json")),
     )
 
 
@@ -112,27 +107,19 @@ def compared(folder: Path, name: str, reference: str) -> tuple[str, str, str, st
 
 def main() -> None:
     """Train every row and print the table."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.add_argument("--budget", default="200k")
-    budget = parser.parse_args().budget
-    os.chdir(ROOT)
-    sys.path.insert(0, str(ROOT))
-    stamp = "results/daily/threshold_1pct/data.md5"
-    subprocess.run(["snakemake", "--quiet", "--", stamp], check=True)
-    folder = Path(tempfile.mkdtemp(prefix="reproducibility-"))
-    print(
-        "| trained with | bits | largest weight difference | validation log-loss | test log-loss |"
+    arguments = parser(__doc__)
+    arguments.add_argument("--budget", default="200k", help="default: %(default)s")
+    budget = arguments.parse_args().budget
+    fresh("snakemake", "--quiet", "--", "results/daily/threshold_1pct/data.md5")
+    header(
+        "trained with", "bits", "largest weight difference", "validation log-loss", "test log-loss"
     )
-    print("|---|---|---|---|---|")
-    names = {f"row{i}": title for i, title in enumerate(ROWS)}
-    for name, title in names.items():
-        run_row(folder, budget, name, ROWS[title])
-        bits, distance, validation, test = compared(folder, name, "row0")
-        print(f"| {title} | {bits} | {distance} | {validation} | {test} |", flush=True)
-    shutil.rmtree(folder)
-    for name in names:
-        shutil.rmtree(Path("results/.resume", name))
+    with tempfile.TemporaryDirectory(prefix="reproducibility-") as folder:
+        for index, (title, changed) in enumerate(ROWS.items()):
+            name = f"row{index}"
+            run_row(Path(folder), budget, name, changed)
+            row(title, *compared(Path(folder), name, "row0"))
+            shutil.rmtree(Path("results/.resume", name))
 
 
 if __name__ == "__main__":

@@ -7,21 +7,18 @@ manifest are real. Up to the report, n trainings are 2 n jobs, one search per bu
     python benchmarks/workflow.py
 """
 
-import argparse
+import contextlib
 import os
-import platform
 import re
-import resource
 import shutil
-import subprocess
 import sys
 import tempfile
-import time
-from datetime import date
-from importlib.metadata import version
+from collections.abc import Sequence
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
+from common import ROOT, Took, fresh, header, machine, parser, row
+
+EXPERIMENT = "daily/threshold_1pct"
 BUDGETS = ("200k", "600k", "2m", "20m", "200m")
 SHIM = """\
 #!/bin/sh
@@ -32,7 +29,9 @@ scaling.*) ;;
 esac
 while [ $# -gt 0 ]; do
     case "$1" in
-    --output | --record | --predictions) echo '{{}}' >"$2" ;;
+    --output | --record | --predictions)
+        if [ -f "made/$2" ]; then cp "made/$2" "$2"; else echo '{{}}' >"$2"; fi
+        ;;
     --figures) for name in {figures}; do echo '<svg/>' >"$2/$name.svg"; done ;;
     esac
     shift
@@ -42,85 +41,82 @@ done
 
 def copy_of_the_study(folder: Path, trainings: int) -> None:
     """The repository as far as the workflow reads it, a grid of that many trainings, the shim."""
-    from scaling.figures.page import FIGURES
+    from scaling.figures.catalogue import figures_of
 
     ignored = shutil.ignore_patterns("__pycache__", "processed")
     for name in ("scaling", "workflow", "configs", "data"):
         shutil.copytree(ROOT / name, folder / name, ignore=ignored)
-    shutil.copy(ROOT / "environment.yml", folder)
     budgets = BUDGETS[:trainings]
     if trainings % len(budgets):
         sys.exit(f"error: --trainings {trainings}; allowed: up to 5, and multiples of 5")
     seeds = list(range(42, 42 + trainings // len(budgets)))
     (folder / "configs/full.yaml").write_text(
-        f"experiments: [daily/threshold_1pct]\nbudgets: [{', '.join(budgets)}]\nseeds: {seeds}\n"
+        f"experiments: [{EXPERIMENT}]\nbudgets: [{', '.join(budgets)}]\nseeds: {seeds}\n"
     )
+    write_artefacts(folder, budgets, seeds)
     shim = folder / "bin/python"
     shim.parent.mkdir()
-    shim.write_text(SHIM.format(python=sys.executable, figures=" ".join(FIGURES)))
+    shim.write_text(
+        SHIM.format(
+            python=sys.executable, figures=" ".join(figure.name for figure in figures_of(["runs"]))
+        )
+    )
     shim.chmod(0o755)
 
 
-def snakemake(folder: Path, *options: str) -> tuple[str, float, float]:
-    """What it printed, seconds by the wall's clock, seconds of CPU with all its children."""
-    began, before = time.monotonic(), resource.getrusage(resource.RUSAGE_CHILDREN)
-    done = subprocess.run(
-        [sys.executable, "-m", "snakemake", *options],
-        cwd=folder,
-        env={**os.environ, "PATH": f"{folder / 'bin'}{os.pathsep}{os.environ['PATH']}"},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-    )
-    wall, after = time.monotonic() - began, resource.getrusage(resource.RUSAGE_CHILDREN)
-    printed = done.stdout + done.stderr
-    if done.returncode:
-        sys.exit(printed[-4000:])
-    return printed, wall, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+def write_artefacts(folder: Path, budgets: Sequence[str], seeds: Sequence[int]) -> None:
+    """What the costly commands would say that they made their files with, for the shim to copy."""
+    from scaling import config as configs
+    from scaling.record import write_json
+    from scaling.run import RunName
+    from scaling.sizes import load_model_config
+
+    made, runs = folder / f"made/results/{EXPERIMENT}", []
+    with contextlib.chdir(folder):
+        config = configs.load_config(f"configs/{EXPERIMENT}.yaml")
+        for name in (RunName(budget=budget, seed=seed) for budget in budgets for seed in seeds):
+            model = load_model_config(name.budget, config.family)
+            run = configs.run_of(configs.with_name(config, name), model, EXPERIMENT).as_json()
+            judged = {"identity": run, "made_by": configs.judged_by(config)}
+            written = name.written(config.seed)
+            write_json(made / f"{written}.json", {"identity": run})
+            write_json(made / f"{written}.eval.json", judged)
+            runs.append(run)
+        baselines = configs.baselines_run(config, EXPERIMENT).as_json()
+    write_json(made / "baselines.json", {"identity": baselines})
+    write_json(made / "scaling_law.json", {"runs": runs, "made_by": configs.fitted_by(config)})
 
 
-def row(trainings: int) -> str:
-    """One line of the table, wall / CPU seconds in each column."""
+def snakemake(folder: Path, *options: str) -> Took:
+    """What it printed and took, all its jobs included."""
+    path = f"{folder / 'bin'}{os.pathsep}{os.environ['PATH']}"
+    script = 'exec "$0" -m snakemake "$@" 2>&1'
+    return fresh("sh", "-c", script, sys.executable, *options, folder=folder, PATH=path)
+
+
+def measure(trainings: int) -> None:
+    """Print a line of the table, wall / CPU seconds in each column."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         copy_of_the_study(folder, trainings)
-        planned, *plan = snakemake(folder, "--dry-run", "--quiet", "rules")
-        _, *run = snakemake(folder)
-        again, *nothing = snakemake(folder)
-    if "Nothing to be done" not in again:
-        sys.exit(f"error: the second run found something to do:\n{again[-4000:]}")
-    jobs = max(int(count) for count in re.findall(r"^total\s+(\d+)", planned, re.MULTILINE))
-    each = [seconds / jobs for seconds in run]
-    cells = [
-        *(f"{wall:.1f} / {cpu:.1f}" for wall, cpu in (plan, run)),
-        f"{each[0]:.3f} / {each[1]:.3f}",
-        f"{nothing[0]:.1f} / {nothing[1]:.1f}",
-    ]
-    return f"| {trainings:,} | {jobs:,} | {' | '.join(cells)} |"
+        plan = snakemake(folder, "--dry-run", "--quiet", "rules")
+        run, again = snakemake(folder), snakemake(folder)
+    if "Nothing to be done" not in again.printed:
+        sys.exit(f"error: the second run found something to do:\n{again.printed[-4000:]}")
+    jobs = max(int(count) for count in re.findall(r"^total\s+(\d+)", plan.printed, re.MULTILINE))
+    each = f"{run.wall / jobs:.3f} / {run.cpu / jobs:.3f}"
+    planned, ran, found = (f"{one.wall:.1f} / {one.cpu:.1f}" for one in (plan, run, again))
+    row(f"{trainings:,}", f"{jobs:,}", planned, ran, each, found)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--trainings", type=int, nargs="+", default=[3, 1000])
-    arguments = parser.parse_args()
-    sys.path.insert(0, str(ROOT))
-    import torch
-
-    from scaling.machine.device import device_name
-
-    print(
-        f"{device_name(torch.device('cpu'))}, {os.cpu_count()} cores, python "
-        f"{platform.python_version()}, snakemake {version('snakemake')}, {date.today()}, "
-        f"load average {os.getloadavg()[0]:.1f}; wall / CPU seconds\n"
-    )
-    print(
-        "| trainings | jobs | dry run | run | run, a job | up to date |\n|---|---|---|---|---|---|"
-    )
-    for trainings in arguments.trainings:
-        print(row(trainings), flush=True)
-    print(f"\nload average at the end {os.getloadavg()[0]:.1f}")
+    arguments = parser(__doc__)
+    arguments.add_argument("--trainings", type=int, nargs="+", default=[3, 1000])
+    counts = arguments.parse_args().trainings
+    print(f"{machine('snakemake')}; wall / CPU seconds\n")
+    header("trainings", "jobs", "dry run", "run", "run, a job", "up to date")
+    for trainings in counts:
+        measure(trainings)
 
 
 if __name__ == "__main__":

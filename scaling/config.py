@@ -20,12 +20,13 @@ from pydantic import (
 )
 from pydantic.dataclasses import dataclass
 
+from scaling.digest import code_digest, features_digest
 from scaling.errors import UserError
 from scaling.names import (
+    CONFIG_ROOT,
     DEFAULT_TIER,
     EXTERNAL,
     NAME_PART,
-    Draw,
     known_tiers,
     safe_name,
     tier_named,
@@ -38,8 +39,11 @@ from scaling.reading import (
     Real,
     Seed,
     build,
-    read_yaml,
+    inherited_from,
+    read_extended,
 )
+from scaling.record import COMPUTING_PACKAGES, versions_of
+from scaling.run import BASELINES, NAME, UNKNOWN, Run, RunName, TrainingDays
 from scaling.sizes import DEFAULT_FAMILY, ModelConfig, OptimiserConfig, model_config_path
 
 Dates = tuple[date, date]
@@ -241,12 +245,24 @@ class LawConfig:
 
 
 @dataclass(frozen=True, config=CLOSED)
+class EarningsConfig:
+    """How forecasts would be traded, written down before any test row is read.
+
+    `target_volatility` is a fraction a year, `largest_position` a multiple of the wealth, and
+    `costs_bp` are hundredths of a per cent of what is bought or sold, one result for each.
+    """
+
+    target_volatility: Annotated[Real, Field(gt=0, lt=1)] = 0.1
+    largest_position: Annotated[Real, Field(gt=0, le=10)] = 2.0
+    costs_bp: Annotated[tuple[Annotated[Real, Field(ge=0)], ...], Field(min_length=1)] = (1.0, 5.0)
+
+
+@dataclass(frozen=True, config=CLOSED)
 class TrainingConfig:
     """One experiment: everything that is asked for, and nothing that is found out.
 
-    `train_days` is how many days of the training block are trained on, None for all. They are the
-    most `recent` ones, or random calendar quarters (`blocks`), which the seed draws. A grid sets
-    the two, and never an experiment's file, so that the name of a run says which days it has.
+    A grid sets the training `days`, and never an experiment's file, so that the name of a run says
+    which ones it has.
     """
 
     task: TaskConfig
@@ -256,8 +272,7 @@ class TrainingConfig:
     family: str = DEFAULT_FAMILY
     param_budget: str = "2m"
     seed: Seed = 42
-    train_days: Positive | None = None
-    days: Draw = "recent"
+    days: TrainingDays = TrainingDays()
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     checkpoint_minutes: Annotated[Real, Field(gt=0)] = 10.0
@@ -266,45 +281,36 @@ class TrainingConfig:
     tracking: TrackingConfig = TrackingConfig()
     law: LawConfig = LawConfig()
 
-    @model_validator(mode="after")
-    def _drawn_from_something(self) -> "TrainingConfig":
-        if self.train_days is None and self.days != "recent":
-            raise ValueError(
-                f"days: got {self.days}, but no train_days; allowed: {self.days} of a number of "
-                "days, for example train_days: 1000"
-            )
-        return self
-
 
 # These keys cannot change a trained weight, so they are no part of what identifies a training.
 NOT_TRAINING = ("thermal", "tracking", "law", "checkpoint_minutes")
+# Where these are `auto`, the machine decides, and only a training knows what it was made with.
+FOUND = ("device", "precision")
 
 
 def load_config(
-    path: str | Path,
-    param_budget: str | None = None,
-    seed: int | None = None,
-    train_days: int | None = None,
-    days: str | None = None,
+    path: str | Path, param_budget: str | None = None, seed: int | None = None, **others: Any
 ) -> TrainingConfig:
-    """Read and check one experiment; `param_budget` and `seed` replace the file's own.
+    """Read and check one experiment; what is given besides the path replaces the file's own.
 
     Raises `UserError` (a `ValueError`) with the file, the key, what was given and what is allowed.
     """
     path = Path(path)
-    content = read_yaml(path)
-    if chosen := {"train_days", "days"} & content.keys():
+    content, origins = read_extended(path, CONFIG_ROOT)
+    if days := {"days", *NAME} & content.keys() - {"budget", "seed"}:
         raise UserError(
-            f"{path}: {chosen.pop()}: not allowed in an experiment; put it into a grid, such as "
-            "configs/two_axes.yaml, or give --train-days and --days to scaling.train"
+            f"{path}: {days.pop()}: not allowed in an experiment; put it into a grid, such as "
+            "configs/two_axes.yaml, or give --train-days and --draw to scaling.train"
         )
-    given = {"param_budget": param_budget, "seed": seed, "train_days": train_days, "days": days}
+    given = {"param_budget": param_budget, "seed": seed, **others}
     content |= {key: value for key, value in given.items() if value is not None}
-    config = build(TrainingConfig, content, path)
+    origins = {key: file for key, file in origins.items() if given.get(key) is None}
+    config = build(TrainingConfig, content, path, origins)
     try:
         model_config_path(config.param_budget, config.family)
     except UserError as error:
-        raise UserError(f"{path}: {error}") from None
+        where = "".join(inherited_from(key, origins) for key in ("param_budget", "family"))
+        raise UserError(f"{path}: {error}{where}") from None
     data = config.data
     asked = "assets" if isinstance(data, MarketsConfig) else "prices"
     needed = [(asked, market.prices, "fetch") for market in data.markets]
@@ -316,15 +322,24 @@ def load_config(
             raise UserError(
                 f"{path}: data.{key}: {file} does not exist in {Path.cwd()}; paths start at the "
                 f"repository root; to bring {key} in, type: python -m scaling.{door} --help"
+                f"{inherited_from(f'data.{key}', origins)}"
             )
     return config
 
 
-def config_of_run(path: str | Path, record: Mapping[str, Any]) -> TrainingConfig:
-    """The config of the run that a record tells of, as the experiment's file asks for it now."""
-    trained = record.get("config", {})
-    days = (trained.get("train_days"), trained.get("days"))
-    return load_config(path, record["budget"], record["seed"], *days)
+def config_of(path: str | Path, name: RunName) -> TrainingConfig:
+    """The config of the run of that name, as the experiment's file asks for it now."""
+    return with_name(load_config(path), name)
+
+
+def with_name(config: TrainingConfig, name: RunName) -> TrainingConfig:
+    """The config with the size, the training days and the seed of a run's name."""
+    parts = {field.name: getattr(name, field.name) for field in dataclasses.fields(name)}
+    budget = parts.pop("budget")
+    if budget != BASELINES:
+        parts["param_budget"] = budget
+        model_config_path(budget, config.family)
+    return dataclasses.replace(config, **parts)
 
 
 def as_dict(config: Any) -> dict[str, Any]:
@@ -333,17 +348,62 @@ def as_dict(config: Any) -> dict[str, Any]:
     return plain
 
 
-def what_trains(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The part of a config, given as `as_dict` gives it, that a trained weight depends on.
+def name_of(config: TrainingConfig) -> RunName:
+    """The name of the run that a config asks for."""
+    others = [field.name for field in dataclasses.fields(RunName) if field.name != "budget"]
+    return RunName(budget=config.param_budget, **{key: getattr(config, key) for key in others})
 
-    How days are drawn counts only where some of them are.
+
+def run_of(
+    config: TrainingConfig, model: ModelConfig, experiment: str, entry: str = "train"
+) -> Run:
+    """The run that is asked for, as far as it is known before its data are read.
+
+    `entry` is the command that makes it, whose code counts.
     """
-    asked = {key: value for key, value in config.items() if key not in NOT_TRAINING}
-    if asked.get("train_days") is None:
-        asked = {key: value for key, value in asked.items() if key not in ("train_days", "days")}
-    return asked
+    named = {field.name for field in dataclasses.fields(RunName)} | {"param_budget"}
+    asked = {k: v for k, v in as_dict(config).items() if k not in (*NOT_TRAINING, *named)}
+    found = {key: None if (value := asked.pop(key)) == "auto" else value for key in FOUND}
+    return Run(
+        experiment=experiment,
+        name=name_of(config),
+        settings=asked,
+        model=as_dict(model),
+        code=code_digest(entry, family=config.family),
+        versions=versions_of(COMPUTING_PACKAGES),
+        **UNKNOWN | found,
+    )
 
 
-def training_identity(config: TrainingConfig, model: ModelConfig) -> dict[str, Any]:
-    """Everything in the two configs that a trained weight depends on."""
-    return {"training": what_trains(as_dict(config)), "model": as_dict(model)}
+def judged_by(config: TrainingConfig) -> dict[str, Any]:
+    """What an evaluation depends on, besides its run; its checks build the features again."""
+    tier = None if config.data.tier == EXTERNAL else features_digest(config.data.tier)
+    return {"code": code_digest("evaluate", family=config.family), "tier": tier}
+
+
+def controlled_by(config: TrainingConfig) -> dict[str, Any]:
+    """What a control on shuffled labels depends on, besides its run."""
+    return {"code": code_digest("shuffled_control", family=config.family)}
+
+
+def fitted_by(config: TrainingConfig) -> dict[str, Any]:
+    """What a law depends on, besides its runs."""
+    return {"code": code_digest("fit"), "law": as_dict(config.law)}
+
+
+def baselines_run(config: TrainingConfig, experiment: str) -> Run:
+    """What the baselines of some training days depend on; the seed only where it draws them."""
+    asked = as_dict(config)
+    return Run(
+        experiment=experiment,
+        name=RunName(
+            budget=BASELINES,
+            days=config.days,
+            seed=config.seed if config.days.draw == "blocks" else 0,
+        ),
+        settings={section: asked[section] for section in ("data", "task", "window", "splits")},
+        model={},
+        code=code_digest("judge_baselines"),
+        versions={},
+        **UNKNOWN,
+    )

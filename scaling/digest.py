@@ -21,7 +21,7 @@ PACKAGE = Path(__file__).parent
 # that count stand in the `params` of the rules themselves.
 LEFT_OUT = (
     *("tracking.", "machine.guard.", "machine.sensors.", "machine.signals."),
-    *("config.", "digest.", "errors.", "grid.", "names.", "reading.", "record.", "sizes."),
+    *("config.", "digest.", "errors.", "grid.", "names.", "reading.", "record.", "run.", "sizes."),
 )
 # Families of networks are modules in this room, of which others call these functions.
 FAMILIES = "training.families"

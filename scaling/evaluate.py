@@ -1,19 +1,18 @@
 """Judge one trained model on validation and test: the one command that shows a network test days.
 
     python -m scaling.evaluate --config configs/daily/threshold_1pct.yaml \\
-        --checkpoint results/daily/threshold_1pct/2m.ckpt --data-md5 STAMP \\
+        --checkpoint results/daily/threshold_1pct/2m.ckpt \\
         --predictions 2m.predictions.parquet --output 2m.eval.json
 """
 
 import argparse
-from collections.abc import Mapping, Sequence
+import dataclasses
 from pathlib import Path
-from typing import Any
 
 from scaling import config as configs
-from scaling.digest import code_digest
 from scaling.errors import run_command
 from scaling.record import provenance, write_json, write_parquet
+from scaling.run import MACHINE, refuse
 from scaling.sizes import load_model_config
 
 
@@ -25,7 +24,6 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--config", type=Path, required=True, help="the experiment it was trained for")
     add("--checkpoint", type=Path, required=True)
-    add("--data-md5", type=Path, help="the stamp of check_data, to be matched")
     add("--predictions", type=Path, required=True, help="parquet, one row per day and weights")
     add("--output", type=Path, required=True, help="JSON: metrics, checks, provenance")
     return parser
@@ -36,35 +34,30 @@ def main(argv: list[str] | None = None) -> None:
     arguments = _parser().parse_args(argv)
 
     from scaling.judging import checks, evaluation
-    from scaling.judging.identity import refuse_outdated
+    from scaling.judging.identity import asked_now
     from scaling.judging.run_files import file_digests
-    from scaling.law.runs import days_columns
 
-    content, record = evaluation.load_trained(arguments.checkpoint)
-    config = configs.config_of_run(arguments.config, record)
-    model_config = load_model_config(record["budget"], config.family)
-    evaluation.refuse_other_config(record, config, model_config, arguments.checkpoint)
+    trained = evaluation.load_trained(arguments.checkpoint)
+    config = configs.config_of(arguments.config, trained.run.name)
+    again = f"train it again: snakemake --force {arguments.checkpoint}"
+    asked = asked_now(arguments.config, trained.run.name)
+    refuse(arguments.checkpoint, trained.run.difference(asked, MACHINE), again)
 
     from scaling.data.dataset import load_study
-    from scaling.data.features import verified_data
     from scaling.machine.device import choose_device, choose_precision, device_name, tune
     from scaling.training.model import build_model, count_parameters
 
-    prices_md5, features_md5 = verified_data(config, arguments.data_md5)
     study = load_study(config, blocks=("train", *evaluation.BLOCKS))
-    identity = {
-        "data_md5": prices_md5,
-        "features_md5": features_md5,
-        "label_hash": study.label_hash,
-    }
-    evaluation.refuse_other_data(record, identity, arguments.checkpoint)
-    refuse_outdated([record], arguments.config, arguments.data_md5)
+    asked = dataclasses.replace(asked, labels=study.label_hash)
+    refuse(arguments.checkpoint, trained.run.difference(asked, MACHINE), again)
+    content, record = trained.content, trained.record
     evaluation.refuse_other_normaliser(content, study, arguments.checkpoint)
 
     device = choose_device(config.device)
-    precision = choose_precision(record["precision"], device)
+    precision = choose_precision(str(trained.run.precision), device)
     tune(device)
-    model = build_model(model_config, config.window, len(study.feature_names)).to(device)
+    shape = load_model_config(record["budget"], config.family)
+    model = build_model(shape, config.window, len(study.feature_names)).to(device)
     record["parameters"] = count_parameters(model)
     p, metrics = evaluation.judge(model, content, study, device, precision, arguments.checkpoint)
     found = [
@@ -76,13 +69,14 @@ def main(argv: list[str] | None = None) -> None:
             precision,
         ),
     ]
-    rows = evaluation.prediction_rows(record, study, p).assign(**days_columns(config, study))
-    write_parquet(arguments.predictions, rows)
-    copied = ("experiment", "run", "budget", "parameters", "seed")
+    rows = evaluation.prediction_rows(trained, study, p)
+    write_parquet(arguments.predictions, rows, trained.run.as_json())
     content = {
         "kind": "evaluation",
-        **{key: record[key] for key in copied},
-        **identity,
+        **trained.run.titles(record["run"]),
+        "identity": trained.run.as_json(),
+        "made_by": configs.judged_by(config),
+        "parameters": record["parameters"],
         "train_base_rate": study.train_base_rate,
         "metrics": metrics,
         "checks": found,
@@ -93,13 +87,11 @@ def main(argv: list[str] | None = None) -> None:
         "device": device.type,
         "device_name": device_name(device),
         "precision": precision,
-        "trained_by": {key: record[key] for key in ("fingerprint", "code_digest", "git_commit")},
         **file_digests(arguments.checkpoint, arguments.predictions),
-        "code_digest": code_digest("evaluate", family=config.family),
         **provenance(),
     }
     write_json(arguments.output, content)
-    _say_what_did_not_pass(found)
+    checks.say_what_did_not_pass(found)
     test = metrics["best"]["test"]
     print(
         f"made {arguments.predictions} and {arguments.output}: test log-loss "
@@ -107,14 +99,6 @@ def main(argv: list[str] | None = None) -> None:
         f"{sum(item['passed'] is True for item in found)} of {len(found)} checks passed\n"
         f"next: snakemake results/{record['experiment']}/report.html"
     )
-
-
-def _say_what_did_not_pass(checks: Sequence[Mapping[str, Any]]) -> None:
-    for check in checks:
-        if check["passed"] is None:
-            print(f"COULD NOT BE CHECKED, {check['name']}: {check['found']}")
-        elif not check["passed"]:
-            print(f"CHECK FAILED, {check['name']}: {check['found']}; allowed: {check['allowed']}")
 
 
 if __name__ == "__main__":

@@ -22,17 +22,17 @@ def main(argv: list[str] | None = None) -> None:
     arguments = _parser().parse_args(argv)
 
     from scaling.judging.evaluation import load_trained
-    from scaling.judging.export import LOADED, evaluation_beside, export
+    from scaling.judging.hugging_face import LOADED, evaluation_beside, write_folder
 
-    content, record = load_trained(arguments.checkpoint)
-    evaluation = evaluation_beside(arguments.checkpoint)
-    export(arguments.checkpoint, content, record, evaluation, arguments.to)
+    trained = load_trained(arguments.checkpoint)
+    evaluation = evaluation_beside(trained)
+    write_folder(trained, evaluation, arguments.to)
     if evaluation is None:
         wanted = arguments.checkpoint.with_suffix(".eval.json")
         print(f"the card has no test figures: there is no {wanted}")
     print(
-        f"made {arguments.to}: {record['parameters']:,} parameters, normaliser, model card\n"
-        f'next: {LOADED[record["config"]["family"]].name}.from_pretrained("{arguments.to}")'
+        f"made {arguments.to}: {trained.record['parameters']:,} parameters, normaliser, card\n"
+        f'next: {LOADED[trained.run.settings["family"]].name}.from_pretrained("{arguments.to}")'
     )
 
 

@@ -2,11 +2,13 @@
 
 python -m scaling.fetch SPY QQQ --source yahoo
 python -m scaling.fetch SPY --source file PATH
+python -m scaling.fetch --source ecb eurofxref-hist.zip [USD JPY]
 """
 
 import argparse
 import hashlib
 from pathlib import Path
+from typing import Any
 
 from scaling.data.manifest import FACTS, register, registered_entry, resource_path
 from scaling.errors import UserError, run_command
@@ -20,8 +22,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m scaling.fetch", description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     add = parser.add_argument
-    add("symbols", nargs="+", metavar="SYMBOL", help="ticker, for example SPY; Yahoo: several")
-    add("--source", nargs="+", required=True, metavar="yahoo | file PATH")
+    add("symbols", nargs="*", metavar="SYMBOL", help="ticker, for example SPY; file: one alone")
+    add("--source", nargs="+", required=True, metavar="yahoo | file PATH | ecb PATH")
     add("--start", help="leave out the days before; default for Yahoo: 1993-01-29")
     add("--output", type=Path, help="default: data/raw/SYMBOL.parquet")
     add("--manifest", type=Path, default=Path("data/manifest.json"))
@@ -33,28 +35,25 @@ def _parser() -> argparse.ArgumentParser:
     add("--date-format", help="the days of a CSV file, for example %%d/%%m/%%Y; default: ISO")
     add("--adjusted", action="store_true", help="the prices are adjusted for dividends")
     add("--no-volume", dest="volume", action="store_false", help="without: tier c14 needs none")
-    add("--calendar", choices=("weekdays", "every_day"), default="weekdays", help="its days")
-    add(
-        "--allow",
-        nargs=3,
-        action="append",
-        default=[],
-        metavar=("KIND", "DATES", "REASON"),
-        help="a finding that is true, for example: gap 2001-09-11/2001-09-14 'exchange closed'",
-    )
+    add("--calendar", help="its days: XNYS (default), XECB (ecb), every_day, weekdays, XLON, …")
+    true = "a finding that is true, for example: outlier 2010-05-06 'the flash crash'"
+    parts = ("KIND", "DATES", "REASON")
+    add("--allow", nargs=3, action="append", default=[], metavar=parts, help=true)
     return parser
 
 
 def main(argv: list[str] | None = None) -> None:
     """Bring in each symbol. One that fails does not keep the others from being registered."""
     args = _parser().parse_args(argv)
-    symbols = list(dict.fromkeys(args.symbols))
+    from scaling.data.sources import split_symbols
+
+    args.source, symbols = split_symbols(args.source, args.symbols)
     if len(symbols) == 1:
         return _bring_in(symbols[0], args)
-    if args.output or args.allow or args.source != ["yahoo"]:
+    if not symbols or args.output or args.allow or args.source[0] == "file":
         raise UserError(
-            f"got the symbols {', '.join(symbols)}; allowed: several symbols with --source yahoo "
-            "and without --output or --allow; give them one by one"
+            f"got the symbols {', '.join(symbols) or 'none'}; allowed: one, or several with "
+            "--source yahoo or ecb and without --output or --allow; give them one by one"
         )
     failed = []
     for symbol in symbols:
@@ -74,31 +73,31 @@ def _bring_in(symbol: str, args: argparse.Namespace) -> None:
     resource_path(output, args.manifest)  # raises before anything is read or written
     from scaling.data.plausibility import join_allowed, refuse_implausible
     from scaling.data.prices import compare
-    from scaling.data.sources import Layout, read_source
+    from scaling.data.sources import Layout, read_source, usual_calendar
 
-    layout = Layout(args.delimiter, args.decimal, args.date_format)
-    market = {"volume": args.volume, "calendar": args.calendar}
-    prices, origin = read_source(args.source, symbol, args.start, layout, **market)
-    first, last = (str(day.date()) for day in (prices.index[0], prices.index[-1]))
     entry = (registered_entry(output, args.manifest) if args.manifest.exists() else None) or {}
+    former = FACTS | {"calendar": usual_calendar(args.source)} | entry
+    calendar = args.calendar or former["calendar"]
+    layout = Layout(args.delimiter, args.decimal, args.date_format)
+    market = {"volume": args.volume, "calendar": calendar}
+    prices, origin, licence = read_source(args.source, symbol, args.start, layout, **market)
+    first, last = (str(day.date()) for day in (prices.index[0], prices.index[-1]))
     registered = entry["hash"].removeprefix("md5:") if entry else None
     on_disk = file_md5(output) if output.is_file() else None
     new = hashlib.md5(prices.to_parquet(), usedforsecurity=False).hexdigest()
     print(f"{symbol}: {len(prices):,} rows, {first} to {last}, MD5 {new}")
-    print(f"{output}: registered MD5 {registered or 'none'}, on disk {on_disk or 'none'}")
-
     # Numbers are compared and not MD5s: another pyarrow may write the same numbers as other bytes.
-    equal, change = compare(output, prices, args.calendar)
-    former = FACTS | entry
-    print(change)
-    known = {key: getattr(args, key) for key in ("adjusted", "volume", "calendar")}
+    relation, change = compare(output, prices, calendar)
+    print(f"{output}: registered MD5 {registered or 'none'}, on disk {on_disk or 'none'}\n{change}")
+    known = {"adjusted": args.adjusted, "calendar": calendar}
     known["allowed"] = join_allowed(former["allowed"], args.allow)
     refuse_implausible(prices, known, args.source[-1])
-    unchanged = equal and registered == on_disk
-    if unchanged and known == {key: former[key] for key in known}:
-        print(f"nothing changes; {_next(output, args.volume)}")
+    unchanged = relation == "same" and registered == on_disk
+    if unchanged and known == {key: entry.get(key) for key in known}:
+        print(f"nothing changes; {_next(output, prices)}")
         return
-    if not args.replace and not unchanged and ({registered, on_disk} - {None, new}):
+    kept = relation != "other" and registered == on_disk
+    if not args.replace and not kept and ({registered, on_disk} - {None, new}):
         raise UserError(
             f"{output}: other prices are on disk or registered (see above), and results were made "
             "from them; to replace them, give the same command with --replace"
@@ -112,16 +111,17 @@ def _bring_in(symbol: str, args: argparse.Namespace) -> None:
         first_date=first,
         last_date=last,
         origin=args.origin or (None if unchanged or registered == new else origin),
-        licence=args.licence,
+        licence=args.licence or licence,
+        columns=[*map(str, prices)],
         **known,
     )
-    print(f"registered {output} in {args.manifest}; {_next(output, args.volume)}")
+    print(f"registered {output} in {args.manifest}; {_next(output, prices)}")
 
 
-def _next(output: Path, volume: bool) -> str:
+def _next(output: Path, prices: Any) -> str:
     if output == DEFAULT_PRICES:
         return "next: snakemake results/daily/threshold_1pct/2m.ckpt"
-    tier = DEFAULT_TIER if volume else "c14"
+    tier = DEFAULT_TIER if "volume" in prices else "c14"
     named = f"prices: {output}, features: data/processed/v1/{output.stem}_features_{tier}.parquet"
     return f"next: name both in a config, data: {{{named}}}, and train that"
 

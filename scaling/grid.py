@@ -2,39 +2,34 @@
 
 import dataclasses
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import Field, model_validator
 from pydantic.dataclasses import dataclass
 
 from scaling.config import SafeName, load_config
-from scaling.names import Draw, Run, experiment_path
+from scaling.names import experiment_path
 from scaling.reading import CLOSED, Seed, build
+from scaling.run import WHOLE_BLOCK, Draw, NumberOfDays, RunName, TrainingDays
 from scaling.sizes import load_model_config
-
-
-def _number_of_days(given: Any) -> Any:
-    if given != "all" and (type(given) is not int or given < 1):
-        raise ValueError(f"got {given!r}; allowed: a number of days above 0, or `all`")
-    return given
 
 
 @dataclass(frozen=True, config=CLOSED)
 class GridConfig:
     """What `snakemake` without a target builds: all combinations of these, for each experiment.
 
-    A budget in `single_seed` has the first of the `seeds` only. `days` are the draws of each number
-    in `train_days`. There is only one way to draw `all`.
+    A budget in `single_seed` has the first of the `seeds` only. Each of `train_days` is drawn in
+    each way of `draw`. There is only one way to draw `all`.
     """
 
     experiments: Annotated[list[SafeName], Field(min_length=1)]
     budgets: Annotated[list[str], Field(min_length=1)]
     seeds: Annotated[list[Seed], Field(min_length=1)]
     single_seed: list[str] = dataclasses.field(default_factory=list)
-    train_days: Annotated[
-        list[Annotated[int | Literal["all"], BeforeValidator(_number_of_days)]], Field(min_length=1)
-    ] = dataclasses.field(default_factory=lambda: ["all"])
-    days: Annotated[list[Draw], Field(min_length=1)] = dataclasses.field(
+    train_days: Annotated[list[NumberOfDays], Field(min_length=1)] = dataclasses.field(
+        default_factory=lambda: [WHOLE_BLOCK]
+    )
+    draw: Annotated[list[Draw], Field(min_length=1)] = dataclasses.field(
         default_factory=lambda: ["recent"]
     )
 
@@ -49,28 +44,29 @@ class GridConfig:
                 f"single_seed: got {unknown[0]}; allowed: budgets of this grid: "
                 f"{', '.join(self.budgets)}"
             )
-        if "all" not in self.train_days:
+        if WHOLE_BLOCK not in self.train_days:
             raise ValueError(
                 f"train_days: got {', '.join(map(str, self.train_days))}; allowed: numbers of days "
                 "with `all` among them, because the page shows the ladder on all days"
             )
-        if self.train_days == ["all"] and self.days != ["recent"]:
+        if self.train_days == [WHOLE_BLOCK] and self.draw != ["recent"]:
             raise ValueError(
-                f"days: got {', '.join(self.days)}, but train_days has no number of days to draw; "
+                f"draw: got {', '.join(self.draw)}, but train_days has no number of days to draw; "
                 "allowed: for example train_days: [1000, all]"
             )
         return self
 
     @property
-    def runs(self) -> list[Run]:
+    def runs(self) -> list[RunName]:
         """The trainings of each experiment."""
-        samples: list[tuple[int | None, Draw]] = []
+        samples: list[TrainingDays] = []
         for number in self.train_days:
-            samples += [(None, "recent")] if number == "all" else [(number, d) for d in self.days]
+            drawn = [TrainingDays(number, draw) for draw in self.draw if number != WHOLE_BLOCK]
+            samples += drawn or [TrainingDays()]
         return [
-            Run(budget, seed, *sample)
+            RunName(budget=budget, days=days, seed=seed)
             for budget in self.budgets
-            for sample in samples
+            for days in samples
             for seed in self.seeds[: 1 if budget in self.single_seed else None]
         ]
 

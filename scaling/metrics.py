@@ -126,6 +126,14 @@ def average_precision(y: npt.ArrayLike, p: npt.ArrayLike) -> float | None:
     return None if _one_class(np.asarray(y)) else float(average_precision_score(y, p))
 
 
+def logits_of(p: npt.ArrayLike) -> Array:
+    """Log-odds of probabilities, clipped as the losses are."""
+    from scipy.special import logit
+
+    clipped = np.clip(np.asarray(p, float), SMALLEST_PROBABILITY, 1 - SMALLEST_PROBABILITY)
+    return np.asarray(logit(clipped), float)
+
+
 class Recalibration(NamedTuple):
     """`logit p' = slope * logit p + intercept`; (1, 0) leaves a forecast as it is.
 
@@ -139,7 +147,7 @@ class Recalibration(NamedTuple):
         """The recalibrated probabilities, [n]."""
         from scipy.special import expit
 
-        return np.asarray(expit(self.slope * _logit(p) + self.intercept), float)
+        return np.asarray(expit(self.slope * logits_of(p) + self.intercept), float)
 
 
 def fit_recalibration(y: npt.ArrayLike, p: npt.ArrayLike) -> Recalibration:
@@ -152,7 +160,7 @@ def fit_recalibration(y: npt.ArrayLike, p: npt.ArrayLike) -> Recalibration:
     from scipy.optimize import minimize
     from scipy.special import expit, logit
 
-    labels, x = np.asarray(y), _logit(p)
+    labels, x = np.asarray(y), logits_of(p)
     positives = int((labels == 1).sum())
     target = np.where(
         labels == 1, (positives + 1) / (positives + 2), 1 / (labels.size - positives + 2)
@@ -214,10 +222,3 @@ def score(y: npt.ArrayLike, p: npt.ArrayLike, base_rate: float) -> dict[str, Any
 
 def _one_class(y: npt.NDArray[Any]) -> bool:
     return bool((y == y[0]).all())
-
-
-def _logit(p: npt.ArrayLike) -> Array:
-    from scipy.special import logit
-
-    clipped = np.clip(np.asarray(p, float), SMALLEST_PROBABILITY, 1 - SMALLEST_PROBABILITY)
-    return np.asarray(logit(clipped), float)

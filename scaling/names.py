@@ -5,7 +5,6 @@ The workflow puts these names into shell commands and paths, so a strange one is
 
 import re
 from pathlib import Path
-from typing import Literal, NamedTuple
 
 from scaling.errors import UserError
 
@@ -16,11 +15,6 @@ TIER_ROOT = Path(__file__).parent / "data/tiers"
 DEFAULT_TIER = "a20"
 EXTERNAL = "external"  # the tier of a table that was made elsewhere: no module here builds it
 FEATURES_FILE = re.compile(r".+_features_([a-z0-9]+)\.parquet")
-# A run's name is a budget, perhaps a sample of the days, perhaps a seed. A number is written in one
-# way only, so that two names never mean one run.
-SAMPLE_PART = r"(?:\.(days|blocks)([1-9][0-9]*))?"
-SEED_PART = r"(?:\.seed(0|[1-9][0-9]*))?"
-RUN_NAME = re.compile(rf"([a-z0-9]+){SAMPLE_PART}{SEED_PART}")
 # What a shell and a file system read as nothing but a name, whatever stands around it.
 NAME_PART = re.compile(r"[A-Za-z0-9_.][A-Za-z0-9_.-]*")
 
@@ -57,18 +51,6 @@ def tier_named(features: Path) -> str:
     return match[1]
 
 
-Draw = Literal["recent", "blocks"]
-
-
-class Run(NamedTuple):
-    """One training of an experiment: a size, a seed, and the days that it is trained on."""
-
-    budget: str
-    seed: int
-    train_days: int | None = None
-    days: Draw = "recent"
-
-
 def known_experiments(root: Path = CONFIG_ROOT) -> list[str]:
     """Every experiment: the YAML files in the folders of `configs/`, except the models'.
 
@@ -89,30 +71,6 @@ def experiment_name(config_path: str | Path) -> str:
     root = CONFIG_ROOT.resolve()
     inside = path.relative_to(root) if path.is_relative_to(root) else Path(path.name)
     return str(inside.with_suffix(""))
-
-
-def run_name(run: Run, own_seed: int | None) -> str:
-    """The name of a run's files: `2m`, `2m.seed43`, `2m.days1000`, `2m.blocks1000.seed43`.
-
-    A run has no seed in its name if it has the config's own, and no days if it has all.
-    """
-    draw = {"recent": "days", "blocks": "blocks"}[run.days]
-    sample = f".{draw}{run.train_days}" if run.train_days is not None else ""
-    return run.budget + sample + (f".seed{run.seed}" if run.seed != own_seed else "")
-
-
-def split_run_name(name: str, own_seed: int) -> Run:
-    """The inverse of `run_name`; a name that it never gives is a `UserError`."""
-    match = RUN_NAME.fullmatch(name)
-    if match is None:
-        raise UserError(f"{name}: no name of a run; allowed: 2m, 2m.days1000, 2m.blocks1000.seed43")
-    budget, draw, count, written = match.groups()
-    seed = own_seed if written is None else int(written)
-    days: Draw = "blocks" if draw == "blocks" else "recent"
-    run = Run(budget, seed, int(count) if count else None, days)
-    if (right := run_name(run, own_seed)) != name:
-        raise UserError(f"{name}: seed {seed} is the config's own; its run is named `{right}`")
-    return run
 
 
 def features_record(features: Path, manifest: Path) -> Path:

@@ -40,7 +40,7 @@ def main(argv: list[str] | None = None) -> None:
     from scaling.judging.forecast import make_forecast, read_networks
 
     networks = read_networks(arguments.checkpoint)
-    config = arguments.config or experiment_path(networks[0].record["experiment"])
+    config = arguments.config or experiment_path(networks[0].run.experiment)
     if not config.is_file():
         raise UserError(f"{config}: no such file; name the networks' experiment with --config")
     forecast = make_forecast(networks, config, arguments.last)

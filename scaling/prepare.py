@@ -47,12 +47,12 @@ def main(argv: list[str] | None = None) -> None:
     from scaling.data.prices import load_prices
 
     prices_md5 = verify(args.prices, args.manifest)
-    facts = facts_of(args.prices, args.manifest)
-    prices = load_prices(args.prices, facts["calendar"])
+    calendar = facts_of(args.prices, args.manifest)["calendar"]
+    prices = load_prices(args.prices, calendar)
     if args.table:
         _register(args, prices)
     else:
-        _build(args, prices, tier, {"prices_md5": prices_md5, "calendar": facts["calendar"]})
+        _build(args, prices, tier, {"prices_md5": prices_md5, "calendar": calendar})
 
 
 def _build(args: argparse.Namespace, prices: Any, tier: str, made_from: dict[str, str]) -> None:
@@ -60,10 +60,10 @@ def _build(args: argparse.Namespace, prices: Any, tier: str, made_from: dict[str
     from scaling.data import features
     from scaling.data.tiers import tier_of
 
-    if tier_of(tier).NEEDS_VOLUME and not facts_of(args.prices, args.manifest)["volume"]:
+    if missing := [name for name in tier_of(tier).NEEDS if name not in prices]:
         raise UserError(
-            f"{args.prices} is registered without volume, and tier {tier} needs one; in the config "
-            "name features of a tier that needs none, such as c14"
+            f"{args.prices}: has no {', '.join(missing)}, and tier {tier} needs it; in the config "
+            "name features of a tier that needs closes alone, such as c14"
         )
     table = features.build_features(prices, tier, made_from["calendar"])
     features.check_dates(prices, table, args.output)

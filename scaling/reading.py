@@ -3,6 +3,7 @@
 import dataclasses
 import difflib
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, get_args
 
@@ -21,6 +22,7 @@ Multiplier = Annotated[Real, Field(gt=0)]
 Flag = Annotated[bool, Field(strict=True)]
 Seed = Annotated[Integer, Field(ge=0, lt=2**32)]
 T = TypeVar("T")
+NO_ORIGINS: Mapping[str, Path] = {}
 
 
 class _UniqueKeyLoader(yaml.SafeLoader):
@@ -57,6 +59,73 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
     return content
 
 
+def read_extended(path: str | Path, root: Path) -> tuple[dict[str, Any], dict[str, Path]]:
+    """One YAML mapping together with the file that it extends, and where inherited keys stand.
+
+    `extends: daily/threshold_1pct.yaml` names a file below `root`, which may extend another one.
+    Sections are joined key by key. The second value maps the dotted keys that come from such files
+    to their file. Raises `UserError` for a file that there is not, for a circle, and for a key that
+    says what it would be anyway.
+    """
+    return _extended(Path(path), root, ())
+
+
+def _extended(
+    path: Path, root: Path, before: tuple[Path, ...]
+) -> tuple[dict[str, Any], dict[str, Path]]:
+    content = read_yaml(path)
+    if (base := content.pop("extends", None)) is None:
+        return content, {}
+    if not isinstance(base, str) or not (root / base).is_file():
+        raise UserError(
+            f"{path}: extends: got {base!r}; allowed: a file below {root}, for example "
+            f"daily/threshold_1pct.yaml{_nearby(root / str(base))}"
+        )
+    chain = (*before, path)
+    if (root / base).resolve() in [file.resolve() for file in chain]:
+        circle = " extends ".join(map(str, (*chain, root / base)))
+        raise UserError(f"{path}: extends: {circle}: a circle; remove one of these lines")
+    inherited, origins = _extended(root / base, root, chain)
+    joined = merged(inherited, content, f"{path}: {{}} as in {root / base} without it")
+    own, all_keys = _leaves(content), _leaves(inherited)
+    return joined, {key: origins.get(key, root / base) for key in all_keys if key not in own}
+
+
+def merged(
+    inherited: dict[str, Any], own: dict[str, Any], complaint: str = "", prefix: str = ""
+) -> dict[str, Any]:
+    """Nested values with those of `own` in place of the inherited ones.
+
+    With a `complaint`, a key that changes nothing is a `UserError`; {} in it is the key and value.
+    """
+    joined = dict(inherited)
+    for key, value in own.items():
+        was = inherited.get(key)
+        if complaint and key in inherited and was == value:
+            raise UserError(complaint.format(f"{prefix}{key} is {value}") + "; drop this key")
+        if isinstance(was, dict) and isinstance(value, dict):
+            value = merged(was, value, complaint, f"{prefix}{key}.")
+        joined[key] = value
+    return joined
+
+
+def _leaves(content: dict[str, Any], prefix: str = "") -> list[str]:
+    """The dotted keys of all values that are no sections."""
+    found = []
+    for key, value in content.items():
+        inside = _leaves(value, f"{prefix}{key}.") if isinstance(value, dict) else []
+        found += inside or [f"{prefix}{key}"]
+    return found
+
+
+def inherited_from(key: str, origins: Mapping[str, Path]) -> str:
+    """In which file a key or the keys of a section stand, for a message; empty for one's own."""
+    files = dict.fromkeys(
+        str(file) for leaf, file in origins.items() if leaf == key or leaf.startswith(f"{key}.")
+    )
+    return f" ({key} stands in {' and '.join(files)})" if files else ""
+
+
 def _parsed(path: Path) -> Any:
     # PyYAML decodes the bytes itself, and raises a YAMLError for those that are no text.
     loader = _UniqueKeyLoader(path.read_bytes())
@@ -73,29 +142,39 @@ def _nearby(path: Path) -> str:
     return f"; found there: {', '.join(found)}" if found else ""
 
 
-def build(schema: type[T], content: dict[str, Any], path: Path) -> T:
-    """Check what was read from `path` against a dataclass; all complaints are one `UserError`."""
+def build(
+    schema: type[T], content: dict[str, Any], path: Path, origins: Mapping[str, Path] = NO_ORIGINS
+) -> T:
+    """Check what was read from `path` against a dataclass; all complaints are one `UserError`.
+
+    `origins` are the files of the keys that `path` inherits.
+    """
     try:
         return TypeAdapter(schema).validate_python(content)
     except ValidationError as error:
-        complaints = (_complaint(item, schema) for item in error.errors())
+        complaints = (_complaint(item, schema, origins) for item in error.errors())
         raise UserError(f"{path}: {' | '.join(complaints)}") from None
 
 
-def _complaint(item: ErrorDetails, schema: Any) -> str:
-    """One complaint of pydantic as `key: what was found, what is allowed`."""
+def _complaint(item: ErrorDetails, schema: Any, origins: Mapping[str, Path]) -> str:
+    """One complaint of pydantic as `key: what was found, what is allowed`, and where it stands."""
+    key, said = _key_and_complaint(item, schema)
+    return f"{key}: {said}{inherited_from(key, origins)}"
+
+
+def _key_and_complaint(item: ErrorDetails, schema: Any) -> tuple[str, str]:
     location = tuple(part for part in item["loc"] if not str(part).startswith("function-"))
     key = ".".join(str(part) for part in location if not _is_tag(part)) or "(top level)"
     if item["type"] == "unexpected_keyword_argument":
         allowed = _field_names(schema, location[:-1])
         close = difflib.get_close_matches(str(location[-1]), allowed, n=1)
         hint = f"did you mean `{close[0]}`? " if close else ""
-        return f"{key}: unknown key; {hint}allowed: {', '.join(allowed)}"
+        return key, f"unknown key; {hint}allowed: {', '.join(allowed)}"
     if item["type"] in ("missing", "missing_argument"):
-        return f"{key}: required, and not given"
+        return key, "required, and not given"
     if item["type"] == "value_error":
-        return f"{key}: {item['ctx']['error']}"
-    return f"{key}: got {item['input']!r}; {item['msg']}{_hint(key, item['input'])}"
+        return key, str(item["ctx"]["error"])
+    return key, f"got {item['input']!r}; {item['msg']}{_hint(key, item['input'])}"
 
 
 def _hint(key: str, given: Any) -> str:

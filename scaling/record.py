@@ -8,7 +8,7 @@ import os
 import platform
 import subprocess
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
@@ -76,10 +76,29 @@ def micro_batch_of(search: str | Path, batch_size: int) -> int:
     return min(int(read_json(search)["micro_batch"]), batch_size)
 
 
-def write_parquet(path: str | Path, frame: Any) -> None:
-    """Write a pandas frame atomically. Equal frames give equal bytes, and so the same MD5."""
+def write_parquet(path: str | Path, frame: Any, identity: Any = None) -> None:
+    """Write a pandas frame atomically, with what it was made with, if given, in its metadata.
+
+    Equal frames give equal bytes, and so the same MD5.
+    """
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    table = pa.Table.from_pandas(frame)
+    if identity is not None:
+        said = {"identity": json.dumps(identity, sort_keys=True)}
+        table = table.replace_schema_metadata({**table.schema.metadata, **said})
     with atomic_file(path) as stream:
-        frame.to_parquet(stream)
+        parquet.write_table(table, stream)
+
+
+def identity_of_parquet(path: str | Path) -> dict[str, Any]:
+    """What `write_parquet` was told that the rows were made with, under `identity`, or nothing."""
+    from pyarrow import parquet
+
+    metadata = parquet.read_schema(path).metadata or {}
+    text = metadata.get(b"identity")
+    return {} if text is None else {"identity": json.loads(text)}
 
 
 def file_md5(path: str | Path) -> str:
@@ -94,8 +113,9 @@ def fingerprint(content: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def versions_of(packages: Sequence[str]) -> dict[str, str]:
-    """The installed versions, read without an import."""
+@functools.cache
+def versions_of(packages: tuple[str, ...]) -> dict[str, str]:
+    """The installed versions, read once and without an import."""
     found = {}
     for package in packages:
         try:

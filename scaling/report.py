@@ -9,10 +9,10 @@
 
 import argparse
 from pathlib import Path
-from typing import Any
 
 from scaling.errors import run_command
 from scaling.record import atomic_file
+from scaling.run import Run
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
@@ -45,7 +45,6 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     add(
         "--config", type=Path, help="the experiment: runs that it would train otherwise are refused"
     )
-    add("--data-md5", type=Path, help="the stamp of check_data, to be matched")
     add("--figures", type=Path, required=True, help="folder for the figures as SVG files")
     add("--output", type=Path, required=True, help="report.html")
     return parser.parse_args(argv)
@@ -55,8 +54,9 @@ def main(argv: list[str] | None = None) -> None:
     """Read the files of a study, refuse a mixture, write the page and its figures."""
     arguments = parse(argv)
 
-    from scaling.figures.gallery import draw
-    from scaling.figures.page import OPTIONAL, html_page
+    from scaling.figures.catalogue import CATALOGUE
+    from scaling.figures.gallery import Shown, draw
+    from scaling.figures.page import html_page
     from scaling.figures.svg import to_svg
     from scaling.judging.agreement import require_agreement
     from scaling.judging.identity import refuse_outdated
@@ -73,7 +73,8 @@ def main(argv: list[str] | None = None) -> None:
         baseline_predictions=arguments.baselines,
     )
     if arguments.config:
-        refuse_outdated(study.records, arguments.config, arguments.data_md5)
+        runs = [Run.of(record, record["run"]) for record in study.records]
+        refuse_outdated(runs, arguments.config)
     require_agreement(study)
     sweeps, old_sweeps = read_optional(arguments.sweeps, "sweep", study.ladder)
     controls, old_controls = read_optional(arguments.controls, "shuffled control", study.ladder)
@@ -85,12 +86,22 @@ def main(argv: list[str] | None = None) -> None:
     checks = merged_checks([*study.evaluations, *shuffled])
     differences = recipe_differences(study.records)
 
-    svg = {name: to_svg(figure, name) for name, figure in draw(study, sweeps).items()}
-    for name in OPTIONAL.keys() - svg.keys():
-        (arguments.figures / f"{name}.svg").unlink(missing_ok=True)
-    for name, drawn in svg.items():
-        with atomic_file(arguments.figures / f"{name}.svg") as stream:
-            stream.write(drawn.file.encode())
+    ladder = study.ladder
+    shown = Shown(
+        study.law,
+        ladder.predictions,
+        ladder.baseline_predictions,
+        ladder.records,
+        ladder.evaluations,
+        sweeps,
+    )
+    svg = {name: to_svg(figure, name) for name, figure in draw(shown).items()}
+    for path in (arguments.figures / f"{figure.name}.svg" for figure in CATALOGUE):
+        if path.stem not in svg:
+            path.unlink(missing_ok=True)
+            continue
+        with atomic_file(path) as stream:
+            stream.write(svg[path.stem].file.encode())
     elements = {name: drawn.element for name, drawn in svg.items()}
     with atomic_file(arguments.output) as stream:
         stream.write(html_page(study, checks, differences, sweeps, left_out, elements).encode())
@@ -105,19 +116,9 @@ def main(argv: list[str] | None = None) -> None:
     failed = ", ".join(check["name"] for check in checks if check["passed"] is False)
     print(
         f"made {arguments.output} and {len(svg)} figures in {arguments.figures}: "
-        f"{_answer(study.law)}{f' (CHECKS FAILED: {failed})' if failed else ''}\n"
+        f"{study.law.answer}{f' (CHECKS FAILED: {failed})' if failed else ''}\n"
         f"next: open {arguments.output} in a browser"
     )
-
-
-def _answer(law: dict[str, Any]) -> str:
-    """The verdict, or for each way to draw the training days both verdicts."""
-    laws = law.get("two_axes", {})
-    both = [
-        f"{draw} days: parameters {found['parameters']['verdict']}, days {found['days']['verdict']}"
-        for draw, found in laws.items()
-    ]
-    return "; ".join(both) or str(law["verdict"])
 
 
 if __name__ == "__main__":

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from scaling import config as configs
-from scaling.digest import code_digest
 from scaling.errors import UserError, run_command
 from scaling.names import experiment_name
 from scaling.record import micro_batch_of, provenance, write_json
@@ -43,7 +42,6 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--config", type=Path, required=True, help="one experiment, configs/daily/*.yaml")
     add("--param-budget", help="2m, 20m, ...: a file in configs/model (default: the config's)")
-    add("--data-md5", type=Path, help="the stamp of check_data, to be matched")
     add("--batch-size", type=Path, required=True, help="JSON of find_batch_size")
     add("--output", type=Path, required=True, help="JSON: skill of each permutation, the check")
     return parser
@@ -63,7 +61,7 @@ def main(argv: list[str] | None = None) -> None:
     from scaling.training.trainer import Stopped
     from scaling.training.trial import hardware_of, trial
 
-    prices_md5, features_md5 = verified_data(config, arguments.data_md5)
+    prices, features = verified_data(config)
     micro_batch = micro_batch_of(arguments.batch_size, config.optimiser.batch_size)
     hardware = hardware_of(config, micro_batch)
     study = load_study(config)
@@ -80,19 +78,23 @@ def main(argv: list[str] | None = None) -> None:
     except Stopped as stop:
         raise UserError(f"stopped: {stop}; cool down and type it again") from None
     found = checks.shuffled_labels_teach_nothing(skills)
+    run = dataclasses.replace(
+        configs.run_of(config, model_config, experiment_name(arguments.config)),
+        prices=prices,
+        features=features,
+        labels=study.label_hash,
+        device=hardware.device.type,
+        precision=hardware.precision,
+        micro_batch=micro_batch,
+    )
     record = {
         "kind": "shuffled control",
-        "experiment": experiment_name(arguments.config),
-        "budget": config.param_budget,
-        **configs.training_identity(config, model_config),
+        **run.titles(arguments.output.name.removesuffix(".shuffled.json")),
+        "identity": run.as_json(),
+        "made_by": configs.controlled_by(config),
         "seeds": list(seeds),
         "validation_skills": skills,
         "check": found,
-        "data_md5": prices_md5,
-        "features_md5": features_md5,
-        "label_hash": study.label_hash,
-        "training_code_digest": code_digest("train", family=config.family),
-        "code_digest": code_digest("shuffled_control", family=config.family),
         **provenance(),
     }
     write_json(arguments.output, record)

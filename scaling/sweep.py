@@ -6,12 +6,14 @@ python -m scaling.sweep --config configs/daily/threshold_1pct.yaml --param-budge
 """
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 
 from scaling import config as configs
-from scaling.digest import code_digest
 from scaling.errors import EXIT_STOPPED, UserError, run_command
+from scaling.names import experiment_name
 from scaling.record import micro_batch_of, provenance, write_json
+from scaling.run import days_flags, days_of
 from scaling.sizes import MULTIPLIERS, load_model_config, model_config_path
 
 # No study may use these: the seed of the search, and those that confirm what it found.
@@ -25,8 +27,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     add = parser.add_argument
     add("--config", type=Path, required=True, help="one experiment, configs/daily/*.yaml")
     add("--param-budget", required=True, help="2m, 20m, ...: a file in configs/model")
-    add("--train-days", type=int, help="train on so many days (default: all)")
-    add("--days", choices=("recent", "blocks"), help="how those days are drawn (default: recent)")
+    days_flags(parser)
     add("--batch-size", type=Path, required=True, help="JSON of find_batch_size")
     add("--threads", type=int, help="CPU threads (default: all)")
     add("--output", type=Path, required=True, help="JSON: every trial, and the best multipliers")
@@ -37,11 +38,7 @@ def main(argv: list[str] | None = None) -> int | None:
     """Walk from the budget's own recipe until the best one has worse neighbours on all sides."""
     arguments = parse(argv)
     config = configs.load_config(
-        arguments.config,
-        arguments.param_budget,
-        SEARCH_SEED,
-        arguments.train_days,
-        arguments.days,
+        arguments.config, arguments.param_budget, SEARCH_SEED, days=days_of(arguments)
     )
     if (own := configs.load_config(arguments.config).seed) in (SEARCH_SEED, *CONFIRMING):
         raise UserError(f"{arguments.config}: seed: got {own}, which sweeps use; give another")
@@ -58,7 +55,7 @@ def main(argv: list[str] | None = None) -> int | None:
     least, most = sweep.DECAYS
     if not least <= (decay := recipe_of(config, model).optimiser.weight_decay) <= most:
         raise UserError(f"weight_decay: got {decay:g}; a sweep starts between {least} and {most:g}")
-    prices_md5, features_md5 = verified_data(config)
+    prices, features = verified_data(config)
     micro_batch = micro_batch_of(arguments.batch_size, config.optimiser.batch_size)
     hardware = hardware_of(config, micro_batch, arguments.threads)
     study = load_study(config)
@@ -76,11 +73,19 @@ def main(argv: list[str] | None = None) -> int | None:
     tried, again = trials.done[:searched], trials.done[searched:]
     found = model.multiplied(sweep.multipliers(best))
     chosen = {name: getattr(found, name) for name in MULTIPLIERS}
+    run = replace(
+        configs.run_of(config, model, experiment_name(arguments.config), "sweep"),
+        prices=prices,
+        features=features,
+        labels=study.label_hash,
+        device=hardware.device.type,
+        precision=hardware.precision,
+        micro_batch=micro_batch,
+    )
     record = {
         "kind": "sweep",
-        "budget": config.param_budget,
-        **configs.training_identity(config, model),
-        "seed": config.seed,
+        **run.titles(arguments.output.name.removesuffix(".sweep.json")),
+        "identity": run.as_json(),
         "trials": tried,
         "best": min(tried, key=lambda one: one["val_log_loss"]),
         "best_multipliers": chosen,
@@ -91,10 +96,6 @@ def main(argv: list[str] | None = None) -> int | None:
             "holds": sweep.holds(gains),
         },
         "interior": interior,
-        "data_md5": prices_md5,
-        "features_md5": features_md5,
-        "label_hash": study.label_hash,
-        "code_digest": code_digest("sweep", family=config.family),
         **provenance(),
     }
     write_json(arguments.output, record)

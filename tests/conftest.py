@@ -1,13 +1,30 @@
-"""Small data that several test files share."""
+"""How the tests run side by side, and the small data that several test files share."""
 
 import contextlib
+import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from filelock import FileLock
 from pandas.tseries.holiday import GoodFriday
+
+MOST_WORKERS = 4  # each holds torch, half a gigabyte
+MakeOnce = Callable[[str, Callable[[Path], object]], Path]
+
+
+def pytest_configure() -> None:
+    """One thread for each worker and each process that it starts: the workers use the cores."""
+    os.environ["OMP_NUM_THREADS"] = "1"  # torch and OpenBLAS read it when they are loaded
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """A worker for each core; none for tests that are named, which start sooner in one process."""
+    named = config.args_source is pytest.Config.ArgsSource.ARGS
+    return 0 if named else min(os.cpu_count() or 1, MOST_WORKERS)
 
 
 def random_prices(rows: int = 700, seed: int = 0) -> pd.DataFrame:
@@ -39,14 +56,44 @@ def prices() -> pd.DataFrame:
 
 
 @pytest.fixture(scope="session")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The small study of tests/trained_study.py, which no test may change."""
-    from tests.trained_study import make_study
+def make_once(tmp_path_factory: pytest.TempPathFactory) -> MakeOnce:
+    """Makes a folder, unless another worker of this session has: all of them read the same one."""
+    root = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        root = root.parent  # of all workers' folders
 
-    root = tmp_path_factory.mktemp("trained")
-    with contextlib.chdir(root):
-        make_study()
-    return root
+    def made(name: str, make: Callable[[Path], object]) -> Path:
+        folder, unfinished = root / name, root / f"{name}.unfinished"
+        with FileLock(root / f"{name}.lock"):
+            if not folder.exists():
+                shutil.rmtree(unfinished, ignore_errors=True)  # another worker's that failed
+                unfinished.mkdir()
+                make(unfinished)
+                unfinished.rename(folder)
+        return folder
+
+    return made
+
+
+@pytest.fixture(scope="session")
+def trained(make_once: MakeOnce) -> Path:
+    """The small study of tests/trained_study.py, which no test may change."""
+
+    def make(root: Path) -> None:
+        from tests.trained_study import make_study
+
+        with contextlib.chdir(root):
+            make_study()
+
+    return make_once("trained", make)
+
+
+@pytest.fixture(scope="session")
+def ladder(make_once: MakeOnce) -> Path:
+    """The small ladder that a reader of the docs finds trained, which no test may change."""
+    from tests.reader import lay_out_ladder
+
+    return make_once("ladder", lay_out_ladder)
 
 
 @pytest.fixture

@@ -1,12 +1,21 @@
 """The real workflow on a small study: 1,400 days of real SPY prices and a 20k-parameter net."""
 
+import contextlib
+import importlib
+import io
+import logging
 import os
 import shutil
+import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
+import pytest
+
+from scaling.errors import run_command
 
 REPOSITORY = Path(__file__).parent.parent
 
@@ -64,12 +73,54 @@ def run(directory: Path, *command: str, check: bool = True) -> subprocess.Comple
     return done
 
 
+@contextlib.contextmanager
+def handlers_kept() -> Iterator[None]:
+    """Put back the handlers of signals and of messages that a command in this process sets."""
+    signals = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
+    of_signals = {name: signal.getsignal(name) for name in signals}
+    messages = logging.getLogger("scaling")
+    of_messages = messages.handlers[:]
+    try:
+        yield
+    finally:
+        messages.handlers[:] = of_messages
+        for name, handler in of_signals.items():
+            signal.signal(name, handler)
+
+
+def run_here(
+    directory: Path, command: str, *arguments: str, check: bool = True
+) -> subprocess.CompletedProcess[str]:
+    """`python -m scaling.<command>` in this process, which has torch already: the same answers.
+
+    Its code is the repository's, whatever stands in the directory.
+    """
+    main = importlib.import_module(f"scaling.{command}").main
+    output, errors = io.StringIO(), io.StringIO()
+    with (
+        contextlib.chdir(directory),
+        contextlib.redirect_stdout(output),
+        contextlib.redirect_stderr(errors),
+        handlers_kept(),
+        pytest.raises(SystemExit) as ended,
+    ):
+        run_command(lambda: main(list(arguments)))
+    code = int(ended.value.code or 0)
+    if check and code:
+        raise AssertionError(f"{command} {arguments} exited {code}\n{errors.getvalue()}")
+    return subprocess.CompletedProcess(arguments, code, output.getvalue(), errors.getvalue())
+
+
 def register(directory: Path, prices: pd.DataFrame) -> None:
     """Make `prices` the study's registered data, as a user would."""
-    source = directory / "prices.csv"
-    prices.to_csv(source)
-    fetch = ("python", "-m", "scaling.fetch", "SPY", "--source", "file", str(source), "--replace")
-    run(directory, *fetch)
+    prices.to_csv(directory / "prices.csv")
+    run_here(directory, "fetch", "SPY", "--source", "file", "prices.csv", "--replace")
+
+
+def build_features(directory: Path) -> None:
+    """The features of the registered prices."""
+    files = ("--prices", "data/raw/SPY.parquet", "--manifest", "data/manifest.json")
+    run_here(directory, "prepare", *files, "--output", "data/processed/v1/SPY_features_a20.parquet")
 
 
 def make_miniature(directory: Path) -> Path:
@@ -77,7 +128,6 @@ def make_miniature(directory: Path) -> Path:
     for folder in ("scaling", "workflow"):
         ignored = shutil.ignore_patterns("__pycache__")
         shutil.copytree(REPOSITORY / folder, directory / folder, ignore=ignored)
-    shutil.copy(REPOSITORY / "environment.yml", directory)
     daily, model = directory / "configs/daily", directory / "configs/model"
     daily.mkdir(parents=True)
     model.mkdir()

@@ -12,11 +12,9 @@ import pytest
 from scaling import check_data, evaluate, export, judge_baselines, predict, prepare, train
 from scaling.config import load_config
 from scaling.data.dataset import load_study
-from scaling.data.features import verified_data
 from scaling.data.manifest import register
 from scaling.errors import UserError
 from scaling.judging import baselines
-from scaling.law.runs import days_columns
 from scaling.metrics import score
 from scaling.record import file_md5, read_json, write_parquet
 from scaling.training.cost import epoch_windows
@@ -47,7 +45,6 @@ def root(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
             folder = f"results/{study}"
             common = ["--config", str(CONFIG)]
             check_data.main([*common, "--output", f"{folder}/data.md5"])
-            common += ["--data-md5", f"{folder}/data.md5"]
             train.main([*common, "--threads", "1", "--output", f"{folder}/1k.ckpt"])
             evaluate.main(
                 [
@@ -76,27 +73,13 @@ def test_the_stamp_covers_the_prices_and_the_features_of_all_markets(study: str)
     }
 
 
-def test_a_stamp_of_one_market_alone_is_refused(study: str, tmp_path: Path) -> None:
-    lines = Path(f"results/{study}/data.md5").read_text().splitlines(keepends=True)
-    (tmp_path / "data.md5").write_text("".join(lines[:2]))
-    with pytest.raises(UserError, match="is not the stamp of data/raw/XYZ.parquet"):
-        verified_data(load_config(CONFIG), tmp_path / "data.md5")
-
-
-def test_a_stamp_of_one_market_more_is_refused(study: str, tmp_path: Path) -> None:
-    stamp = Path(f"results/{study}/data.md5").read_text()
-    (tmp_path / "data.md5").write_text(f"{stamp}{'0' * 32}  data/raw/ABC.parquet\n")
-    with pytest.raises(UserError, match="is the stamp of more data"):
-        verified_data(load_config(CONFIG), tmp_path / "data.md5")
-
-
 def test_the_record_names_the_prices_of_all_markets(study: str) -> None:
-    record = read_json(f"results/{study}/1k.json")
-    assert record["data_md5"].split(", ") == [
+    made = read_json(f"results/{study}/1k.json")["identity"]
+    assert made["prices"].split(", ") == [
         file_md5("data/raw/SPY.parquet"),
         file_md5("data/raw/XYZ.parquet"),
     ]
-    assert record["config"]["data"]["judged"] == JUDGED[study]
+    assert made["settings"]["data"]["judged"] == JUDGED[study]
 
 
 def test_all_checks_pass_and_those_of_a_market_bear_its_name(study: str) -> None:
@@ -144,7 +127,7 @@ def test_baselines_are_judged_on_the_same_rows(
 def test_the_days_that_were_trained_on_are_counted_as_dates(study: str) -> None:
     config = load_config(CONFIG)
     found = load_study(config)
-    counted = days_columns(config, found)["counted_days"]
+    counted = found.counted_days
     dates = [found.dates[found.of([name]).samples["train"]] for name in ("SPY", "XYZ")]
     assert counted == len(np.union1d(*dates)) < sum(map(len, dates))
 
@@ -188,5 +171,5 @@ def test_an_export_names_the_prices_of_all_markets_and_where_they_come_from(
 def test_a_network_of_other_judged_markets_is_refused(study: str) -> None:
     other = next(name for name in JUDGED if name != study)
     command = ["--config", str(CONFIG), "--checkpoint", f"results/{other}/1k.ckpt"]
-    with pytest.raises(UserError, match="trained with another config: data "):
+    with pytest.raises(UserError, match="data.judged is "):
         evaluate.main([*command, "--predictions", "x.parquet", "--output", "x.json"])

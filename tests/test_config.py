@@ -14,20 +14,19 @@ import pytest
 from scaling import config as configs
 from scaling import sizes
 from scaling.config import DataConfig, TaskConfig, TrainingConfig, load_config
+from scaling.data.sources import CURRENCIES
 from scaling.errors import UserError
 from scaling.grid import load_grid
 from scaling.names import (
-    Run,
     experiment_name,
     experiment_path,
     known_experiments,
     known_tiers,
-    run_name,
     safe_name,
-    split_run_name,
     tier_named,
 )
 from scaling.reading import read_yaml
+from scaling.run import RunName, TrainingDays
 from scaling.sizes import (
     DEFAULT_FAMILY,
     PatchTSMixerShape,
@@ -275,7 +274,7 @@ def test_a_grid_of_nothing_or_of_one_thing_twice_is_refused(hole: dict[str, list
 def test_a_budget_with_a_single_seed_has_the_first_one_at_each_number_of_days() -> None:
     grid = {**GRID, "budgets": ["2m", "20m"], "seeds": [43, 42], "train_days": [500, "all"]}
     runs = load_grid({**grid, "single_seed": ["20m"]}).runs
-    assert [run_name(run, own_seed=42) for run in runs] == [
+    assert [run.written(own_seed=42) for run in runs] == [
         *("2m.days500.seed43", "2m.days500", "2m.seed43", "2m"),
         *("20m.days500.seed43", "20m.seed43"),
     ]
@@ -309,10 +308,11 @@ def test_the_file_name_says_what_the_task_asks() -> None:
     for experiment in known_experiments():
         config = load_config(experiment_path(experiment))
         task, markets = config.task, config.data.markets
-        asset = markets[0].name if len(markets) == 1 else "markets"
+        several = "currencies" if {m.name for m in markets} <= {*CURRENCIES} else "markets"
+        asset = markets[0].name if len(markets) == 1 else several
         name = {"up": "threshold", "down": "fall", "either": "move"}[task.direction]
         name = name if asset == "SPY" else asset.lower()
-        name += f"_{round(100 * task.threshold)}pct"
+        name += f"_{100 * task.threshold:g}pct".replace(".", "")
         name += f"_{task.horizon}d" if task.horizon > 1 else ""
         name += f"_{config.family}" if config.family != DEFAULT_FAMILY else ""
         assert experiment == f"daily/{name}"
@@ -411,6 +411,83 @@ def test_every_module_in_the_room_of_tiers_is_a_tier_and_the_path_carries_it() -
         assert tier_named(Path(f"data/XYZ_features_{tier}.parquet")) == tier
 
 
+# --- an experiment that builds on another ----------------------------------------------------
+
+
+def extending(folder: Path, text: str, name: str = "mine") -> Path:
+    """A file in `configs/daily` of a folder of its own, beside the shipped one that it extends."""
+    daily = folder / "configs/daily"
+    daily.mkdir(parents=True, exist_ok=True)
+    (daily / SHIPPED.name).write_text(TEXT)
+    (daily / f"{name}.yaml").write_text(text)
+    return daily / f"{name}.yaml"
+
+
+BASE = "extends: daily/threshold_1pct.yaml\n"
+
+
+@pytest.fixture
+def below(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder whose `configs` are read; the data stay those of the repository."""
+    monkeypatch.setattr(configs, "CONFIG_ROOT", tmp_path / "configs")
+    return tmp_path
+
+
+def test_an_experiment_is_the_one_that_it_extends_but_for_what_it_says(below: Path) -> None:
+    path = extending(below, f"{BASE}task: {{horizon: 3}}\nseed: 7\n")
+    shipped = load_config(SHIPPED)
+    task = dataclasses.replace(shipped.task, horizon=3)
+    assert load_config(path) == dataclasses.replace(shipped, task=task, seed=7)
+
+
+def test_a_file_that_is_extended_may_extend_another(below: Path) -> None:
+    extending(below, f"{BASE}task: {{horizon: 3}}\n", "middle")
+    path = extending(below, "extends: daily/middle.yaml\ntask: {direction: down}\n")
+    assert load_config(path).task == TaskConfig(threshold=0.01, horizon=3, direction="down")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("extends: daily/none.yaml\n", "extends: got 'daily/none.yaml'; allowed: a file below"),
+        ("extends: [a, b]\n", r"extends: got \['a', 'b'\]; allowed: a file below"),
+        ("extends: daily/mine.yaml\n", "mine.yaml extends .*mine.yaml: a circle"),
+        (f"{BASE}seed: 42\n", "seed is 42 as in .*threshold_1pct.yaml without it; drop this key"),
+        (f"{BASE}task: {{horizon: 1}}\n", "task.horizon is 1 as in .*drop this key"),
+        (f"{BASE}optimiser: {{epoch: 9}}\n", "optimiser.epoch: unknown key; did you mean `epochs`"),
+        (
+            f"{BASE}window: {{patch_length: 7}}\n",
+            "window: patch_length 7 does not .*window stands in .*/threshold_1pct.yaml",
+        ),
+    ],
+)
+def test_what_cannot_be_extended_is_one_line(below: Path, text: str, message: str) -> None:
+    assert re.search(message, refusal(extending(below, text)))
+
+
+def test_a_circle_over_two_files_is_refused(below: Path) -> None:
+    extending(below, "extends: daily/mine.yaml\n", "other")
+    assert "a circle" in refusal(extending(below, "extends: daily/other.yaml\n"))
+
+
+def test_a_message_names_the_file_that_a_key_came_from(below: Path) -> None:
+    path = extending(below, f"{BASE}seed: 7\n")
+    base = path.with_name(SHIPPED.name)
+    base.write_text(TEXT.replace("horizon: 1", "horizon: 0"))
+    assert "task.horizon: got 0; " in refusal(path)
+    assert f"(task.horizon stands in {base})" in refusal(path)
+    assert f"{path}: task.horizon" in refusal(path)
+    extending(below, f"{BASE}seed: -7\n")
+    base.write_text(TEXT)
+    assert "stands in" not in refusal(path)
+
+
+@pytest.mark.parametrize("experiment", known_experiments())
+def test_every_shipped_experiment_but_one_says_only_what_differs(experiment: str) -> None:
+    extends = "extends" in read_yaml(experiment_path(experiment))
+    assert extends == (experiment != "daily/threshold_1pct")
+
+
 def fields_of(schema: type, prefix: str = "") -> list[str]:
     """Leaf fields of a config dataclass: `optimiser.batch_size` and so on."""
     found = []
@@ -486,53 +563,15 @@ def test_a_field_whose_name_is_read_from_something_else_only_is_noticed(
     assert unread(schema, planted) == [field]
 
 
-NAMES = {
-    "2m": Run("2m", 42),
-    "2m.seed43": Run("2m", 43),
-    "2m.seed0": Run("2m", 0),
-    "2m.days1000": Run("2m", 42, 1000),
-    "2m.days1000.seed43": Run("2m", 43, 1000, "recent"),
-    "2m.blocks1000": Run("2m", 42, 1000, "blocks"),
-    "200k.blocks250.seed43": Run("200k", 43, 250, "blocks"),
-    "baselines.days1000": Run("baselines", 42, 1000),
-}
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_a_run_and_its_name_say_the_same(name: str) -> None:
-    assert run_name(NAMES[name], own_seed=42) == name
-    assert split_run_name(name, own_seed=42) == NAMES[name]
-
-
-@pytest.mark.parametrize(
-    ("name", "right"), [("2m.seed42", "2m"), ("2m.days1000.seed42", "2m.days1000")]
-)
-def test_the_own_seed_stands_in_no_name(name: str, right: str) -> None:
-    with pytest.raises(UserError, match=f"its run is named `{right}`"):
-        split_run_name(name, own_seed=42)
-
-
-@pytest.mark.parametrize(
-    "name",
-    [
-        *("2m.seed043", "2m.days0", "2m.days0100", "2m.days", "2m.seed", "2m.seed43.days1000"),
-        *("2m.days1000.blocks1000", "2m.recent1000", "2m.days-1", "2m.", "", "2m/3", "2m.seed1e3"),
-    ],
-)
-def test_a_run_has_one_name_only(name: str) -> None:
-    with pytest.raises(UserError, match="no name of a run"):
-        split_run_name(name, own_seed=42)
-
-
 def test_a_grid_without_days_has_all_days() -> None:
     grid = load_grid({**GRID, "seeds": [42, 43]})
-    assert grid.runs == [Run("2m", 42), Run("2m", 43)]
+    assert grid.runs == [RunName(budget="2m", seed=seed) for seed in (42, 43)]
 
 
 def test_a_grid_has_each_number_of_days_in_each_draw_and_all_days_once() -> None:
-    axes = {"train_days": [500, "all"], "days": ["recent", "blocks"]}
+    axes = {"train_days": [500, "all"], "draw": ["recent", "blocks"]}
     grid = load_grid({**GRID, "seeds": [42, 43], **axes})
-    names = [run_name(run, own_seed=42) for run in grid.runs]
+    names = [run.written(own_seed=42) for run in grid.runs]
     assert names == [
         *("2m.days500", "2m.days500.seed43", "2m.blocks500", "2m.blocks500.seed43"),
         *("2m", "2m.seed43"),
@@ -552,10 +591,10 @@ def test_a_grid_has_each_number_of_days_in_each_draw_and_all_days_once() -> None
         ({"train_days": []}, "train_days: got"),
         ({"train_days": [500, 500]}, "train_days: 500 stands twice"),
         ({"train_days": [500, 1000]}, "allowed: numbers of days with `all` among them"),
-        ({"train_days": [500], "days": ["oldest"]}, "days.0: got 'oldest'"),
-        ({"train_days": [500], "days": []}, "days: got"),
-        ({"days": ["blocks"]}, "train_days has no number of days to draw"),
-        ({"train_days": ["all"], "days": ["recent", "blocks"]}, "no number of days to draw"),
+        ({"train_days": [500], "draw": ["oldest"]}, "draw.0: got 'oldest'"),
+        ({"train_days": [500], "draw": []}, "draw: got"),
+        ({"draw": ["blocks"]}, "train_days has no number of days to draw"),
+        ({"train_days": ["all"], "draw": ["recent", "blocks"]}, "no number of days to draw"),
     ],
     ids=str,
 )
@@ -567,7 +606,7 @@ def test_an_axis_of_days_that_means_nothing_is_refused(
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("line", ["train_days: 500", "days: blocks"])
+@pytest.mark.parametrize("line", ["train_days: 500", "draw: blocks", "days: {train_days: 500}"])
 def test_an_experiment_chooses_no_days_itself(tmp_path: Path, line: str) -> None:
     path = tmp_path / "experiment.yaml"
     path.write_text(f"{TEXT}{line}\n")
@@ -575,46 +614,8 @@ def test_an_experiment_chooses_no_days_itself(tmp_path: Path, line: str) -> None
 
 
 def test_a_command_may_choose_days() -> None:
-    config = load_config(SHIPPED, "200k", 43, 500, "blocks")
-    assert (config.train_days, config.days) == (500, "blocks")
-    with pytest.raises(UserError, match="train_days: got 0"):
-        load_config(SHIPPED, train_days=0)
-
-
-def test_blocks_of_no_number_of_days_are_refused() -> None:
-    with pytest.raises(UserError, match="days: got blocks, but no train_days"):
-        load_config(SHIPPED, days="blocks")
-
-
-def test_the_days_are_part_of_what_was_trained() -> None:
-    shape = load_model_config("2m")
-    chosen = [(None, None), (500, None), (500, "blocks"), (600, None)]
-    asked = [
-        configs.training_identity(load_config(SHIPPED, train_days=days, days=draw), shape)
-        for days, draw in chosen
-    ]
-    assert len({json.dumps(identity, sort_keys=True) for identity in asked}) == len(chosen)
-
-
-def test_the_config_of_a_run_is_that_of_its_record() -> None:
-    config = load_config(SHIPPED, "200k", 43, 500, "blocks")
-    record = {"budget": "200k", "seed": 43, "config": configs.as_dict(config)}
-    assert configs.config_of_run(SHIPPED, record) == config
-    old = {"budget": "2m", "seed": 42, "config": {}}  # of a time when all days were the only choice
-    assert configs.config_of_run(SHIPPED, old) == load_config(SHIPPED)
-
-
-def test_tracking_and_heat_are_not_part_of_a_trained_weight() -> None:
-    config = load_config(SHIPPED)
-    identity = configs.training_identity(config, load_model_config("2m"))
-    assert {"tracking", "thermal", "law"}.isdisjoint(identity["training"])
-    assert {"optimiser", "task", "seed", "splits"} <= set(identity["training"])
-
-
-def test_the_family_is_part_of_what_was_trained() -> None:
-    config, shape = load_config(SHIPPED), load_model_config("2m")
-    mixer = dataclasses.replace(config, family="patchtsmixer")
-    assert configs.training_identity(mixer, shape)["training"]["family"] == "patchtsmixer"
+    config = load_config(SHIPPED, "200k", 43, days=TrainingDays(500, "blocks"))
+    assert configs.config_of(SHIPPED, configs.name_of(config)) == config
 
 
 def test_importing_the_config_imports_no_heavy_package() -> None:

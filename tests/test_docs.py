@@ -1,11 +1,16 @@
 """The README and the docs are true: what they name exists, what they type can be typed."""
 
+import contextlib
 import functools
+import importlib
+import io
 import re
+import runpy
 import shlex
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +20,14 @@ import yaml
 from pydantic import TypeAdapter
 
 from scaling.config import TrainingConfig
-from scaling.reading import read_yaml
+from scaling.reading import merged, read_yaml
 from tests.miniature import environment
 
 README = Path("README.md").read_text()
 PAGES = {
     path: path.read_text()
     for path in sorted(
-        [Path("README.md"), *Path("docs").glob("*.md"), *Path().glob("[bd]*/README.md")]
+        [Path("README.md"), *Path("docs").glob("*.md"), *Path().glob("[bcd]*/README.md")]
     )
 }
 COMMANDS = sorted(
@@ -30,7 +35,8 @@ COMMANDS = sorted(
     for path in Path("scaling").glob("*.py")
     if "run_command(main)" in path.read_text() and path.stem != "errors"
 )
-FOLDERS = "benchmarks|configs|data|docs|scaling|tests|workflow"
+BENCHMARKS = sorted({*Path("benchmarks").glob("*.py")} - {Path("benchmarks/common.py")})
+FOLDERS = "benchmarks|config|configs|data|docs|scaling|tests|workflow"
 # What the pages ask the reader to make, or the workflow makes.
 NOT_COMMITTED = (
     "configs/daily/mine.yaml",
@@ -80,23 +86,43 @@ def is_flag(word: str) -> bool:
     return word.startswith("--") and word != "--"
 
 
+def help_of(program: str, *subcommand: str) -> str:
+    """What a module or a file, run as a program in this process, says to `--help`."""
+    output = io.StringIO()
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        contextlib.redirect_stdout(output),
+        pytest.raises(SystemExit) as ended,
+    ):
+        patch.setattr(sys, "argv", [program, *subcommand, "--help"])
+        if program.endswith(".py"):
+            patch.syspath_prepend(Path(program).parent)  # as Python does for a file
+            runpy.run_path(program, run_name="__main__")
+        else:
+            importlib.import_module(program).main()
+    assert not ended.value.code
+    return output.getvalue()
+
+
 @functools.cache
-def flags_of(*command: str) -> frozenset[str]:
-    """The flags that the command's own `--help` names."""
-    done = subprocess.run(
-        [*command, "--help"], capture_output=True, text=True, env=environment(), check=True
-    )
-    return frozenset(re.findall(r"--[a-z][\w-]*", done.stdout))
+def flags_of(program: str, *subcommand: str) -> frozenset[str]:
+    """The flags that the program's own `--help` names."""
+    if program == "snakemake":
+        said = subprocess.run(
+            [program, "--help"], capture_output=True, text=True, env=environment(), check=True
+        ).stdout
+    else:
+        said = help_of(program, *subcommand)
+    return frozenset(re.findall(r"--[a-z][\w-]*", said))
 
 
 def known_flags(words: list[str]) -> frozenset[str]:
     """The flags of a typed command; of a subcommand those of its own."""
     if words[0] == "snakemake":
         return flags_of("snakemake")
-    program = words[: 3 if words[1] == "-m" else 2]
-    after = words[len(program) :]
+    program, *after = words[2 if words[1] == "-m" else 1 :]
     first_flag = next((i for i, word in enumerate(after) if is_flag(word)), len(after))
-    return flags_of(*program, *after[:first_flag])
+    return flags_of(program, *after[:first_flag])
 
 
 def slug(heading: str) -> str:
@@ -184,6 +210,18 @@ def test_every_link_of_a_page_leads_to_a_file_and_a_heading(page: Path) -> None:
     assert broken == []
 
 
+def test_every_planted_mistake_names_a_test_that_there_is() -> None:
+    rows = re.findall(r"^\| .*$", PAGES[Path("docs/validity.md")], re.M)
+    mistakes = [row for row in rows if not row.startswith("| mistake |")]
+    assert len(mistakes) > 30
+    sources = {path.name: path.read_text() for path in Path("tests").rglob("test_*.py")}
+    for mistake in mistakes:
+        named = re.findall(r"`(test_\w+\.py)::(test_\w+)`", mistake)
+        assert named, mistake
+        for file, test in named:
+            assert f"\ndef {test}(" in sources[file], f"{file}::{test}"
+
+
 def test_every_page_of_the_docs_is_in_their_index() -> None:
     indexed = links(PAGES[Path("docs/README.md")])
     pages = [path.name for path in Path("docs").glob("*.md") if path.name != "README.md"]
@@ -192,8 +230,7 @@ def test_every_page_of_the_docs_is_in_their_index() -> None:
 
 def test_every_benchmark_is_on_the_page_of_the_benchmarks() -> None:
     text = PAGES[Path("benchmarks/README.md")]
-    missing = [path for path in Path("benchmarks").glob("*.py") if f"python {path}" not in text]
-    assert missing == []
+    assert [path for path in BENCHMARKS if f"python {path}" not in text] == []
 
 
 def test_every_module_that_a_page_runs_is_a_command() -> None:
@@ -202,22 +239,17 @@ def test_every_module_that_a_page_runs_is_a_command() -> None:
     assert set(run) <= set(COMMANDS)
 
 
-@pytest.mark.parametrize("module", COMMANDS)
-def test_every_command_explains_itself_without_torch(module: str) -> None:
+def test_every_command_explains_itself_without_torch() -> None:
+    assert all("--help" in help_of(module) for module in COMMANDS)
     code = (
-        "import importlib, sys\n"
-        f"sys.argv = ['{module}', '--help']\n"
-        f"command = importlib.import_module('{module}')\n"
-        "try: command.main()\n"
-        "except SystemExit as end: assert not end.code\n"
-        "heavy = {'torch', 'transformers', 'mlflow', 'wandb'} & set(sys.modules)\n"
-        "assert not heavy, heavy"
+        "import sys\n"
+        "from tests.test_docs import COMMANDS, help_of\n"
+        "heavy = {'torch', 'transformers', 'mlflow', 'wandb'}\n"
+        "for command in COMMANDS:\n"
+        "    help_of(command)\n"
+        "    assert not heavy & set(sys.modules), command"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, env=environment()
-    )
-    assert done.returncode == 0, done.stderr
-    assert "--" in done.stdout
+    subprocess.run([sys.executable, "-c", code], env=environment(), check=True)
 
 
 def test_every_flag_that_a_page_types_is_one_of_its_command() -> None:
@@ -233,10 +265,9 @@ def test_every_flag_that_a_page_types_is_one_of_its_command() -> None:
 
 
 def test_every_flag_that_a_page_mentions_is_one_of_some_command() -> None:
-    programs = [("python", "-m", command) for command in COMMANDS]
-    programs += [("python", str(path)) for path in Path("benchmarks").glob("*.py")]
+    programs = [*COMMANDS, *map(str, BENCHMARKS)]
     known = frozenset().union(
-        *(flags_of(*program) for program in programs),
+        *map(flags_of, programs),
         *(known_flags(our_command(words)) for words in TYPED),  # those of subcommands too
     )
     mentioned = {
@@ -258,7 +289,8 @@ def test_every_make_target_that_a_page_types_exists() -> None:
 def test_every_setting_that_a_page_shows_is_accepted(page: Path) -> None:
     shipped = read_yaml("configs/daily/threshold_1pct.yaml")
     for setting in settings(PAGES[page]):
-        TypeAdapter(TrainingConfig).validate_python(shipped | setting)
+        own = {key: value for key, value in setting.items() if key != "extends"}
+        TypeAdapter(TrainingConfig).validate_python(merged(shipped, own))
 
 
 @pytest.mark.slow
@@ -268,12 +300,11 @@ def test_every_target_can_be_built_and_the_page_on_own_data_can_be_followed(
     """In a copy, with the prices and the experiment that docs/data.md lets its reader make."""
     for folder in ("scaling", "workflow", "configs", "data"):
         shutil.copytree(folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copy("environment.yml", tmp_path)
     plain_years = pd.read_parquet("data/raw/SPY.parquet").loc["2011":]  # nothing needs --allow
     plain_years.to_csv(tmp_path / "prices.csv")
     text = PAGES[Path("docs/data.md")]
     fetch = next(words for words in lines_typed(text) if "prices.csv" in words)
-    mine = read_yaml("configs/daily/threshold_1pct.yaml")
+    mine = {"extends": "daily/threshold_1pct.yaml"}
     for setting in settings(text):
         mine |= setting
     (tmp_path / "configs/daily/mine.yaml").write_text(yaml.safe_dump(mine))
@@ -285,6 +316,13 @@ def test_every_target_can_be_built_and_the_page_on_own_data_can_be_followed(
             command, cwd=tmp_path, capture_output=True, text=True, env=environment()
         )
         assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_citation_names_the_version_the_licence_and_the_authors_of_this_package() -> None:
+    cited = yaml.safe_load(Path("CITATION.cff").read_text())
+    project = tomllib.loads(Path("pyproject.toml").read_text())["project"]
+    assert (cited["version"], cited["license"]) == (project["version"], project["license"])
+    assert [author["name"] in Path("LICENSE").read_text() for author in cited["authors"]] == [True]
 
 
 def test_no_page_and_no_manifest_names_a_registrys_host() -> None:

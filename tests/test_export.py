@@ -90,7 +90,7 @@ def test_plain_transformers_gives_the_same_logits_from_raw_features_as_the_card_
 
 
 def test_a_family_that_transformers_cannot_load_is_refused(study: Path) -> None:
-    path = changed_record(lambda record: record["config"].update(family="mine"))
+    path = changed_record(lambda record: record["identity"]["settings"].update(family="mine"))
     with pytest.raises(UserError, match="is a mine; allowed: patchtst, patchtsmixer"):
         export_it(path=path)
     assert not Path("exported").exists()
@@ -120,7 +120,7 @@ def test_the_card_gives_the_test_figures_of_the_evaluation_and_where_the_data_ar
     test = evaluation["metrics"]["best"]["test"]
     assert f"| test | {test['n']} | {test['log_loss']:.4f} |" in card
     assert f"{evaluation['train_base_rate']:.4f}" in card
-    assert evaluation["data_md5"] in card
+    assert evaluation["identity"]["prices"] in card
     assert "a random walk" in card
     assert "the close rises by 1 % or more within one day" in card
     assert "checks of the evaluation passed" in card
@@ -151,6 +151,14 @@ def test_the_evaluation_of_another_training_is_refused(study: Path) -> None:
     with pytest.raises(UserError, match="not the evaluation of.*snakemake --force"):
         export_it()
     assert not Path("exported").exists()
+
+
+def test_the_evaluation_of_another_recipe_is_refused(study: Path) -> None:
+    evaluation = read_json("results/1k.eval.json")
+    evaluation["identity"]["precision"] = "bf16"
+    write_json("results/1k.eval.json", evaluation)
+    with pytest.raises(UserError, match="1k.eval.json: precision is bf16, not fp32; evaluate it"):
+        export_it()
 
 
 def test_prices_that_the_manifest_no_longer_knows_have_no_licence_on_the_card(study: Path) -> None:
@@ -196,7 +204,7 @@ def test_an_export_that_fails_half_way_leaves_nothing(
     def full(*arguments: object) -> str:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("scaling.judging.export.model_card", full)
+    monkeypatch.setattr("scaling.judging.hugging_face.model_card", full)
     with pytest.raises(OSError, match="No space left"):
         export_it()
     assert list(Path("exported").iterdir()) == []
@@ -212,7 +220,7 @@ def test_a_checkpoint_of_a_resumable_state_is_refused(study: Path) -> None:
 def test_a_checkpoint_with_weights_of_another_shape_is_refused(study: Path) -> None:
     content = checkpoint.load(FIRST)
     record = json.loads(content["record"])
-    record["model"]["ffn_dim"] += 1
+    record["identity"]["model"]["ffn_dim"] += 1
     checkpoint.save("results/other.ckpt", {**content, "record": json.dumps(record)})
     with pytest.raises(UserError, match="not those of the model"):
         export_it(path="results/other.ckpt")

@@ -63,7 +63,7 @@ def test_an_evaluation_says_that_look_ahead_could_not_be_checked(
     assert str(TABLE) in checks[LEAK]["found"]
     assert "models do not see the future" not in checks
     assert checks["windows end on their day"]["passed"] is True
-    assert evaluation["features_md5"] == file_md5(TABLE)
+    assert evaluation["identity"]["features"] == file_md5(TABLE)
     said = capsys.readouterr().out
     assert f"COULD NOT BE CHECKED, {LEAK}" in said
     assert "CHECK FAILED" not in said
@@ -119,10 +119,10 @@ def test_newer_days_are_forecast_once_the_table_has_them(
 
 def test_another_table_makes_a_training_outdated(own: Path) -> None:
     take_in(mine() * 2, "--replace")
-    with pytest.raises(UserError, match="trained on other features.*train it again"):
+    with pytest.raises(UserError, match="features is .*train it again"):
         evaluate_it("results/mine.ckpt", "mine")
     write_config()
-    with pytest.raises(UserError, match="another config: data"):
+    with pytest.raises(UserError, match="data.features is "):
         evaluate_it("results/mine.ckpt", "mine")
 
 

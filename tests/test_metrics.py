@@ -59,6 +59,12 @@ def test_calibration_error_is_within_chance_for_the_true_probabilities_and_grows
     assert metrics.expected_calibration_error(y, np.clip(p + 0.1, 0, 1)) > 0.08
 
 
+def test_in_a_calibration_error_a_forecast_too_low_does_not_make_up_for_one_too_high():
+    frequency = np.tile([0, 1], 1000)
+    forecasts = np.repeat([0.3, 0.7], 1000)
+    assert metrics.expected_calibration_error(frequency, forecasts) == pytest.approx(0.2)
+
+
 def test_a_constant_forecast_falls_into_one_bin():
     table = metrics.reliability([0, 1, 1, 0], np.full(4, 0.3))
     assert (table.rows.tolist(), table.observed.tolist()) == ([4], [0.5])

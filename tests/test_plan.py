@@ -12,8 +12,9 @@ from scaling import plan
 from scaling.data.tiers.a20 import FEATURE_NAMES
 from scaling.errors import UserError
 from scaling.grid import load_grid
-from scaling.names import Run, experiment_path
+from scaling.names import experiment_path
 from scaling.reading import read_yaml
+from scaling.run import RunName
 from scaling.sizes import known_budgets, load_model_config
 from scaling.training import cost as costs
 from scaling.training.model import build_model, check_budget, count_parameters, training_flops
@@ -43,7 +44,7 @@ def test_the_grid_leaves_2b_to_who_asks_for_it() -> None:
 
 
 def test_flops_are_windows_times_the_models_own(tmp_path: Path) -> None:
-    cost = costs.cost_of(EXPERIMENT, Run("2m", 42), tmp_path, device_flops=1e12)
+    cost = costs.cost_of(EXPERIMENT, RunName(budget="2m", seed=42), tmp_path, device_flops=1e12)
     config = configs.load_config(experiment_path(EXPERIMENT))
     train, validation = costs.epoch_windows(config)
     per_window = training_flops(load_model_config("2m"), config.window, len(FEATURE_NAMES))
@@ -73,14 +74,14 @@ def test_a_search_gives_time_and_memory_and_a_record_the_measured_time(tmp_path:
     (folder / "2m.batch_size.json").write_text(json.dumps(search))
     (folder / "2m.seed43.json").write_text(json.dumps({"seconds": 400.0}))
     train, validation = costs.epoch_windows(configs.load_config(experiment_path(EXPERIMENT)))
-    cost = costs.cost_of(EXPERIMENT, Run("2m", 43), tmp_path, device_flops=None)
+    cost = costs.cost_of(EXPERIMENT, RunName(budget="2m", seed=43), tmp_path, device_flops=None)
     assert cost.expected == pytest.approx(5 * (train + validation / 3) / 100)
     assert (cost.memory, cost.measured, cost.source) == (2 * 10**9, 400.0, "search")
     assert "finished: 1" in costs.totals([cost], [1])[-1]
 
 
 def test_without_a_measurement_no_time_is_invented(tmp_path: Path) -> None:
-    cost = costs.cost_of(EXPERIMENT, Run("200k", 42), tmp_path, device_flops=None)
+    cost = costs.cost_of(EXPERIMENT, RunName(budget="200k", seed=42), tmp_path, device_flops=None)
     assert cost.expected is None
     assert cost.memory == 16 * cost.parameters
     lines = costs.totals([cost], [1, 8])

@@ -98,7 +98,7 @@ def test_a_day_that_the_network_was_chosen_on_is_marked(
     study: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     found = forecast(capsys, "--checkpoint", FIRST, "--last", "300")
-    last_chosen = read_json("results/1k.json")["config"]["splits"]["validation"][1]
+    last_chosen = read_json("results/1k.json")["identity"]["settings"]["splits"]["validation"][1]
     marked = [day["close_of"] for day in found["days"] if day["answer_seen_in_training"]]
     assert marked
     assert max(marked) <= last_chosen
@@ -180,17 +180,25 @@ def test_a_day_left_out_of_the_training_days_is_refused(study: Path) -> None:
 
 def test_another_config_is_refused(study: Path) -> None:
     write_config(task={"threshold": 0.02, "horizon": 1})
-    with pytest.raises(UserError, match="trained with another config: task"):
+    with pytest.raises(UserError, match="task.threshold is 0.01, not 0.02"):
         predict.main(["--checkpoint", FIRST])
     with pytest.raises(UserError, match="name the networks' experiment with --config"):
         predict.main(["--checkpoint", FIRST, "--config", "configs/daily/none.yaml"])
 
 
+def other_experiment(record: dict[str, Any]) -> None:
+    record["experiment"] = record["identity"]["experiment"] = "daily/other"
+
+
+def other_budget(record: dict[str, Any]) -> None:
+    record["run"] = record["budget"] = record["identity"]["name"]["budget"] = "2k"
+
+
 @pytest.mark.parametrize(
     ("change", "match"),
     [
-        (lambda record: record.update(experiment="daily/other"), "is of experiment daily/other"),
-        (lambda record: record.update(budget="2k", run="2k"), "is of budget 2k"),
+        (other_experiment, "experiment is daily/other, not daily/tiny; an ensemble is made"),
+        (other_budget, "budget is 2k, not 1k; an ensemble is made of seeds"),
         (lambda record: record.update(seed=1), "seed 1 is given twice"),
     ],
 )

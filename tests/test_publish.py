@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,30 +15,51 @@ from scaling import config as configs
 from scaling import publish
 from scaling.errors import UserError
 from scaling.judging import identity
-from scaling.judging.summary import markdown, tables
+from scaling.judging.summary import Summary, markdown, read_summary, tables
+from scaling.law.judge import fit_law
+from scaling.law.result import read_law
 from scaling.names import experiment_path
-from scaling.record import file_md5, read_json, write_json, write_parquet
+from scaling.record import file_md5, read_json, write_json
+from scaling.run import BASELINES, Run, RunName, TrainingDays
 from scaling.sizes import load_model_config
-from tests.figures.planted_axes import make_axes, networks_in
-from tests.figures.planted_study import RUNS, STUDY, change, make_study
-from tests.law.worlds import surface_law, surface_world
+from tests.figures.planted_axes import make_axes
+from tests.figures.planted_study import (
+    RUNS,
+    MakeRun,
+    change,
+    make_study,
+    networks_in,
+    remake,
+    rewrite,
+    spoil,
+)
+from tests.law.worlds import SETTINGS, surface_world
 
 EXPERIMENT = "daily/threshold_1pct"
 GRID = f"experiments: [{EXPERIMENT}]\nbudgets: [200k, 600k, 2m]\nseeds: [42, 43]\n"
+CODE = "c0de"
+SEED_42 = RunName(budget="2m", seed=42)
 NOON = 1795521600  # 2026-11-24, 12:00 UTC
 
 
-def lay_out(root: Path, make: Callable[[Path], None], grid: str) -> None:
+def asked(name: RunName) -> Run:
+    """The run of that name as the shipped experiment asks for it, of planted data and code."""
+    config = configs.with_name(configs.load_config(experiment_path(EXPERIMENT)), name)
+    if name.budget == BASELINES:
+        made = configs.baselines_run(config, EXPERIMENT)
+    else:
+        made = configs.run_of(config, load_model_config(name.budget), EXPERIMENT)
+        made = replace(made, device="cpu", micro_batch=32, code=CODE)
+    return replace(made, prices="d0", features="f0", labels="ab12")
+
+
+def lay_out(root: Path, make: Callable[[Path, MakeRun], None], grid: str) -> None:
     """A planted study of a shipped experiment, trained on one day, and its grid."""
     folder = root / "results" / EXPERIMENT
     folder.mkdir(parents=True)
-    make(folder)
+    make(folder, asked)
     for number, predictions in enumerate(networks_in(folder)):
         run = predictions.name.removesuffix(".predictions.parquet")
-        record = read_json(folder / f"{run}.json")
-        asked = configs.config_of_run(experiment_path(EXPERIMENT), record)
-        parts = {"config": asked, "model": load_model_config(record["budget"])}
-        change(folder / f"{run}.json", **{k: configs.as_dict(v) for k, v in parts.items()})
         ending = {"ending": {"status": "finished", "time": NOON + 300 * number}}
         (folder / f"{run}.metrics.jsonl").write_text(json.dumps(ending) + "\n")
     (root / "planted.yaml").write_text(grid)
@@ -60,36 +82,35 @@ def study(made: Path, tmp_path: Path) -> Path:
 @pytest.fixture(autouse=True)
 def now(monkeypatch: pytest.MonkeyPatch) -> None:
     """The data and the code are those that the planted records name."""
-    data = STUDY["data_md5"], STUDY["features_md5"]
-    monkeypatch.setattr(identity, "verified_data", lambda config, stamp: data)
-    monkeypatch.setattr(identity, "code_digest", lambda entry, family: "c0de")
+    monkeypatch.setattr(identity, "verified_data", lambda config: ("d0", "f0"))
+    monkeypatch.setattr(configs, "code_digest", lambda entry, family=None: CODE)
 
 
-def published(root: Path) -> dict:
+def published(root: Path) -> Summary:
     output = root / "planted.json"
     flags = ["--grid", str(root / "planted.yaml"), "--results", str(root / "results")]
     publish.main([*flags, "--output", str(output)])
-    return read_json(output)
+    return read_summary(output)
 
 
 def test_a_summary_has_the_law_the_runs_and_when_and_how_long_they_were_trained(
     made: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    found, law = published(made), read_json(made / "results" / EXPERIMENT / "scaling_law.json")
-    for key in ("verdict", "slope", "sizes", "best_network", "slope_over"):
-        assert found["law"][key] == law[key]
-    assert "inputs" not in found["law"]
-    assert found["command"] == f"snakemake --configfile {made / 'planted.yaml'}"
-    assert found["finished"] == "2026-11-24"
-    assert found["training_minutes"] == pytest.approx(2 * (201 + 598 + 2010) / 60)
-    assert [run["run"] for run in found["runs"]] == RUNS
+    found, law = published(made), read_law(made / "results" / EXPERIMENT / "scaling_law.json")
+    assert found.law.ladder == law.ladder
+    assert found.law.inputs == {}
+    assert found.law.provenance.keys() == {"git_commit"}
+    assert found.command == f"snakemake --configfile {made / 'planted.yaml'}"
+    assert found.finished == "2026-11-24"
+    assert found.training_minutes == pytest.approx(2 * (201 + 598 + 2010) / 60)
+    assert [run["run"] for run in found.runs] == RUNS
     record = read_json(made / "results" / EXPERIMENT / "2m.seed43.json")
-    last = found["runs"][-1]
-    assert (last["budget"], last["seed"], last["train_days"]) == ("2m", 43, None)
+    last = found.runs[-1]
+    assert (last["budget"], last["seed"], last["train_days"]) == ("2m", 43, "all")
     assert [last[key] for key in ("parameters", "flops", "seconds")] == [
         record[key] for key in ("parameters", "flops", "seconds")
     ]
-    assert found["checks"] == {"made": 24, "passed": 24}
+    assert found.checks == {"made": 24, "passed": 24}
     printed = capsys.readouterr().out
     for table in tables(found):
         assert markdown(table) in printed
@@ -100,37 +121,38 @@ def test_the_table_of_a_ladder_shows_each_size_and_each_baseline(made: Path) -> 
     assert head[:4] == ["budget", "parameters", "PFLOP", "seconds"]
     assert first[:4] == ["200k", "201,000", "12.1", "201"]
     assert third[:2] == ["2M", "2,010,000"]
-    size = read_json(made / "planted.json")["law"]["sizes"][0]
-    low, high = size["skill_interval"]
-    assert first[5] == f"{100 * size['skill']:.1f} ({100 * low:.1f} to {100 * high:.1f})"
+    size = read_summary(made / "planted.json").law.ladder.cells[0]
+    low, high = size.skill_interval95
+    assert first[5] == f"{100 * size.skill:.1f} ({100 * low:.1f} to {100 * high:.1f})"
     assert rival[0] == "logistic regression" and rival[1:4] == ["", "", ""]
 
 
 def test_a_study_of_two_axes_has_a_table_of_its_cells_and_three_slopes(made: Path) -> None:
-    surface = surface_law(surface_world(np.random.default_rng(1)))
+    surface = fit_law(surface_world(np.random.default_rng(1)), SETTINGS)
     summary = published(made)
-    summary["law"]["two_axes"] = {"recent": surface}
-    _, cells, slopes = tables(summary)
+    law = replace(summary.law, surfaces={"recent": surface})
+    _, cells, slopes = tables(replace(summary, law=law))
     assert cells[0] == ["test skill, %, by training days (recent)", "500", "1000", "2000", "all"]
     assert [row[0] for row in cells[1:]] == ["200000", "600000", "2e+06", "base rate"]
     assert {len(row) for row in cells} == {5}
     axes = ["parameters (recent)", "days (recent)", "both (recent)"]
     assert [row[0] for row in slopes[1:]] == ["parameters", *axes]
-    assert slopes[3][1].startswith(f"{surface['days']['slope']['estimate']:+.4f} (")
+    assert slopes[3][1].startswith(f"{surface.train_days.slope.estimate:+.4f} (")
 
 
 def test_the_runs_of_two_axes_are_published_in_the_order_of_their_grid(tmp_path: Path) -> None:
     grid = GRID.replace("[42, 43]", "[43, 42]") + "train_days: [all, 500]\n"
-    lay_out(tmp_path, lambda folder: make_axes(folder, days=(500, None)), grid)
+    days = (500, "all")
+    lay_out(tmp_path, lambda folder, made: make_axes(folder, days=days, make_run=made), grid)
     found = published(tmp_path)
     of_2m = ["2m.seed43", "2m", "2m.days500.seed43", "2m.days500"]
-    assert [run["run"] for run in found["runs"]][-4:] == of_2m
-    assert [(run["seed"], run["train_days"]) for run in found["runs"]][-4:] == [
-        *((43, None), (42, None)),
-        *((43, 500), (42, 500)),
+    assert [run["run"] for run in found.runs][-4:] == of_2m
+    assert [(run["seed"], run["train_days"]) for run in found.runs][-4:] == [
+        *((43, "all"), (42, "all")),
+        *((43, "500"), (42, "500")),
     ]
     whole = read_json(tmp_path / "results" / EXPERIMENT / "baselines.json")["models"]
-    skills = {name: scores["test_skill"] for name, scores in found["baselines"].items()}
+    skills = {name: scores["test_skill"] for name, scores in found.baselines.items()}
     assert skills == {name: model["test"]["log_loss_skill"] for name, model in whole.items()}
 
 
@@ -145,12 +167,6 @@ def refused(study: Path, message: str) -> None:
     with pytest.raises(UserError, match=message) as caught:
         published(study)
     assert "\n" not in str(caught.value)
-
-
-def spoil(path: Path, change_it: Callable[[dict[str, Any]], None]) -> None:
-    content = read_json(path)
-    change_it(content)
-    write_json(path, content)
 
 
 # What a row of a published table is made of.
@@ -177,7 +193,7 @@ def test_baselines_with_a_changed_score_are_refused(study: Path, block: str, sco
 
 def test_a_law_with_a_changed_skill_is_refused(study: Path) -> None:
     def flatter(law: dict[str, Any]) -> None:
-        law["sizes"][-1]["skill"] += 1e-6
+        law["ladder"]["cells"][-1]["skill"] += 1e-6
 
     spoil(study / "results" / EXPERIMENT / "scaling_law.json", flatter)
     refused(study, "scaling_law.json: says skill of 2m .*its predictions give")
@@ -189,7 +205,7 @@ def test_changed_predictions_are_refused_though_evaluation_and_law_name_their_md
     folder = study / "results" / EXPERIMENT
     path, law = folder / "2m.predictions.parquet", folder / "scaling_law.json"
     rows = pd.read_parquet(path)
-    write_parquet(path, rows.assign(p=rows["p"] ** 1.01))
+    rewrite(path, rows.assign(p=rows["p"] ** 1.01))
     refused(study, "2m: its predictions are not those that the evaluation wrote")
     change(folder / "2m.eval.json", predictions_md5=file_md5(path))
     refused(study, "2m.predictions.parquet: the law was not fitted to this file")
@@ -198,19 +214,25 @@ def test_changed_predictions_are_refused_though_evaluation_and_law_name_their_md
 
 
 def test_a_run_that_was_trained_again_after_its_evaluation_is_refused(study: Path) -> None:
-    change(study / "results" / EXPERIMENT / "2m.json", fingerprint="another")
-    refused(study, "trained again after it was evaluated")
+    remake(study / "results" / EXPERIMENT / "2m.eval.json", "micro_batch", 8)
+    refused(study, "2m.eval.json: micro_batch is 8, not 32; the run was trained again since")
 
 
 def test_a_run_of_older_code_is_refused(study: Path) -> None:
-    change(study / "results" / EXPERIMENT / "2m.json", code_digest="another")
-    refused(study, "2m.ckpt: trained for something else: training code was another, and is c0de")
+    folder = study / "results" / EXPERIMENT
+    for path in (folder / "2m.json", folder / "2m.eval.json"):
+        remake(path, "code", "another")
+    law = read_json(folder / "scaling_law.json")
+    for made in law["runs"]:
+        made["code"] = "another" if made["name"] == asked(SEED_42).as_json()["name"] else CODE
+    write_json(folder / "scaling_law.json", law)
+    refused(study, "2m.ckpt: code is another, not c0de; train again: snakemake --force")
 
 
-@pytest.mark.parametrize("key", ["data_md5", "label_hash"])
+@pytest.mark.parametrize("key", ["prices", "labels"])
 def test_baselines_of_other_data_than_the_runs_are_refused(study: Path, key: str) -> None:
-    change(study / "results" / EXPERIMENT / "baselines.json", **{key: "another"})
-    refused(study, f"not of one study: {key} is .*another")
+    remake(study / "results" / EXPERIMENT / "baselines.json", key, "another")
+    refused(study, f"baselines.json: {key} is another, not ")
 
 
 # --- what the grid asks for ------------------------------------------------------------------
@@ -227,9 +249,9 @@ def test_a_law_of_fewer_runs_than_the_grid_asks_for_is_refused(study: Path) -> N
 
 
 def test_a_law_of_numbers_of_days_that_the_grid_does_not_ask_for_is_refused(study: Path) -> None:
-    cells = [{"budget": "2m", "train_days": days, "seeds": [42]} for days in ("500", "all")]
-    surface = {"draw": "recent", "cells": cells}
-    change(study / "results" / EXPERIMENT / "scaling_law.json", two_axes={"recent": surface})
+    law = study / "results" / EXPERIMENT / "scaling_law.json"
+    on_some = asked(replace(SEED_42, days=TrainingDays(500)))
+    change(law, runs=[*read_json(law)["runs"], on_some.as_json()])
     refused(study, "do not name the same runs: 2m seed 42 on 500 recent training days; fit")
 
 

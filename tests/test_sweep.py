@@ -107,7 +107,7 @@ def test_a_sweep_says_what_to_set_and_with_which_figures(tmp_path: Path) -> None
     target = "results/daily/tiny/6k.days300.sweep.json"
     run(directory, "snakemake", target)
     sweep = json.loads((directory / target).read_text())
-    assert sweep["training"]["train_days"] == 300
+    assert sweep["identity"]["name"]["days"]["train_days"] == 300
     assert sweep["best"]["val_log_loss"] == min(t["val_log_loss"] for t in sweep["trials"])
     assert all(0.01 <= tried["weight_decay"] <= 10 for tried in sweep["trials"])
     said = (directory / "logs/daily/tiny/6k.days300.sweep.log").read_text()

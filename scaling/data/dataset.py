@@ -18,9 +18,10 @@ from torch.utils.data import Dataset
 
 from scaling.config import Market, SplitConfig, TrainingConfig
 from scaling.data.features import check_dates, load_features
-from scaling.data.prices import prices_of
+from scaling.data.prices import daily_ranges, prices_of
 from scaling.errors import UserError
 from scaling.record import fingerprint
+from scaling.run import WHOLE_BLOCK
 
 Dates = npt.NDArray[np.datetime64]
 Indices = npt.NDArray[np.int64]
@@ -185,12 +186,12 @@ def split_samples(
 def training_days(block: Indices, dates: Dates, config: TrainingConfig) -> Indices:
     """The samples of the training block that are trained on, in order.
 
-    All of them, or those of `config.train_days` days: the most recent ones, or calendar quarters
+    All of them, or those of `train_days` days: the most recent ones, or calendar quarters
     that the seed draws from the whole block, the last one cut short to give the exact number. A day
     is a date. It has a sample of each market that was open.
     """
-    wanted = config.train_days
-    if wanted is None:
+    wanted = config.days.train_days
+    if wanted == WHOLE_BLOCK:
         return block
     days = np.unique(dates[block])
     if wanted > len(days):
@@ -198,7 +199,7 @@ def training_days(block: Indices, dates: Dates, config: TrainingConfig) -> Indic
             f"train_days: got {wanted}; allowed: up to {len(days)}, the days of the training "
             "block, or `all`"
         )
-    if config.days == "recent":
+    if config.days.draw == "recent":
         chosen = days[-wanted:]
     else:
         months = days.astype("datetime64[M]").astype(int)
@@ -216,7 +217,7 @@ class Study:
     `judged` ones alone in the others. `train_base_rate` is the share of positives of the judged
     markets in the whole training block, the reference of all skill. `epoch_windows` is the number
     of the block's samples: an epoch has as many windows however few days are trained on, so that
-    only the days differ between trainings, and not the steps.
+    only the days differ between trainings, and not the steps. `ranges` are those of `daily_ranges`.
     """
 
     dataset: WindowDataset
@@ -224,6 +225,7 @@ class Study:
     judged: tuple[str, ...]
     dates: Dates
     close: npt.NDArray[np.float64]
+    ranges: npt.NDArray[np.float64]
     raw_features: npt.NDArray[np.float32]
     feature_names: tuple[str, ...]
     samples: dict[str, Indices]
@@ -235,6 +237,11 @@ class Study:
     def labels(self, block: str) -> Labels:
         """0 or 1 for each sample of a block."""
         return self.dataset.labels.cpu().numpy()[self.samples[block]].astype(np.int8)
+
+    @property
+    def counted_days(self) -> int:
+        """How many days are trained on. A day may have a sample of each market."""
+        return len(set(self.dates[self.samples["train"]]))
 
     def days(self, block: str) -> dict[str, npt.NDArray[Any]]:
         """The `date` of each sample of a block, and in a study of several markets its `asset`."""
@@ -258,16 +265,18 @@ def load_study(config: TrainingConfig, blocks: Sequence[str] = BEFORE_TEST) -> S
     test block is never in memory. Of a market that is not judged, rows after the training block are
     dropped. One normaliser is fitted to the training rows of all markets, which is fair because the
     features have no scale of their own. Raises `UserError` for a date that only one of the two
-    tables has, and for a block with fewer samples or positives of a market than the config's
-    minimum.
+    tables has, for a sample outside its block, and for a block with fewer samples or positives of a
+    market than the config's minimum.
     """
     markets = config.data.markets
     ends = {True: getattr(config.splits, blocks[-1])[1], False: config.splits.train[1]}
     rows = _joined([_rows_until(np.datetime64(ends[m.judged], "D"), m, config) for m in markets])
     samples = _samples(rows, config, blocks)
+    _refuse_days_outside_their_block(rows, samples, config)
     block = samples["train"]
     samples["train"] = training_days(block, rows.dates, config)
-    chosen = samples["train"] if config.train_days else _rows_between(rows, config.splits.train)
+    whole = config.days.whole
+    chosen = _rows_between(rows, config.splits.train) if whole else samples["train"]
     normaliser = Normaliser.fit(torch.from_numpy(rows.features[chosen]), rows.names)
     dataset = _windows(rows, normaliser, config)
     labels = np.nan_to_num(dataset.labels.numpy()).astype(np.int8)
@@ -281,6 +290,7 @@ def load_study(config: TrainingConfig, blocks: Sequence[str] = BEFORE_TEST) -> S
         judged=judged,
         dates=rows.dates,
         close=rows.close,
+        ranges=rows.ranges,
         raw_features=rows.features,
         feature_names=rows.names,
         samples=samples,
@@ -303,10 +313,11 @@ def load_every_day(
 
 
 class _Rows(NamedTuple):
-    """The days that have features: dates and closes `(rows,)`, raw features `(rows, channels)`."""
+    """The days with features: dates, closes, ranges `(rows,)`, raw features `(rows, channels)`."""
 
     dates: Dates
     close: npt.NDArray[np.float64]
+    ranges: npt.NDArray[np.float64]
     features: npt.NDArray[np.float32]
     names: tuple[str, ...]
     assets: dict[str, slice]
@@ -327,6 +338,7 @@ def _rows_until(last: np.datetime64, market: Market, config: TrainingConfig) -> 
     return _Rows(
         dates[kept],
         prices["close"].to_numpy(np.float64)[kept],
+        daily_ranges(prices)[kept],
         features.to_numpy(np.float32)[kept],
         tuple(str(name) for name in features.columns),
         {market.name: slice(0, count)},
@@ -340,10 +352,11 @@ def _joined(parts: Sequence[_Rows]) -> _Rows:
         for name, own in part.assets.items():
             assets[name] = slice(start, start + own.stop)
         start += len(part.dates)
-    dates, close, features, _, _ = zip(*parts, strict=True)
+    dates, close, ranges, features, _, _ = zip(*parts, strict=True)
     return _Rows(
         np.concatenate(dates),
         np.concatenate(close),
+        np.concatenate(ranges),
         np.concatenate(features),
         parts[0].names,
         assets,
@@ -361,6 +374,27 @@ def _samples(rows: _Rows, config: TrainingConfig, blocks: Sequence[str]) -> dict
         for block in blocks if market.judged else ("train",):
             found[block].append(split[block] + own.start)
     return {block: np.concatenate(parts) for block, parts in found.items()}
+
+
+def _refuse_days_outside_their_block(
+    rows: _Rows, samples: Mapping[str, Indices], config: TrainingConfig
+) -> None:
+    """Each sample and its answer lie within the dates of its block, whatever market it is of.
+
+    Markets share their days: a test day of one would tell training of the test days of all.
+    """
+    for block, days in samples.items():
+        first, last = (np.datetime64(day, "D") for day in getattr(config.splits, block))
+        for name, own in rows.assets.items():
+            found = days[(days >= own.start) & (days < own.stop)]
+            answers = np.minimum(found + config.task.horizon, own.stop - 1)
+            outside = (rows.dates[found] < first) | (rows.dates[answers] > last)
+            if outside.any():
+                raise UserError(
+                    f"splits.{block} of {name}: {int(outside.sum())} samples are of other days or "
+                    f"look at them, such as {rows.dates[found[outside][0]]}; allowed: days and "
+                    f"answers from {first} to {last}"
+                )
 
 
 def _rows_of(names: Collection[str], assets: Mapping[str, slice], rows: Indices) -> Indices:

@@ -1,7 +1,5 @@
 """Feature tables: built by a tier from prices, recorded, and checked before they are read."""
 
-import re
-from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -141,23 +139,13 @@ def _verify_external(market: Market, manifest: Path) -> str:
     )
 
 
-def verified_data(config: TrainingConfig, stamp: Path | None = None) -> tuple[str, str]:
+def verified_data(config: TrainingConfig) -> tuple[str, str]:
     """Check the data of all markets; return the MD5s of their prices and of their features.
 
-    Those of several markets are one text, in the order of the config. `stamp` is the file that
-    `check_data` wrote. A stamp of other data is a `UserError`.
+    Those of several markets are one text, in the order of the config.
     """
-    found = []
-    for market in config.data.markets:
-        prices_md5, features_md5 = verified_market(market, config.data.manifest)
-        if stamp and not {prices_md5, features_md5} <= set(stamp.read_text().split()):
-            raise UserError(
-                f"{stamp}: is not the stamp of {market.prices} (MD5 {prices_md5}) and "
-                f"{market.features} (MD5 {features_md5}); make it again: snakemake {stamp}"
-            )
-        found.append((prices_md5, features_md5))
-    if stamp and set(re.findall(r"\b[0-9a-f]{32}\b", stamp.read_text())) != {*chain(*found)}:
-        raise UserError(f"{stamp}: is the stamp of more data; make it again: snakemake {stamp}")
+    manifest = config.data.manifest
+    found = [verified_market(market, manifest) for market in config.data.markets]
     of_prices, of_features = zip(*found, strict=True)
     return ", ".join(of_prices), ", ".join(of_features)
 

@@ -13,7 +13,7 @@ import numpy.typing as npt
 import pandas as pd
 import talib
 
-from scaling.data.prices import WEEK_ENDS
+from scaling.data.calendars import week_end
 
 Array = npt.NDArray[np.float64]
 Columns = dict[str, Array]
@@ -48,11 +48,11 @@ def weekly_momentum(close: pd.Series, calendar: str) -> Columns:
 
     A week is complete at the close of its last day: the Friday, or the Sunday of a market that
     trades every day. If there is no row on that day, the week counts from the next row on. On the
-    day before nobody can know, without a calendar of closures, that the week is over, and some
-    closures were not foreseen. Forward-filling from the dates of the last days does both.
+    day before nobody can know that the week is over, because some closures were not foreseen.
+    Forward-filling from the dates of the last days does both.
     """
     dates = pd.DatetimeIndex(close.index)
-    week_ends = dates + pd.to_timedelta(WEEK_ENDS[calendar] - dates.day_of_week, unit="D")
+    week_ends = dates + pd.to_timedelta(week_end(calendar) - dates.day_of_week, unit="D")
     closes = close.groupby(week_ends).last()
     weekly = pd.DataFrame(momentum(closes.to_numpy()), index=closes.index)
     known = weekly.reindex(dates, method="ffill")

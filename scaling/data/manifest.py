@@ -2,8 +2,8 @@
 
 The manifest is a Frictionless Data Package (https://datapackage.org), which other tools can read.
 The standard allows further keys. Ours are `rows`, `first_date`, `last_date`, and what the user said
-of the prices (`FACTS`): `adjusted` (for dividends?), `volume` (is there one?), `calendar` (weekdays
-or every_day) and `allowed` (implausible findings that are known to be true, see
+of the prices (`FACTS`): `adjusted` (for dividends?), `calendar` (on which days there are rows, see
+`scaling.data.calendars`) and `allowed` (implausible findings that are known to be true, see
 `scaling.data.plausibility`). This module imports no pandas, because the Snakefile may import it.
 """
 
@@ -14,23 +14,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from scaling.config import Market, TrainingConfig
+from scaling.digest import features_digest
 from scaling.errors import UserError
-from scaling.record import file_md5, write_json
+from scaling.names import EXTERNAL, tier_named
+from scaling.record import file_md5, read_json, write_json
+from scaling.run import difference, said
 
 PROFILE = "https://datapackage.org/profiles/2.0/datapackage.json"
-NUMBER_FIELDS = ("open", "high", "low", "close")
-SCHEMA = {
-    "fields": [
-        {"name": "date", "type": "datetime"},
-        *({"name": name, "type": "number"} for name in NUMBER_FIELDS),
-        {"name": "volume", "type": "integer"},
-    ],
-    "primaryKey": ["date"],
-}
-
-
 # What holds of prices whose entry does not say otherwise.
-FACTS: dict[str, Any] = {"adjusted": False, "volume": True, "calendar": "weekdays", "allowed": []}
+FACTS: dict[str, Any] = {"adjusted": False, "calendar": "weekdays", "allowed": []}
 
 
 def read_manifest(manifest: str | Path) -> dict[str, Any]:
@@ -81,6 +74,39 @@ def registered_md5(path: str | Path, manifest: str | Path) -> str | None:
             f"digits; restore it with: git checkout -- {manifest}"
         )
     return match[1]
+
+
+def registered_data(config: TrainingConfig) -> tuple[str | None, str | None]:
+    """The MD5s that `verified_data` will find, as manifest and records say it; no data are read.
+
+    None where that is not known yet, as of features that have not been built.
+    """
+    manifest = config.data.manifest
+    prices = [registered_md5(market.prices, manifest) for market in config.data.markets]
+    features = [recorded_features(market, manifest) for market in config.data.markets]
+    joined = (", ".join(map(str, found)) if all(found) else None for found in (prices, features))
+    return next(joined), next(joined)
+
+
+def recorded_features(market: Market, manifest: Path) -> str | None:
+    """The MD5 of features that prices and code of now would give, or None if nobody knows it."""
+    if tier_named(market.features) == EXTERNAL:
+        return registered_md5(market.features, manifest)
+    record = market.features.with_suffix(".json")
+    if not record.is_file() or outdated_features(record, market.prices, manifest):
+        return None
+    return str(read_json(record)["features_md5"])
+
+
+def outdated_features(record: Path, prices: Path, manifest: Path) -> str:
+    """Why features would be built otherwise now, as their record says; empty if they would not."""
+    now = {
+        "prices_md5": registered_md5(prices, manifest),
+        "calendar": facts_of(prices, manifest)["calendar"],
+        "code_digest": features_digest(tier_named(record.with_suffix(".parquet"))),
+    }
+    made = read_json(record)
+    return said(difference({key: made.get(key, "nothing") for key in now}, now))
 
 
 def verify(path: str | Path, manifest: str | Path, command: str | None = None) -> str:
@@ -145,16 +171,16 @@ def register(
     last_date: str,
     origin: str | None,
     licence: str | None = None,
+    columns: Sequence[str] = ("open", "high", "low", "close", "volume"),
     adjusted: bool = False,
-    volume: bool = True,
     calendar: str = "weekdays",
     allowed: Sequence[Mapping[str, str]] = (),
 ) -> str:
     """Register a price file as it is on disk now, replacing its former entry; return its MD5.
 
     `origin` says where the numbers come from and `licence` is an SPDX identifier; without `origin`
-    the former entry's origin and licence stand. `adjusted` says whether the prices are adjusted for
-    dividends, `volume` whether they have one, and `calendar` on which days there are rows.
+    the former entry's origin and licence stand. `columns` are those of the file, `adjusted` says
+    whether the prices are adjusted for dividends, and `calendar` on which days there are rows.
     `allowed` lists the findings that are known to be true (see
     `scaling.data.plausibility.unexplained`). Raises `UserError` for a file outside the manifest's
     directory.
@@ -164,10 +190,9 @@ def register(
         "first_date": first_date,
         "last_date": last_date,
         "adjusted": adjusted,
-        "volume": volume,
         "calendar": calendar,
         "allowed": [dict(item) for item in allowed],
-        "schema": SCHEMA,
+        "schema": _schema(columns),
     }
     if origin is not None:
         said["sources"] = [{"title": origin}]
@@ -193,21 +218,26 @@ def register_features(
     Without an `origin` that of its former entry stays, or else the file's name stands. Raises
     `UserError` for a file outside the manifest's directory.
     """
-    columns = [{"name": name, "type": "number"} for name in names]
     former = registered_entry(path, manifest) if Path(manifest).exists() else None
     said = {
         "rows": rows,
         "first_date": first_date,
         "last_date": last_date,
-        "schema": {
-            "fields": [{"name": "date", "type": "datetime"}, *columns],
-            "primaryKey": ["date"],
-        },
+        "schema": _schema(names),
         "sources": [{"title": origin}],
     }
     if origin is None:
         said["sources"] = (former or {}).get("sources", [{"title": Path(path).name}])
     return _enter(Path(path), Path(manifest), said)
+
+
+def _schema(columns: Sequence[str]) -> dict[str, Any]:
+    kinds = {name: "integer" if name == "volume" else "number" for name in columns}
+    fields = {"date": "datetime", **kinds}
+    return {
+        "fields": [{"name": name, "type": kind} for name, kind in fields.items()],
+        "primaryKey": ["date"],
+    }
 
 
 def _enter(path: Path, manifest: Path, said: Mapping[str, Any]) -> str:

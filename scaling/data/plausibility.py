@@ -17,16 +17,15 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from pandas.tseries.holiday import GoodFriday
 from scipy.spatial import cKDTree
 
-from scaling.data.prices import PRICE_COLUMNS, SHOWN
+from scaling.data.calendars import EVERY_DAY, WEEKDAYS, known_from, open_days
+from scaling.data.prices import QUOTES, SHOWN
 from scaling.errors import UserError
 
 Frame = pd.DataFrame
 # What a check yields: the first day, the last day, and what was found there.
 Found = Iterator[tuple[str, str, str]]
-QUOTES = list(PRICE_COLUMNS[:4])
 
 # The local spread of a day is the median absolute return of the 121 days around it, scaled to a
 # standard deviation. Below 0.1 % it counts as 0.1 %, so that the neighbours of stale quotes are no
@@ -44,15 +43,16 @@ LARGEST_RETURN = 20.0
 COPIED_RETURNS, COPIED_WITHIN = 10, 2e-4
 # SPY has at most 3 equal closes in a row, and among 250 closes at most 15 equal to the one before.
 STALE_CLOSES, UNCHANGED_WINDOW, UNCHANGED_SHARE = 5, 250, 0.1
-# Since 1982 New York missed four weekdays in a row only once, in September 2001.
-MISSING_DAYS = 4
+# Where no holidays are known: since 1982 New York missed four weekdays in a row only once.
+MISSING_WEEKDAYS = 4
 # Rank correlation within a year of (close - open) with (middle of high and low - open). It is 0.80
 # to 0.93. Closes of the day before give 0.21 at most, or 0.42 if high and low were stretched to
 # hold them.
 SMALLEST_FIT, FIT_ROWS = 0.65, 20
 # Exchanges quote in cents, and until 2001 New York quoted in fractions down to 1/64. Yahoo rounds
-# to float32. All registered prices lie on such ticks; a price times a dividend factor does not.
-TICKS, ROUNDING, OFF_TICK_SHARE = (0.01, 1 / 64), 1.2e-7, 0.5
+# to float32. Currencies are quoted to six digits at most, the price or its reciprocal. All
+# registered prices lie on such ticks. A price times a dividend factor seldom does.
+TICKS, QUOTED_DIGITS, ROUNDING, OFF_TICK_SHARE = (0.01, 1 / 64), 6, 1.2e-7, 0.5
 
 
 @dataclass(frozen=True)
@@ -70,19 +70,17 @@ class Finding:
 
 
 def find_implausible(
-    prices: Frame, *, adjusted: bool = False, volume: bool = True
+    prices: Frame, *, adjusted: bool = False, calendar: str = WEEKDAYS
 ) -> list[Finding]:
     """Everything implausible in prices that passed `check_prices`, ordered by kind.
 
-    The ticks of an exchange are not expected of prices that are `adjusted` for dividends, nor is
-    volume of prices that are registered without.
+    The ticks of an exchange are not expected of prices that are `adjusted` for dividends.
     """
-    left_out = [_off_tick] * adjusted + [_no_volume] * (not volume)
     return [
         Finding(kind, *found)
         for kind, check in CHECKS.items()
-        if check not in left_out
-        for found in check(prices)
+        if not (adjusted and check is _off_tick)
+        for found in check(prices, calendar)
     ]
 
 
@@ -97,7 +95,9 @@ def unexplained(prices: Frame, entry: Mapping[str, Any]) -> list[Finding]:
     return [
         finding
         for finding in find_implausible(
-            prices, adjusted=entry.get("adjusted", False), volume=entry.get("volume", True)
+            prices,
+            adjusted=entry.get("adjusted", False),
+            calendar=entry.get("calendar", WEEKDAYS),
         )
         if not any(
             kind == finding.kind and first <= finding.first and finding.last <= last
@@ -109,9 +109,12 @@ def unexplained(prices: Frame, entry: Mapping[str, Any]) -> list[Finding]:
 def refuse_implausible(prices: Frame, entry: Mapping[str, Any], where: str) -> None:
     """Raise a `UserError` of one line if anything in the prices is `unexplained`."""
     if findings := unexplained(prices, entry):
+        days = any(finding.kind in ("gap", "closed") for finding in findings)
         raise UserError(
             f"{where}: {summarise(findings)}; mend the source, or, if it is true, say so in the "
             "manifest with: --allow KIND DATES REASON"
+            + "; or name the calendar of its exchange, such as --calendar XLON, or --calendar "
+            "weekdays if its holidays are not known" * days
         )
 
 
@@ -157,30 +160,34 @@ def _runs(flagged: Any) -> list[tuple[int, int]]:
     return list(zip(starts.tolist(), stops.tolist(), strict=True))
 
 
+def _ends(days: pd.Index, start: int, stop: int) -> tuple[str, str]:
+    return str(days[start])[:10], str(days[stop - 1])[:10]
+
+
 def _days(table: Frame, start: int, stop: int) -> tuple[str, str]:
-    return str(table.index[start])[:10], str(table.index[stop - 1])[:10]
+    return _ends(table.index, start, stop)
 
 
-def _trades_every_day(prices: Frame) -> bool:
-    """Whether there are rows on weekends, which `check_prices` allows to no other market."""
-    return bool((pd.DatetimeIndex(prices.index).day_of_week >= 5).any())
+def _quotes(prices: Frame) -> Frame:
+    return prices[[name for name in QUOTES if name in prices]]
 
 
-def _outliers(prices: Frame) -> Found:
+def _outliers(prices: Frame, _calendar: str) -> Found:
     close = np.log(prices["close"].to_numpy())
     returns = pd.Series(close).diff().abs()
     spread = 1.4826 * returns.rolling(SPREAD_DAYS, center=True, min_periods=20).median()
     spread = spread.clip(lower=SMALLEST_SPREAD)
     around = pd.Series(close).rolling(5, center=True, min_periods=3).median()
-    quotes = np.log(prices[QUOTES].to_numpy())
+    names = list(_quotes(prices))
+    quotes = np.log(prices[names].to_numpy())
     away = np.abs(quotes - around.to_numpy()[:, None]) / spread.to_numpy()[:, None]
     deviating = away.max(axis=1) > LARGEST_DEVIATION
     for start, stop in _runs(deviating):
-        row, column = np.unravel_index(away[start:stop].argmax(), (stop - start, len(QUOTES)))
+        row, column = np.unravel_index(away[start:stop].argmax(), (stop - start, len(names)))
         row += start
         yield (
             *_days(prices, start, stop),
-            f"{QUOTES[column]} {np.exp(quotes[row, column]):g} is {away[row, column]:.1f} local "
+            f"{names[column]} {np.exp(quotes[row, column]):g} is {away[row, column]:.1f} local "
             f"spreads from the closes around it, {np.exp(around[row]):g} (at most "
             f"{LARGEST_DEVIATION:g})",
         )
@@ -195,7 +202,7 @@ def _outliers(prices: Frame) -> Found:
         )
 
 
-def _copied(prices: Frame) -> Found:
+def _copied(prices: Frame, _calendar: str) -> Found:
     returns = np.diff(np.log(prices["close"].to_numpy()))
     if len(returns) < COPIED_RETURNS:
         return
@@ -214,9 +221,11 @@ def _copied(prices: Frame) -> Found:
             )
 
 
-def _stale(prices: Frame) -> Found:
-    unchanged = prices[QUOTES].diff().eq(0)
-    for start, stop in _runs(unchanged.all(axis=1)):
+def _stale(prices: Frame, _calendar: str) -> Found:
+    unchanged = _quotes(prices).diff().eq(0)
+    # A fixing alone may well be that of the day before.
+    repeated = unchanged.all(axis=1) & (len(unchanged.columns) > 1)
+    for start, stop in _runs(repeated):
         yield (
             *_days(prices, start, stop),
             f"{stop - start} day(s) with the open, high, low and close of the day before",
@@ -236,30 +245,33 @@ def _stale(prices: Frame) -> Found:
         )
 
 
-def _gaps(prices: Frame) -> Found:
-    days = prices.index.to_numpy().astype("datetime64[D]")
-    every_day = _trades_every_day(prices)
-    week, name = ("1111111", "days") if every_day else ("1111100", "weekdays")
-    missing = np.busday_count(days[:-1], days[1:], week) - 1
-    for row in np.flatnonzero(missing >= MISSING_DAYS):
-        yield (
-            str(np.busday_offset(days[row], 1, weekmask=week)),
-            str(np.busday_offset(days[row + 1], -1, weekmask=week)),
-            f"{missing[row]} {name} in a row are missing (at most {MISSING_DAYS - 1})",
-        )
+def _gaps(prices: Frame, calendar: str) -> Found:
+    due = open_days(calendar, prices.index[0], prices.index[-1])
+    known = due >= known_from(calendar)
+    for start, stop in _runs(~due.isin(prices.index)):
+        if known[start] or stop - start >= MISSING_WEEKDAYS:
+            yield (
+                *_ends(due, start, stop),
+                f"{stop - start} day(s) in a row are missing on which a market of the calendar "
+                f"{calendar} is open",
+            )
 
 
-def _late(prices: Frame) -> Found:
-    days = pd.DatetimeIndex(prices.index)
-    closed = days.isin(GoodFriday.dates(days[0], days[-1]))
-    closed |= (days.month == 12) & (days.day == 25)
-    if closed.any() and not _trades_every_day(prices):
+def _closed(prices: Frame, calendar: str) -> Found:
+    days = prices.index
+    for start, stop in _runs(~days.isin(open_days(calendar, days[0], days[-1]))):
         yield (
-            *_days(prices[closed], 0, closed.sum()),
-            f"{closed.sum()} row(s) on Good Friday or Christmas Day, when exchanges are closed: is "
+            *_ends(days, start, stop),
+            f"{stop - start} row(s) on days when a market of the calendar {calendar} is closed: is "
             "every row stamped a day late?",
         )
-    level = np.log(prices[QUOTES])
+
+
+def _late(prices: Frame, _calendar: str) -> Found:
+    if "high" not in prices:
+        return
+    days = pd.DatetimeIndex(prices.index)
+    level = np.log(_quotes(prices))
     moves = Frame({"close": level["close"] - level["open"]})
     moves["middle"] = (level["high"] + level["low"]) / 2 - level["open"]
     fits = {
@@ -277,13 +289,22 @@ def _late(prices: Frame) -> Found:
         )
 
 
-def _off_tick(prices: Frame) -> Found:
-    if _trades_every_day(prices):  # no exchange that quotes in cents does
+def _on_tick(numbers: Frame, tick: Any) -> Frame:
+    on_tick: Frame = (numbers - (numbers / tick).round() * tick).abs() <= ROUNDING * numbers
+    return on_tick
+
+
+def _with_few_digits(numbers: Frame) -> Frame:
+    return _on_tick(numbers, 10 ** (np.floor(np.log10(numbers)) + 1 - QUOTED_DIGITS))
+
+
+def _off_tick(prices: Frame, calendar: str) -> Found:
+    if calendar == EVERY_DAY:  # no exchange that quotes in cents trades on every day
         return
-    quotes = prices[QUOTES]
-    off_tick = quotes > 0
+    quotes = _quotes(prices)
+    off_tick = ~(_with_few_digits(quotes) | _with_few_digits(1 / quotes))
     for tick in TICKS:
-        off_tick &= (quotes - (quotes / tick).round() * tick).abs() > ROUNDING * quotes
+        off_tick &= ~_on_tick(quotes, tick)
     share = off_tick.groupby(pd.DatetimeIndex(prices.index).year).transform("mean")
     for start, stop in _runs(share.max(axis=1) > OFF_TICK_SHARE):
         found = off_tick.iloc[start:stop].mean()
@@ -294,16 +315,17 @@ def _off_tick(prices: Frame) -> Found:
         )
 
 
-def _no_volume(prices: Frame) -> Found:
-    for start, stop in _runs(prices["volume"] == 0):
+def _no_volume(prices: Frame, _calendar: str) -> Found:
+    for start, stop in _runs(prices["volume"] == 0) if "volume" in prices else ():
         yield (*_days(prices, start, stop), f"no volume on {stop - start} day(s)")
 
 
-CHECKS: Mapping[str, Callable[[Frame], Found]] = {
+CHECKS: Mapping[str, Callable[[Frame, str], Found]] = {
     "outlier": _outliers,
     "copied": _copied,
     "stale": _stale,
     "gap": _gaps,
+    "closed": _closed,
     "late": _late,
     "adjusted": _off_tick,
     "volume": _no_volume,

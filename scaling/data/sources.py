@@ -1,6 +1,7 @@
-"""Where prices come from: a user's own file, or Yahoo; either way they leave here sound."""
+"""Where prices come from: the user's own file, the ECB's, or Yahoo. They leave here sound."""
 
 import datetime
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,13 +10,22 @@ from zoneinfo import ZoneInfo
 import numpy as np
 import pandas as pd
 
-from scaling.data.prices import PRICE_COLUMNS, SHOWN, check_prices
+from scaling.data.calendars import ECB, NEW_YORK, WEEKDAYS
+from scaling.data.prices import PRICE_COLUMNS, QUOTES, SHOWN, check_prices
 from scaling.errors import UserError
 
 Frame = pd.DataFrame
 EXCHANGE_ZONE = ZoneInfo("America/New_York")
 SPY_INCEPTION = "1993-01-29"
-VOLUME_DAYS = 20  # the features divide by the volume of so many days
+FEATURE_DAYS = 20  # the features divide by the volume and by the spread of so many days
+# The currencies without a gap since 1999, but for those that hardly moved against the euro or the
+# dollar: DKK is pegged, HKD follows USD, and CZK was held at a floor from 2013 to 2017.
+CURRENCIES = (
+    *("USD", "JPY", "GBP", "HUF", "PLN", "SEK", "CHF"),
+    *("NOK", "AUD", "CAD", "KRW", "NZD", "SGD", "ZAR"),
+)
+# The terms are those of https://www.ecb.europa.eu/services/disclaimer.
+ECB_LICENCE = "LicenseRef-ECB-free-reuse-with-source"
 
 
 @dataclass(frozen=True)
@@ -27,13 +37,25 @@ class Layout:
     date_format: str | None = None
 
 
+def split_symbols(source: list[str], symbols: list[str]) -> tuple[list[str], list[str]]:
+    """The source and, once each, the symbols; those of the ECB's file may stand after it."""
+    if source[0] == "ecb":
+        source, symbols = source[:2], [*symbols, *source[2:]] or [*CURRENCIES]
+    return source, list(dict.fromkeys(symbols))
+
+
+def usual_calendar(source: list[str]) -> str:
+    """The calendar of prices that nobody named one for."""
+    return ECB if source[0] == "ecb" else NEW_YORK
+
+
 def read_source(
     source: list[str], symbol: str, start: str | None, layout: Layout, **facts: Any
-) -> tuple[Frame, str]:
-    """The prices of a symbol from the day `start` on, and where they come from.
+) -> tuple[Frame, str, str | None]:
+    """The prices of a symbol from the day `start` on, where they come from, and their licence.
 
-    `source` is ["yahoo"] or ["file", path]. Raises `UserError` for another one, and as `normalise`
-    does, which is told the `facts`.
+    `source` is ["yahoo"], ["file", path] or ["ecb", path]. Raises `UserError` for another one, and
+    as `normalise` does, which is told the `facts`.
     """
     try:
         start = start and datetime.date.fromisoformat(start).isoformat()
@@ -44,10 +66,17 @@ def read_source(
     match source:
         case ["yahoo"]:
             origin = f"Yahoo Finance through yfinance, {symbol}, unadjusted"
-            return read_yahoo(symbol, start or SPY_INCEPTION, **facts), origin
+            return read_yahoo(symbol, start or SPY_INCEPTION, **facts), origin, None
         case ["file", path]:
-            return read_file(Path(path), layout, start, **facts), Path(path).name
-    raise UserError(f"--source {' '.join(source)}: allowed: yahoo, or file PATH")
+            return read_file(Path(path), layout, start, **facts), Path(path).name, None
+        case ["ecb", path]:
+            rates = read_ecb(Path(path), symbol, start, **facts)
+            origin = (
+                f"Source: European Central Bank. 1 / the euro foreign exchange reference rate of "
+                f"{symbol}, from {Path(path).name} up to {rates.index[-1].date()}"
+            )
+            return rates, origin, ECB_LICENCE
+    raise UserError(f"--source {' '.join(source)}: allowed: yahoo, or file PATH, or ecb PATH")
 
 
 def read_file(path: Path, layout: Layout, start: str | None = None, **facts: Any) -> Frame:
@@ -55,16 +84,39 @@ def read_file(path: Path, layout: Layout, start: str | None = None, **facts: Any
 
     `facts` are the volume and calendar that `normalise` is told of.
     """
+    raw = _read_table(path, layout)
+    return normalise(raw, str(path), layout.date_format, start, **facts)
+
+
+def _read_table(path: Path, layout: Layout) -> Frame:
     if not path.is_file():
         raise UserError(f"{path}: no such file; give --source file PATH, a CSV or parquet file")
     try:
-        raw = pd.read_parquet(path) if path.suffix == ".parquet" else _read_csv(path, layout)
-    except (ValueError, OSError) as error:  # the parse errors of pandas and pyarrow
+        return pd.read_parquet(path) if path.suffix == ".parquet" else _read_csv(path, layout)
+    except (ValueError, OSError, zipfile.BadZipFile) as error:  # those of pandas and pyarrow
         raise UserError(
             f"{path}: not readable as {'parquet' if path.suffix == '.parquet' else 'CSV'}: "
             f"{str(error).splitlines()[0]}"
         ) from None
-    return normalise(raw, str(path), layout.date_format, start, **facts)
+
+
+def read_ecb(path: Path, symbol: str, start: str | None = None, **facts: Any) -> Frame:
+    """The price of one unit of a currency in euro, from the ECB's file of all its reference rates.
+
+    The file, a zip or a CSV, has a column of units per euro for each currency. The newest day
+    stands first, and a day without a rate has N/A. Such days are left out, for the search for gaps
+    to find. Raises `UserError` for a currency that the file does not have.
+    """
+    table = _read_table(path, Layout()).rename(columns=str.strip)
+    names = [name for name in table.columns if name.isalpha() and name.isupper()]
+    if "Date" not in table or symbol not in names:
+        raise UserError(
+            f"{path}: has no {symbol if names else 'column Date'}; allowed: the ECB's "
+            f"eurofxref-hist.zip, and of its currencies {', '.join(names) or 'one'}"
+        )
+    rates = table[["Date", symbol]].dropna()
+    closes = rates.assign(close=1 / pd.to_numeric(rates[symbol], errors="coerce"))
+    return normalise(closes[["Date", "close"]], f"{path}, {symbol}", None, start, **facts)
 
 
 def _read_csv(path: Path, layout: Layout) -> Frame:
@@ -124,48 +176,48 @@ def normalise(
     start: str | None = None,
     *,
     volume: bool = True,
-    calendar: str = "weekdays",
+    calendar: str = WEEKDAYS,
 ) -> Frame:
-    """Any daily table as sound OHLCV: lower-case columns, plain dates, one row a day, sorted.
+    """Any daily table as sound prices: lower-case columns, plain dates, one row a day, sorted.
 
     Rows before the day `start` are left out before anything is checked. Adjusted closes are left
     out, because each dividend rewrites their whole history. A time of day is cut off. A time zone
-    is dropped without conversion, because the day that counts is the exchange's own. If the prices
-    are to have no `volume`, it is zero on every day, whatever the table holds. Raises `UserError`
-    for missing columns, unreadable dates, a volume that is only zeros, and everything that
-    `check_prices` refuses for the `calendar`.
+    is dropped without conversion, because the day that counts is the exchange's own. A table of
+    dates and closes gives closes alone. Any other one needs open, high and low too, and a volume
+    unless `volume` says that it is left out. Raises `UserError` for missing columns, unreadable
+    dates, closes that do not move or a volume of only zeros for so long that features are
+    undefined, and everything that `check_prices` refuses for the `calendar`.
     """
     table = raw.rename(columns=lambda name: str(name).strip().lower())
     dated = isinstance(raw.index, pd.DatetimeIndex) or str(raw.index.name).lower() == "date"
     if dated and "date" not in table.columns:
         table = table.rename_axis(index="date").reset_index()
-    if not volume:
-        table["volume"] = 0
-    missing = [name for name in ("date", *PRICE_COLUMNS) if name not in table.columns]
+    names: tuple[str, ...] = ("close",)
+    if {*PRICE_COLUMNS}.intersection(table.columns) != {"close"}:
+        names = PRICE_COLUMNS if volume else QUOTES
+    missing = [name for name in ("date", *names) if name not in table.columns]
     if missing or table.columns.has_duplicates:
         raise UserError(
             f"{where}: columns are {', '.join(map(str, raw.columns))}; needed once each, in any "
-            f"case and order: date, {', '.join(PRICE_COLUMNS)}; other separators than commas are "
-            "named with --delimiter"
+            f"case and order: date, {', '.join(names)}, or date and close alone; other separators "
+            "than commas are named with --delimiter"
         )
     days = _days(table["date"], where, date_format)
-    prices = _numbers(table, where).set_axis(days).rename_axis(columns=None).sort_index()
-    prices = prices.loc[start:]
-    traded = prices["volume"]
-    if np.isfinite(traded).all() and (traded == traded.round()).all():
-        prices["volume"] = traded.astype("int64")
+    prices = _numbers(table[list(names)], where).set_axis(days)
+    prices = prices.rename_axis(columns=None).sort_index().loc[start:]
+    if "volume" in prices:
+        traded = prices["volume"]
+        if np.isfinite(traded).all() and (traded == traded.round()).all():
+            prices["volume"] = traded.astype("int64")
     check_prices(prices, where, calendar)
-    if volume:
-        _refuse_without_volume(prices, where)
+    _refuse_undefined_features(prices, where)
     return prices
 
 
 def _numbers(table: Frame, where: str) -> Frame:
-    """The price columns as float64. Text that is no number becomes NaN, for `check_prices`."""
-    numbers: Frame = (
-        table[list(PRICE_COLUMNS)].apply(pd.to_numeric, errors="coerce").astype("float64")
-    )
-    for name in PRICE_COLUMNS:
+    """The columns as float64. Text that is no number becomes NaN, for `check_prices`."""
+    numbers: Frame = table.apply(pd.to_numeric, errors="coerce").astype("float64")
+    for name in map(str, numbers):
         unread = table.loc[numbers[name].isna().to_numpy(), name].astype("str")
         if (commas := unread[unread.str.contains(",")]).any():
             raise UserError(
@@ -195,14 +247,31 @@ def _days(column: pd.Series, where: str, date_format: str | None) -> pd.Datetime
     return days
 
 
-def _refuse_without_volume(prices: Frame, where: str) -> None:
-    idle = np.flatnonzero(prices["volume"].eq(0).rolling(VOLUME_DAYS).sum().eq(VOLUME_DAYS))
-    if len(idle):
-        first, last = (str(prices.index[row])[:10] for row in (idle[0] - VOLUME_DAYS + 1, idle[-1]))
+def _refuse_undefined_features(prices: Frame, where: str) -> None:
+    """Refuse days of which every tier that is shipped has a feature without a value."""
+    closes = prices["close"].rolling(FEATURE_DAYS)
+    if days := _stretch_ending(closes.max().eq(closes.min())):
         raise UserError(
-            f"{where}: volume is zero on {VOLUME_DAYS} or more days in a row between {first} and "
-            f"{last}: the source gives none there, and the features obv_change_20, adosc_3_10 and "
-            "vwap_20 divide by it; take a source with volume (for an index, a fund that follows "
-            "it), leave those days out with --start DAY, or register the prices with --no-volume "
-            "for features of closes alone (tier c14)"
+            f"{where}: the close is the same on {FEATURE_DAYS} or more days in a row between "
+            f"{days}, and without a move the feature bollinger_b_20_2 is undefined; take another "
+            "market, or leave those days out with --start DAY"
         )
+    if "volume" not in prices:
+        return
+    if days := _stretch_ending(prices["volume"].rolling(FEATURE_DAYS).max().eq(0)):
+        raise UserError(
+            f"{where}: volume is zero on {FEATURE_DAYS} or more days in a row between {days}: the "
+            "source gives none there, and the features obv_change_20, adosc_3_10 and vwap_20 "
+            "divide by it; take a source with volume (for an index, a fund that follows it), leave "
+            "those days out with --start DAY, or leave the volume out with --no-volume for "
+            "features of closes alone (tier c14)"
+        )
+
+
+def _stretch_ending(rows: pd.Series) -> str | None:
+    """The first and last of the days that end where `rows` is true, or None where it never is."""
+    ends = np.flatnonzero(rows)
+    if not len(ends):
+        return None
+    first, last = (str(rows.index[row])[:10] for row in (ends[0] - FEATURE_DAYS + 1, ends[-1]))
+    return f"{first} and {last}"

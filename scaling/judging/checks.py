@@ -20,10 +20,11 @@ from scaling.data.dataset import Labels, Study
 from scaling.data.features import build_features, load_features
 from scaling.data.manifest import facts_of
 from scaling.data.plausibility import summarise, unexplained
-from scaling.data.prices import prices_of
+from scaling.data.prices import daily_ranges, prices_of
 from scaling.errors import UserError
 from scaling.metrics import log_loss
 from scaling.names import EXTERNAL, tier_named
+from scaling.run import Run
 from scaling.sizes import BUDGET_TOLERANCE, budget_parameters
 
 Check = dict[str, Any]
@@ -242,6 +243,23 @@ def _windows_check(
     )
 
 
+def moves_are_their_days(study: Study, market: str, prices: pd.DataFrame) -> Check:
+    """The closes and ranges that volatility baselines see are those of the registered prices."""
+    rows = study.assets[market]
+    days = pd.DatetimeIndex(study.dates[rows])
+    right = pd.DataFrame({"close": prices["close"], "range": daily_ranges(prices)}).loc[days]
+    given = pd.DataFrame({"close": study.close[rows], "range": study.ranges[rows]}, index=days)
+    wrong = (given != right).sum()
+    return check(
+        "closes and ranges are their day's",
+        not wrong.any(),
+        "; ".join(f"{name} differs on {n:,} days" for name, n in wrong.items() if n)
+        or f"{len(days):,} days equal the registered prices",
+        "the same numbers, bit for bit",
+        "volatility baselines read other days than they are asked about",
+    )
+
+
 def chosen_on_validation(record: dict[str, Any]) -> Check:
     """The kept epoch is the one with the lowest recorded validation log-loss."""
     losses = [epoch["val_log_loss"] for epoch in record["epochs"]]
@@ -258,8 +276,9 @@ def chosen_on_validation(record: dict[str, Any]) -> Check:
 
 def trained_with_the_sizes_recipe(record: dict[str, Any]) -> Check:
     """Learning rate, weight decay and epochs were the experiment's times the size's multipliers."""
+    run = Run.of(record, record["run"])
     asked = {
-        name: record["config"]["optimiser"][name] * record["model"][f"{name}_multiplier"]
+        name: run.settings["optimiser"][name] * run.model[f"{name}_multiplier"]
         for name in ("learning_rate", "weight_decay", "epochs")
     }
     asked["epochs"] = max(1, round(asked["epochs"]))
@@ -402,6 +421,7 @@ def _market_checks(study: Study, market: Market, config: TrainingConfig) -> list
     return [
         prices_are_plausible(prices, facts),
         *_look_ahead_checks(study.of([market.name]), market, facts["calendar"], prices, features),
+        moves_are_their_days(study, market.name, prices),
         labels_from_raw_closes(close.to_numpy(), labels.cpu().numpy(), config.task),
     ]
 
@@ -437,3 +457,12 @@ def model_checks(
         train_evaluate_parity(record["validation"]["log_loss"], *validation, precision),
         predictions_vary(test_probabilities),
     ]
+
+
+def say_what_did_not_pass(found: Sequence[Check]) -> None:
+    """Print a line for each check that failed or could not be made."""
+    for item in found:
+        if item["passed"] is None:
+            print(f"COULD NOT BE CHECKED, {item['name']}: {item['found']}")
+        elif not item["passed"]:
+            print(f"CHECK FAILED, {item['name']}: {item['found']}; allowed: {item['allowed']}")

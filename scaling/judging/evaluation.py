@@ -8,14 +8,13 @@ import numpy.typing as npt
 import pandas as pd
 import torch
 
-from scaling import config as configs
 from scaling.data.dataset import Study
 from scaling.errors import UserError
 from scaling.judging.markets import by_market
-from scaling.judging.run_files import refuse_other_name
+from scaling.judging.run_files import run_in
 from scaling.machine.device import Precision
 from scaling.metrics import fit_recalibration, score
-from scaling.sizes import DEFAULT_FAMILY, ModelConfig
+from scaling.run import Run
 from scaling.training import checkpoint
 from scaling.training.step import predict
 
@@ -32,8 +31,17 @@ class Judged(NamedTuple):
     metrics: dict[str, Any]
 
 
-def load_trained(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The content of a trained network's checkpoint, and the run record in it.
+class Trained(NamedTuple):
+    """One trained network: its file, the content of the checkpoint, the record in it, the run."""
+
+    path: Path
+    content: dict[str, Any]
+    record: dict[str, Any]
+    run: Run
+
+
+def load_trained(path: Path) -> Trained:
+    """Read a trained network's checkpoint.
 
     Raises `UserError` for a damaged file, for one that holds no finished training, and for one that
     bears another run's name.
@@ -46,48 +54,7 @@ def load_trained(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
             "give the .ckpt of a run, for example results/daily/threshold_1pct/2m.ckpt"
         )
     record = checkpoint.record_of(content)
-    refuse_other_name(path, record)
-    return content, record
-
-
-def refuse_other_config(
-    record: dict[str, Any], config: configs.TrainingConfig, model: ModelConfig, where: Path
-) -> None:
-    """A checkpoint trained for another question, period or shape is a `UserError` naming the keys.
-
-    `record` is the run record inside the checkpoint.
-    """
-    asked = configs.training_identity(config, model)
-    asked["training"]["family"] = config.family
-    # Older records name no family.
-    was_asked = {"family": DEFAULT_FAMILY, **record["config"]}
-    trained = {"training": was_asked, "model": record["model"]}
-    differing = [
-        f"{key} {was!r} at training, {value!r} now"
-        for part, values in asked.items()
-        for key, value in values.items()
-        if (was := trained[part].get(key)) != value
-    ]
-    if differing:
-        raise UserError(
-            f"{where}: trained with another config: {'; '.join(differing)}; train it again: "
-            f"snakemake {where}, or give the config it was trained with"
-        )
-
-
-def refuse_other_data(record: dict[str, Any], found: dict[str, str], where: Path) -> None:
-    """A checkpoint whose data or labels are not the study's is a `UserError` naming both."""
-    meaning = {
-        "data_md5": "trained on other prices: MD5",
-        "features_md5": "trained on other features: MD5",
-        "label_hash": "trained on other labels or days: hash",
-    }
-    for key, value in found.items():
-        if record.get(key) != value:
-            raise UserError(
-                f"{where}: {meaning[key]} {record.get(key)}, the study's is {value}; "
-                f"train it again: snakemake --force {where}"
-            )
+    return Trained(path, content, record, run_in(record, path))
 
 
 def refuse_other_normaliser(content: dict[str, Any], study: Study, where: Path) -> None:
@@ -146,15 +113,21 @@ def measured(
     }
 
 
-def prediction_rows(record: dict[str, Any], study: Study, p: Probabilities) -> pd.DataFrame:
-    """One row per weights, block and day: budget, parameters, seed, date, split, weights, y, p."""
+def prediction_rows(trained: Trained, study: Study, p: Probabilities) -> pd.DataFrame:
+    """One row for each weights, block and day: what names the run, parameters, date, split, y, p.
+
+    `counted_days` is the number of days that it was trained on.
+    """
+    known = {
+        **trained.run.name.columns(),
+        "counted_days": study.counted_days,
+        "parameters": trained.record["parameters"],
+    }
     return pd.concat(
         [
             pd.DataFrame(
                 {
-                    "budget": record["budget"],
-                    "parameters": record["parameters"],
-                    "seed": record["seed"],
+                    **known,
                     **study.days(block),
                     "split": block,
                     "weights": weights,

@@ -15,15 +15,19 @@ import numpy.typing as npt
 import torch
 
 from scaling import config as configs
+from scaling.config import FOUND
 from scaling.data.dataset import Dates, Study, load_every_day, load_study
 from scaling.data.features import verified_data
 from scaling.errors import UserError
 from scaling.judging import evaluation
 from scaling.judging.checks import PARITY
+from scaling.judging.evaluation import Trained, load_trained
+from scaling.judging.identity import asked_now
 from scaling.machine.device import choose_device, choose_precision, tune
 from scaling.metrics import Recalibration, fit_recalibration, log_loss, log_loss_skill
 from scaling.names import EXTERNAL
 from scaling.record import provenance
+from scaling.run import MACHINE, Run, refuse
 from scaling.sizes import load_model_config
 from scaling.training.model import build_model
 from scaling.training.step import predict
@@ -32,14 +36,11 @@ Array = npt.NDArray[np.float64]
 # Relative. A change of one cent in one close of the training rows moves a mean or a deviation by
 # 4e-6 or more (tried on SPY), and rounding to fp32 by 1e-7.
 SAME_NORMALISER = 1e-6
-
-
-class Network(NamedTuple):
-    """One trained network: its file, the content of the checkpoint, the run record in it."""
-
-    path: Path
-    content: dict[str, Any]
-    record: dict[str, Any]
+# A network of older code forecasts as well as it did. Prices may have newer days, as long as the
+# rows of the training are the same, which are compared on their own.
+OLDER_CODE = ("code", *MACHINE)
+OLDER_PRICES = ("prices", "features")
+OF_ONE_ENSEMBLE = ("seed", *FOUND, "micro_batch", *OLDER_CODE, *OLDER_PRICES)
 
 
 class _Seen(NamedTuple):
@@ -60,6 +61,7 @@ class Forecast:
     experiment: str
     budget: str
     seeds: list[int]
+    networks: list[Run]
     config: configs.TrainingConfig
     prices_md5: str
     newer_prices: bool
@@ -105,6 +107,7 @@ class Forecast:
             "experiment": self.experiment,
             "budget": self.budget,
             "seeds": self.seeds,
+            "networks": [run.as_json() for run in self.networks],
             "question": configs.as_dict(self.config.task),
             "base_rate": self.base_rate,
             "validation": {
@@ -113,7 +116,7 @@ class Forecast:
                 "recalibration": self.recalibration._asdict(),
             },
             "prices": str(judged_market(self.config).prices),
-            "data_md5": self.prices_md5,
+            "prices_md5": self.prices_md5,
             "features": str(judged_market(self.config).features),
             "look_ahead_could_be_checked": self.config.data.tier != EXTERNAL,
             "newer_prices_than_in_training": self.newer_prices,
@@ -149,52 +152,52 @@ class Forecast:
         return lines
 
 
-def read_networks(paths: Sequence[Path]) -> list[Network]:
+def read_networks(paths: Sequence[Path]) -> list[Trained]:
     """Read the checkpoints of one size of one experiment, each with a seed of its own.
 
     Raises `UserError` for a file that is not a sound checkpoint of a finished training, and for
     checkpoints that are no ensemble.
     """
-    networks = [Network(path, *evaluation.load_trained(path)) for path in paths]
+    networks = [load_trained(path) for path in paths]
     first = networks[0]
     for other in networks[1:]:
-        for key in ("experiment", "budget"):
-            if other.record[key] != first.record[key]:
-                raise UserError(
-                    f"{other.path}: is of {key} {other.record[key]}, {first.path} is of "
-                    f"{first.record[key]}; an ensemble is made of seeds of one size of one "
-                    "experiment: give such checkpoints, or forecast with one at a time"
-                )
-    seeds = [network.record["seed"] for network in networks]
+        refuse(
+            other.path,
+            other.run.difference(first.run, OF_ONE_ENSEMBLE),
+            f"an ensemble is made of seeds of one training: give checkpoints such as {first.path}, "
+            "or forecast with one at a time",
+        )
+    seeds = [network.run.name.seed for network in networks]
     if twice := {seed for seed in seeds if seeds.count(seed) > 1}:
         raise UserError(
             f"--checkpoint: seed {min(twice)} is given twice; give each seed of "
-            f"{first.record['budget']} once"
+            f"{first.run.name.budget} once"
         )
-    return sorted(networks, key=lambda network: int(network.record["seed"]))
+    return sorted(networks, key=lambda network: network.run.name.seed)
 
 
-def make_forecast(networks: Sequence[Network], config_path: Path, last: int) -> Forecast:
+def make_forecast(networks: Sequence[Trained], config_path: Path, last: int) -> Forecast:
     """Forecast at the closes of the `last` registered days.
 
     `config_path` is the experiment that the networks were trained for. Raises `UserError` for a
     config, prices or features that the networks were not trained for, and for more days than
     there are.
     """
-    record = networks[0].record
-    config = configs.config_of_run(config_path, record)
+    run = networks[0].run
+    config = configs.config_of(config_path, run.name)
     judged_market(config)  # raises before anything is computed
-    digests = verified_data(config)
-    found = [_ask(network, config_path, digests, last) for network in networks]
+    found = [_ask(network, config_path, last) for network in networks]
+    prices, _ = verified_data(config)
     y, base_rate = found[0].y, found[0].base_rate
     validation = np.mean([each.validation for each in found], axis=0)
     return Forecast(
-        experiment=record["experiment"],
-        budget=record["budget"],
-        seeds=[network.record["seed"] for network in networks],
+        experiment=run.experiment,
+        budget=run.name.budget,
+        seeds=[network.run.name.seed for network in networks],
+        networks=[network.run for network in networks],
         config=config,
-        prices_md5=digests[0],
-        newer_prices=record["data_md5"] != digests[0],
+        prices_md5=prices,
+        newer_prices=run.prices != prices,
         base_rate=base_rate,
         validation_log_loss=log_loss(y, validation),
         validation_skill=log_loss_skill(y, validation, base_rate),
@@ -229,23 +232,25 @@ def days_asked_about(dates: Dates, row: int, horizon: int) -> str:
     return f"{named} and {after} it" if named else f"{after} {dates[row]}"
 
 
-def _ask(network: Network, config_path: Path, digests: tuple[str, str], last: int) -> _Seen:
+def _ask(network: Trained, config_path: Path, last: int) -> _Seen:
     """One network's forecasts on validation and on the last days, once all its checks pass."""
-    path, content, record = network
-    config = configs.config_of_run(config_path, record)
-    model_config = load_model_config(record["budget"], config.family)
-    evaluation.refuse_other_config(record, config, model_config, path)
+    path, content, record, run = network
+    config = configs.config_of(config_path, run.name)
+    asked = asked_now(config_path, run.name)
+    newer = OLDER_PRICES if run.prices != asked.prices else ()
+    refuse(path, run.difference(asked, ("experiment", *OLDER_CODE, *newer)))
     study = load_study(config)
-    _refuse_other_rows(network, study, digests)
+    _refuse_other_rows(network, study)
     dataset, dates = load_every_day(judged_market(config), config, study.normaliser)
     allowed = len(dates) - config.window.warmup
     if not 1 <= last <= allowed:
         raise UserError(f"--last: got {last}; allowed: 1 to {allowed}, the days with a window")
 
     device = choose_device(config.device)
-    precision = choose_precision(record["precision"], device)
+    precision = choose_precision(str(run.precision), device)
     tune(device)
-    model = build_model(model_config, config.window, len(study.feature_names)).to(device)
+    shape = load_model_config(run.name.budget, config.family)
+    model = build_model(shape, config.window, len(study.feature_names)).to(device)
     evaluation.load_weights(model, content["weights"], path)
     days = study.samples["validation"]
     validation = predict(model, study.dataset.to(device), days, device, precision)
@@ -261,16 +266,12 @@ def _ask(network: Network, config_path: Path, digests: tuple[str, str], last: in
     return _Seen(y, validation, forecasts, study.train_base_rate, dates)
 
 
-def _refuse_other_rows(network: Network, study: Study, digests: tuple[str, str]) -> None:
+def _refuse_other_rows(network: Trained, study: Study) -> None:
     """The rows up to the end of validation are those of the training, in whichever files."""
-    path, content, record = network
-    prices_md5, features_md5 = digests
-    if record["data_md5"] == prices_md5:
-        found = {"features_md5": features_md5, "label_hash": study.label_hash}
-        evaluation.refuse_other_data(record, found, path)
+    path, content, record, run = network
     if record["feature_names"] != list(study.feature_names):
         raise UserError(f"{path}: trained on features of other names; {_changed(path)}")
-    if record["label_hash"] != study.label_hash:
+    if run.labels != study.label_hash:
         raise UserError(f"{path}: trained on other labels or days; {_changed(path)}")
     stored, fitted = content["normaliser"], study.normaliser
     for name in ("mean", "std"):

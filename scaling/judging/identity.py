@@ -4,66 +4,38 @@ Snakemake knows why it made a file only as long as it has its folder `.snakemake
 in a copy of the results elsewhere, an old model would pass for the one of a changed config.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from scaling import config as configs
 from scaling.data.features import verified_data
-from scaling.digest import code_digest
-from scaling.errors import UserError
-from scaling.names import artefact
+from scaling.names import artefact, experiment_name
+from scaling.run import MACHINE, Run, RunName, refuse
 from scaling.sizes import load_model_config
 
-Record = Mapping[str, Any]
+
+def asked_now(config_path: Path, name: RunName) -> Run:
+    """The run of that name as the experiment's file, the data and the code ask for it now."""
+    config = configs.config_of(config_path, name)
+    model = load_model_config(name.budget, config.family)
+    prices, features = verified_data(config)
+    asked = configs.run_of(config, model, experiment_name(config_path))
+    return replace(asked, prices=prices, features=features)
 
 
-def refuse_outdated(records: Sequence[Record], config: Path, stamp: Path | None = None) -> None:
-    """Raise `UserError` if any run would be trained otherwise now, with each key that differs.
-
-    `records` are run records, from their files or from checkpoints. `config` is the experiment's
-    file. `stamp` is what `check_data` wrote, and is compared if it is given. Packages and the
-    device do not count: a run from another machine is the same run.
-    """
-    outdated = []
-    prices, features = verified_data(configs.load_config(config), stamp)
-    for record in records:
-        wanted = configs.config_of_run(config, record)
-        model = load_model_config(record["budget"], wanted.family)
-        asked = {
-            **_settings(configs.as_dict(wanted), configs.as_dict(model)),
-            "prices": prices,
-            "features": features,
-            "training code": code_digest("train", family=wanted.family),
-        }
-        trained = {
-            **_settings(record["config"], record["model"]),
-            "prices": record["data_md5"],
-            "features": record["features_md5"],
-            "training code": record["code_digest"],
-        }
-        differing = [
-            f"{key} was {trained.get(key)}, and is {asked.get(key)} now"
-            for key in (*asked, *(trained.keys() - asked.keys()))
-            if trained.get(key) != asked.get(key)
-        ]
-        if differing:
-            outdated.append((record, differing))
+def refuse_outdated(
+    runs: Sequence[Run], config_path: Path, may_differ: Collection[str] = MACHINE
+) -> None:
+    """Raise `UserError` if any of the runs would be trained otherwise now, naming each key."""
+    own_seed = configs.load_config(config_path).seed
+    outdated = {}
+    for run in runs:
+        if found := run.difference(asked_now(config_path, run.name), may_differ):
+            path = artefact(run.experiment, run.name.written(own_seed), "ckpt")
+            outdated[str(path)] = found
     if outdated:
-        paths = [str(artefact(r["experiment"], r["run"], "ckpt")) for r, _ in outdated]
-        others = f" ({len(paths) - 1} more runs are old, too)" if len(paths) > 1 else ""
-        raise UserError(
-            f"{paths[0]}: trained for something else: {'; '.join(outdated[0][1])}{others}; train "
-            f"again: snakemake --force {' '.join(paths)}"
-        )
-
-
-def _settings(config: Record, model: Record) -> dict[str, Any]:
-    """What trains a run, by its dotted key: `optimiser.learning_rate`, `model.d_model`."""
-    found: dict[str, Any] = {}
-    for key, value in {**configs.what_trains(config), "model": model}.items():
-        if isinstance(value, Mapping):
-            found |= {f"{key}.{name}": part for name, part in value.items()}
-        else:
-            found[key] = value
-    return found
+        first, *others = outdated
+        more = f"{len(others)} more runs are old, too; " if others else ""
+        again = f"{more}train again: snakemake --force {' '.join(outdated)}"
+        refuse(first, outdated[first], again)

@@ -1,50 +1,62 @@
-"""Another recipe at another size: what sets the runs of one study apart besides their size."""
+"""What sets trainings apart besides their size: the runs of one study, or two studies."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from scaling.record import COMPUTING_PACKAGES
+from scaling.law.result import StudyLaw
+from scaling.run import NAME, Run
 from scaling.sizes import MULTIPLIERS
 
 # A budget's file declares these for its size alone. Dropout stands there too, but is no size.
-OF_THE_SIZE = ("d_model", "layers", "heads", "ffn_dim", "expansion_factor", *MULTIPLIERS)
-SECTIONS = ("window", "optimiser")
+SHAPE = ("d_model", "layers", "heads", "ffn_dim", "expansion_factor", *MULTIPLIERS)
+OF_THE_SIZE = tuple(f"model.{key}" for key in SHAPE)
 
 
 def recipe_differences(records: Sequence[Mapping[str, Any]]) -> list[str]:
-    """One line for each setting in which the runs differ, such as `epochs: 5 for 200k; 9 for 2m`.
+    """One line for each key in which the runs differ: `optimiser.epochs: 5 for 200k; 9 for 2m`.
 
     Empty for a study of one recipe. `records` are run records, the smallest size first.
     """
-    recipes = {record["run"]: _recipe(record) for record in records}
-    names = {name: None for recipe in recipes.values() for name in recipe}
+    values = {made["run"]: Run.of(made, made["run"]).values() for made in records}
     lines = []
-    for name in names:
+    for key, by_run in _by_key(values, (*NAME, *OF_THE_SIZE)).items():
         runs_with: dict[str, list[Mapping[str, Any]]] = {}
         for record in records:
-            value = str(recipes[record["run"]].get(name, "not recorded"))
-            runs_with.setdefault(value, []).append(record)
+            runs_with.setdefault(by_run[record["run"]], []).append(record)
         if len(runs_with) > 1:
-            parts = (f"{value} for {_runs(runs, records)}" for value, runs in runs_with.items())
-            lines.append(f"{name}: {'; '.join(parts)}")
+            parts = (f"{value} for {_runs(some, records)}" for value, some in runs_with.items())
+            lines.append(f"{key}: {'; '.join(parts)}")
     return lines
 
 
-def _recipe(record: Mapping[str, Any]) -> dict[str, Any]:
-    """All that a training was made with, apart from what belongs to its size, and its seed."""
-    config = record["config"]
-    asked = {key: value for section in SECTIONS for key, value in config[section].items()}
-    shape = {key: value for key, value in record["model"].items() if key not in OF_THE_SIZE}
-    versions = {package: record["versions"][package] for package in COMPUTING_PACKAGES}
-    named = {key.replace("_", " "): value for key, value in (asked | shape).items()}
-    return {
-        **named,
-        "precision": record["precision"],
-        "micro-batch": record["micro_batch"],
-        "device": record["device"],
-        "training code": record["code_digest"],
-        **versions,
-    }
+def study_differences(laws: Mapping[str, StudyLaw]) -> list[str]:
+    """One line for each key in which whole studies differ: `precision: bf16 for A; fp32 for B`.
+
+    `laws` are the laws by the name of their experiment. Of a key that differs inside a study, all
+    its values are named. Of a ladder that was trained elsewhere nothing is known but its name.
+    """
+    found: dict[str, dict[str, str]] = {}
+    for experiment, law in laws.items():
+        runs = [Run.of({"identity": made}, experiment).values() for made in law.runs]
+        values = {str(number): run for number, run in enumerate(runs)}
+        for key, by_run in _by_key(values, ("experiment", *OF_THE_SIZE)).items():
+            found.setdefault(key, {})[experiment] = ", ".join(dict.fromkeys(by_run.values()))
+    lines = []
+    for key, by_study in found.items():
+        unknown = {name: "nothing" if law.runs else "unknown" for name, law in laws.items()}
+        said = {name: by_study.get(name, unknown[name]) for name in laws}
+        if len({*said.values()}) > 1:
+            parts = (f"{value} for {experiment}" for experiment, value in said.items())
+            lines.append(f"{key}: {'; '.join(parts)}")
+    return lines
+
+
+def _by_key(
+    values: Mapping[str, Mapping[str, Any]], left_out: Sequence[str]
+) -> dict[str, dict[str, str]]:
+    """The value of each run, as text, by key."""
+    keys = dict.fromkeys(key for run in values.values() for key in run if key not in left_out)
+    return {key: {r: str(run.get(key, "nothing")) for r, run in values.items()} for key in keys}
 
 
 def _runs(some: Sequence[Mapping[str, Any]], records: Sequence[Mapping[str, Any]]) -> str:

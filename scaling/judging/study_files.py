@@ -1,7 +1,7 @@
 """The files of one experiment, read together, and refused where they do not belong together."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import inf
 from pathlib import Path
 from typing import Any
@@ -9,17 +9,21 @@ from typing import Any
 import pandas as pd
 
 from scaling.errors import UserError
-from scaling.judging.run_files import (
-    BASELINES,
-    refuse_other_name,
-    require_one_training,
-    require_replicates,
-    run_of,
-    words,
-)
-from scaling.law.runs import WHOLE_BLOCK, with_training_days
-from scaling.names import Run
+from scaling.judging.run_files import name_in, require_one_training, require_replicates, run_in
+from scaling.law.result import StudyLaw, read_law
+from scaling.law.runs import with_training_days
 from scaling.record import file_md5, read_json
+from scaling.run import BASELINES, MACHINE, NAME, WHOLE_BLOCK, Run, RunName, refuse
+
+# In what the runs of one study may differ. The page says each of these.
+SAID_ON_THE_PAGE = (
+    *NAME,
+    *("model", "family", "optimiser", "window"),
+    *("code", "device", "precision", "micro_batch", *MACHINE),
+)
+
+
+File = tuple[Path, dict[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -30,7 +34,7 @@ class StudyFiles:
     training days, then by seed.
     """
 
-    law: dict[str, Any]
+    law: StudyLaw
     records: list[dict[str, Any]]
     evaluations: list[dict[str, Any]]
     baselines: list[dict[str, Any]]
@@ -43,7 +47,7 @@ class StudyFiles:
     @property
     def budgets(self) -> list[str]:
         """The ladder's sizes, smallest first."""
-        return [size["budget"] for size in self.law["sizes"]]
+        return [size.budget for size in self.law.ladder.cells]
 
     @property
     def ladder(self) -> "StudyFiles":
@@ -61,7 +65,7 @@ class StudyFiles:
 
 
 def _on_whole_block(files: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    return [made for made in files if run_of(made).train_days is None]
+    return [made for made in files if name_in(made).days.whole]
 
 
 def read_study(
@@ -74,30 +78,31 @@ def read_study(
     baseline_predictions: Sequence[Path],
 ) -> StudyFiles:
     """Read the files of a study; a mixture of studies or of states of one is a `UserError`."""
-    found, rivals = read_json(law), [read_json(path) for path in baselines]
-    made = [(path, read_json(path)) for path in records]
-    judged = [(path, read_json(path)) for path in evaluations]
-    _require_one_study(found, [*(content for _, content in (*made, *judged)), *rivals])
-    runs = runs_of_law(found)
-    for flag, files in (("--records", made), ("--evaluations", judged)):
-        for path, content in files:
-            refuse_other_name(path, content)
-        _require_the_same(runs, flag, [run_of(content) for _, content in files])
-        files.sort(key=lambda file: runs.index(run_of(file[1])))
-    samples = [run._replace(budget=BASELINES, seed=0) for run in runs]
-    samples = list(dict.fromkeys(samples))
-    _require_the_same(samples, "--baselines-record", [run_of(rival) for rival in rivals])
-    rivals.sort(key=lambda rival: samples.index(run_of(rival)))
+    found = read_law(law)
+    fitted = runs_of_law(found)
+    again = f"make old ones again: snakemake --force results/{found.experiment}/scaling_law.json"
+    made, judged, rivals = (
+        [(path, read_json(path)) for path in paths] for paths in (records, evaluations, baselines)
+    )
+    first = Run.of(made[0][1], made[0][0])
+    for path, content in (*made, *judged, *rivals):
+        differing = run_in(content, path).difference(first, SAID_ON_THE_PAGE)
+        refuse(path, differing, f"give files of one experiment, and {again}")
+    samples = [replace(name, budget=BASELINES) for name in fitted]
+    made = _in_order(list(fitted), "--records", made)
+    judged = _in_order(list(fitted), "--evaluations", judged)
+    rivals = _in_order(samples, "--baselines-record", rivals)
     require_replicates([record for _, record in made])
     digests = {file_md5(path): path for path in (*predictions, *baseline_predictions)}
     for (path, record), (_, evaluation) in zip(made, judged, strict=True):
         require_one_training(record, evaluation, path.with_suffix(".ckpt"), digests)
+        refuse(law, fitted[name_in(record)].difference(Run.of(record, path)), again)
     _require_the_laws_inputs(found, digests)
     return StudyFiles(
         law=found,
         records=[content for _, content in made],
         evaluations=[content for _, content in judged],
-        baselines=rivals,
+        baselines=[content for _, content in rivals],
         predictions=_rows(predictions),
         baseline_predictions=_rows(baseline_predictions),
     )
@@ -108,75 +113,56 @@ def _rows(paths: Sequence[Path]) -> pd.DataFrame:
     return with_training_days(frame)
 
 
-def runs_of_law(law: Mapping[str, Any]) -> list[Run]:
+def runs_of_law(law: StudyLaw) -> dict[RunName, Run]:
     """The runs that a law was fitted to, by size, then by number of days, then by seed.
 
     Runs on the whole block are the ladder, and they stand last among those of their size. A law
     without them is a `UserError`, because the base rate of that block is what skill refers to.
     """
-    cells = [
-        (cell, surface["draw"])
-        for surface in law.get("two_axes", {}).values()
-        for cell in surface["cells"]
-    ]
-    if cells and all(cell["train_days"] != WHOLE_BLOCK for cell, _ in cells):
+    path = f"results/{law.experiment}/scaling_law.json"
+    runs = [Run.of({"identity": content}, path) for content in law.runs]
+    if not any(run.name.days.whole for run in runs):
         raise UserError(
-            f"{law['experiment']}: no size was trained on the whole training block, which the page "
+            f"{law.experiment}: no size was trained on the whole training block, which the page "
             "needs for its ladder and its base rate; add `all` to train_days in the grid"
         )
-    runs = [
-        Run(cell["budget"], seed, int(cell["train_days"]), draw)
-        for cell, draw in cells
-        if cell["train_days"] != WHOLE_BLOCK
-        for seed in cell["seeds"]
-    ]
-    runs += [Run(budget, seed) for budget, seeds in law["seeds"].items() for seed in seeds]
-    sizes = [size["budget"] for size in law["sizes"]]
-    return sorted(
-        runs,
-        key=lambda run: (sizes.index(run.budget), run.train_days or inf, run.days, run.seed),
-    )
+    sizes = [size.budget for size in law.ladder.cells]
+
+    def place(name: RunName) -> tuple[int, float, str, int]:
+        number = inf if name.days.whole else float(name.days.train_days)
+        return sizes.index(name.budget), number, name.days.draw, name.seed
+
+    return {run.name: run for run in sorted(runs, key=lambda run: place(run.name))}
 
 
-def _fit_again(law: Mapping[str, Any]) -> str:
-    return f"snakemake --force results/{law['experiment']}/scaling_law.json"
-
-
-def _require_one_study(law: Mapping[str, Any], items: Sequence[Mapping[str, Any]]) -> None:
-    """One experiment, one data set, one set of labels."""
-    for key in ("experiment", "label_hash", "data_md5", "features_md5"):
-        found = {str(item[key]) for item in items}
-        if len(found) > 1:
-            raise UserError(
-                f"the files are not of one study: {key} is {' and '.join(sorted(found))}; give "
-                f"files of one experiment, and make old ones again: {_fit_again(law)}"
-            )
-    if law["experiment"] != items[0]["experiment"]:
-        raise UserError(
-            f"--law is of {law['experiment']}, the runs are of {items[0]['experiment']}; give "
-            "files of one experiment"
-        )
-
-
-def _require_the_same(asked: Sequence[Run], flag: str, given: Sequence[Run]) -> None:
-    """One file for each run that the law was fitted to, and no other."""
+def _in_order(runs: Sequence[RunName], flag: str, files: Sequence[File]) -> list[File]:
+    """The files in the order of their runs: one for each run of the law, and no other."""
+    asked = list(dict.fromkeys(map(_without_seed, runs)))
+    given = [_without_seed(name_in(content)) for _, content in files]
     twice = {run for run in given if given.count(run) > 1}
     if odd := {*given} ^ {*asked} or twice:
         known = [run for run in (*asked, *given) if run in odd]
         raise UserError(
             f"{flag} and the law do not name the same runs: "
-            f"{', '.join(dict.fromkeys(map(words, known)))}; give one file for each run that the "
+            f"{', '.join(dict.fromkeys(map(str, known)))}; give one file for each run that the "
             "law was fitted to"
         )
+    return sorted(files, key=lambda file: asked.index(_without_seed(name_in(file[1]))))
 
 
-def _require_the_laws_inputs(law: Mapping[str, Any], predictions: Mapping[str, Path]) -> None:
+def _without_seed(name: RunName) -> RunName:
+    """The name of a run; the baselines of some days are the same for all seeds."""
+    return replace(name, seed=0) if name.budget == BASELINES else name
+
+
+def _require_the_laws_inputs(law: StudyLaw, predictions: Mapping[str, Path]) -> None:
     """The very files that the law was fitted to; `predictions` maps MD5s to paths."""
-    fitted = set(law["inputs"].values())
+    fitted = set(law.inputs.values())
     for digest, path in predictions.items():
         if digest not in fitted:
             raise UserError(
-                f"{path}: the law was not fitted to this file; fit it again: {_fit_again(law)}"
+                f"{path}: the law was not fitted to this file; fit it again: snakemake --force "
+                f"results/{law.experiment}/scaling_law.json"
             )
 
 

@@ -7,7 +7,6 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Literal
 
-import psutil
 import torch
 
 from scaling.errors import UserError
@@ -58,6 +57,8 @@ def free_memory(device: str) -> int:
         return int(torch.cuda.mem_get_info()[0])
     if device == "mps":
         return int(torch.mps.recommended_max_memory())
+    import psutil  # a machine that only computes has no need of it
+
     return min(int(psutil.virtual_memory().available), *cgroup_free_memory())
 
 

@@ -12,8 +12,9 @@ from scaling.data.dataset import split_samples
 from scaling.data.features import feature_days, feature_names
 from scaling.data.prices import prices_of
 from scaling.machine.processes import STATE_BYTES
-from scaling.names import Run, experiment_path, run_name
+from scaling.names import experiment_path
 from scaling.record import read_json
+from scaling.run import RunName
 from scaling.sizes import load_model_config
 from scaling.training.batch_size import parameters_of
 from scaling.training.model import check_budget, training_flops
@@ -58,14 +59,14 @@ def _chosen(search: dict[str, Any]) -> dict[str, Any]:
     return found[-1] if found else {}
 
 
-def cost_of(experiment: str, run: Run, results: Path, device_flops: float | None) -> Cost:
+def cost_of(experiment: str, run: RunName, results: Path, device_flops: float | None) -> Cost:
     """The cost of one training: all its epochs, validation included, early stopping not counted.
 
     FLOPs are the model's matrix products. Memory is what the batch-size search measured, or,
     where there is none, the optimiser's state alone.
     """
     path = experiment_path(experiment)
-    config = configs.load_config(path, *run)
+    config = configs.config_of(path, run)
     model = load_model_config(run.budget, config.family)
     n_channels = len(feature_names(config.data.markets[0].features))
     parameters = parameters_of(model, config.window, n_channels)
@@ -73,7 +74,7 @@ def cost_of(experiment: str, run: Run, results: Path, device_flops: float | None
     train, validation = epoch_windows(config)
     windows = recipe_of(config, model).optimiser.epochs * (train + FORWARD_SHARE * validation)
     flops = windows * training_flops(model, config.window, n_channels)
-    name = run_name(run, configs.load_config(path).seed)
+    name = run.written(configs.load_config(path).seed)
     search = _read_if_there(results / experiment / f"{run.budget}.batch_size.json")
     record = _read_if_there(results / experiment / f"{name}.json")
     chosen = _chosen(search) if search else {}

@@ -2,13 +2,14 @@
 
 import argparse
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from scaling import config as configs
 from scaling.data.features import verified_data
-from scaling.names import Run, artefact, experiment_name, resume_directory, run_name
+from scaling.names import artefact, experiment_name, resume_directory
 from scaling.record import micro_batch_of
+from scaling.run import Run, days_of
 from scaling.sizes import ModelConfig, load_model_config
 
 LOG = logging.getLogger(__name__)
@@ -22,10 +23,9 @@ class Request:
     config_path: Path
     config: configs.TrainingConfig
     model: ModelConfig
-    prices_md5: str
-    features_md5: str
-    experiment: str
+    asked: Run
     run: str
+    """Its name."""
     output: Path
     record: Path
     micro_batch: int
@@ -36,32 +36,26 @@ class Request:
     @property
     def resume(self) -> Path:
         """Where the run's resume states and its lock lie."""
-        return resume_directory(self.experiment, self.run)
+        return resume_directory(self.asked.experiment, self.run)
 
 
 def checked_request(arguments: argparse.Namespace) -> Request:
     """The request of a command line, its config and data checked; a `UserError` if unsound."""
     config = configs.load_config(
-        arguments.config,
-        arguments.param_budget,
-        arguments.seed,
-        arguments.train_days,
-        arguments.days,
+        arguments.config, arguments.param_budget, arguments.seed, days=days_of(arguments)
     )
-    own_seed = configs.load_config(arguments.config).seed
-    experiment = experiment_name(arguments.config)
-    asked = Run(config.param_budget, config.seed, config.train_days, config.days)
-    run = run_name(asked, own_seed)
-    output = arguments.output or artefact(experiment, run, "ckpt")
-    search = arguments.batch_size or artefact(experiment, config.param_budget, "batch_size.json")
-    prices_md5, features_md5 = verified_data(config, arguments.data_md5)
+    model = load_model_config(config.param_budget, config.family)
+    prices, features = verified_data(config)
+    asked = configs.run_of(config, model, experiment_name(arguments.config))
+    run = asked.name.written(configs.load_config(arguments.config).seed)
+    output = arguments.output or artefact(asked.experiment, run, "ckpt")
+    beside = artefact(asked.experiment, config.param_budget, "batch_size.json")
+    search = arguments.batch_size or beside
     return Request(
         config_path=arguments.config,
         config=config,
-        model=load_model_config(config.param_budget, config.family),
-        prices_md5=prices_md5,
-        features_md5=features_md5,
-        experiment=experiment,
+        model=model,
+        asked=replace(asked, prices=prices, features=features),
         run=run,
         output=output,
         record=arguments.record or output.with_suffix(".json"),

@@ -12,19 +12,12 @@ import torch
 
 from scaling import config as configs
 from scaling.data.dataset import Study, load_study
-from scaling.digest import code_digest
 from scaling.errors import EXIT_STOPPED, UserError
 from scaling.machine.device import choose_device, choose_precision, device_name, tune
 from scaling.machine.guard import ThermalGuard
 from scaling.machine.processes import claimed_device, joined, shared_if_large
-from scaling.record import (
-    COMPUTING_PACKAGES,
-    fingerprint,
-    provenance,
-    read_json,
-    versions_of,
-    write_json,
-)
+from scaling.record import provenance, read_json, write_json
+from scaling.run import Run, refuse
 from scaling.sizes import ModelConfig
 from scaling.tracking.run import RunInfo, Status
 from scaling.tracking.trackers import NoTracker, Trackers, open_trackers
@@ -43,7 +36,7 @@ from scaling.training.step import sample_order
 from scaling.training.trainer import Hardware, Outcome
 
 LOG = logging.getLogger(__name__)
-TAGS = ("budget", "seed", "parameters", "data_md5", "git_commit", "device")
+TAGS = ("budget", "seed", "parameters", "prices", "git_commit", "device")
 
 
 def train_one(request: Request, stop_requested: Callable[[], str | None]) -> int:
@@ -58,17 +51,17 @@ def train_one(request: Request, stop_requested: Callable[[], str | None]) -> int
         check_budget(request.config.param_budget, request.model.family, parameters)
         shared = shared_if_large(hardware.group, hardware.device, parameters)
         hardware = replace(hardware, group=shared)
-        identity = identity_of(request, study, hardware)
-        hardware.group.refuse_other_than_first(identity)
-        record = planned_record(request, study, model, hardware, identity)
+        run = found_out(request.asked, study, hardware)
+        hardware.group.refuse_other_than_first(run.values())
+        record = planned_record(request, study, model, hardware, run)
         lock = sole_trainer(request.resume, request.output)
         with lock if hardware.group.first else nullcontext():
             # Checked under the lock, because the trainer that held it may have made the run.
-            if hardware.group.from_first(lambda: already_made(request, record["fingerprint"])):
+            if hardware.group.from_first(lambda: already_made(request, run)):
                 LOG.info(f"{request.output} is up to date: nothing to train")
                 return 0
             try:
-                return run_to_its_end(request, study, model, hardware, record, stop_requested)
+                return run_to_its_end(request, study, model, hardware, run, record, stop_requested)
             except trainer.Stopped as stop:
                 # srun ends all processes when the first one leaves, so all leave together.
                 held.callback(hardware.group.wait)
@@ -98,19 +91,15 @@ def fresh_model(
     return build_model(model, config.window, len(study.feature_names))
 
 
-def identity_of(request: Request, study: Study, hardware: Hardware) -> dict[str, Any]:
-    """All that the trained weights depend on."""
-    return {
-        **configs.training_identity(request.config, request.model),
-        "prices_md5": request.prices_md5,
-        "features_md5": request.features_md5,
-        "label_hash": study.label_hash,
-        "micro_batch": hardware.micro_batch,
-        "device": hardware.device.type,
-        "precision": hardware.precision,
-        "code_digest": code_digest("train", family=request.model.family),
-        "versions": versions_of(COMPUTING_PACKAGES),
-    }
+def found_out(asked: Run, study: Study, hardware: Hardware) -> Run:
+    """The run that is asked for, with what only its data and its machine tell."""
+    return replace(
+        asked,
+        labels=study.label_hash,
+        device=hardware.device.type,
+        precision=hardware.precision,
+        micro_batch=hardware.micro_batch,
+    )
 
 
 def planned_record(
@@ -118,7 +107,7 @@ def planned_record(
     study: Study,
     model: torch.nn.Module,
     hardware: Hardware,
-    identity: dict[str, Any],
+    run: Run,
 ) -> dict[str, Any]:
     """The run record as far as it is known before the first step."""
     recipe = recipe_of(request.config, request.model)
@@ -126,47 +115,34 @@ def planned_record(
     order = sample_order(study.samples["train"], epochs, seed, study.epoch_windows)
     return {
         "kind": "train",
-        "experiment": request.experiment,
-        "run": request.run,
-        "budget": request.config.param_budget,
+        **run.titles(request.run),
+        "identity": run.as_json(),
         "parameters": count_parameters(model),
         "parameters_without_embeddings": count_without_embeddings(request.model, model),
-        "seed": seed,
         # Replicates of a budget must differ in both.
         "initial_weights": checkpoint.checksum(model.state_dict()),
         "sample_order": checkpoint.checksum({"days": order}),
-        "config": configs.as_dict(request.config),
-        "model": configs.as_dict(request.model),
         "recipe": configs.as_dict(recipe.optimiser),
-        "data_md5": request.prices_md5,
-        "features_md5": request.features_md5,
         "feature_names": list(study.feature_names),
-        "label_hash": study.label_hash,
         "train_base_rate": study.train_base_rate,
-        "fingerprint": fingerprint(identity),
-        "code_digest": identity["code_digest"],
-        "micro_batch": hardware.micro_batch,
-        "device": hardware.device.type,
         "device_name": device_name(hardware.device),
         "threads": torch.get_num_threads(),
         "processes": hardware.group.size,
         "sharded": hardware.group.sharded,
-        "precision": hardware.precision,
         **provenance(),
     }
 
 
-def already_made(request: Request, wanted: str) -> bool:
+def already_made(request: Request, run: Run) -> bool:
     """True if the very same run is there already; another run's file is a `UserError`."""
     if request.overwrite or not request.output.exists():
         return False
-    found = read_json(request.record).get("fingerprint") if request.record.is_file() else None
-    if found == wanted:
-        return True
-    raise UserError(
-        f"{request.output} exists and was made with other settings, data or code (fingerprint "
-        f"{found}, now {wanted}); keep it under another name, or type --overwrite"
-    )
+    keep = "keep it under another name, or type --overwrite"
+    if not request.record.is_file():
+        raise UserError(f"{request.output}: exists without its record {request.record}; {keep}")
+    made = Run.of(read_json(request.record), request.record)
+    refuse(request.output, made.difference(run), keep)
+    return True
 
 
 def run_to_its_end(
@@ -174,15 +150,16 @@ def run_to_its_end(
     study: Study,
     model: torch.nn.Module,
     hardware: Hardware,
+    run: Run,
     record: dict[str, Any],
     stop_requested: Callable[[], str | None],
 ) -> int:
     """Resume or start, train, write checkpoint and record, and close the trackers."""
-    store = checkpoint.ResumeStore(request.resume / record["fingerprint"])
+    store = checkpoint.ResumeStore(request.resume / run.fingerprint)
     state = newest_state(store, hardware)
     with tracked(request, record, state, hardware) as trackers:
         LOG.info(
-            f"training {request.run} of {request.experiment}: {record['parameters']:,} parameters "
+            f"training {request.run} of {run.experiment}: {record['parameters']:,} parameters "
             f"on {hardware.device} in {hardware.precision}, micro-batch {hardware.micro_batch}"
         )
         with ThermalGuard(request.config.thermal, hardware.device.type) as guard:
@@ -209,7 +186,7 @@ def run_to_its_end(
         f"{record['best_epoch']} of {len(record['epochs'])}, validation log-loss "
         f"{record['validation']['log_loss']:.4f}, skill {100 * record['validation']['skill']:.1f} "
         f"% over the base rate, {record['seconds']:.0f} s\n"
-        f"next: snakemake results/{request.experiment}/{request.run}.eval.json"
+        f"next: snakemake results/{run.experiment}/{request.run}.eval.json"
     )
     return 0
 
@@ -259,12 +236,13 @@ def run_info(request: Request, record: dict[str, Any]) -> RunInfo:
     optimiser = configs.as_dict(recipe_of(request.config, request.model).optimiser)
     model = configs.as_dict(request.model)
     prices = [str(market.prices) for market in request.config.data.markets]
-    digests = record["data_md5"].split(", ")
+    digests = str(request.asked.prices).split(", ")
+    known = record | Run.of(record, request.record).values()
     return RunInfo(
-        experiment=request.experiment,
+        experiment=request.asked.experiment,
         run=request.run,
         params={**optimiser, **model},
-        tags={key: str(record[key]) for key in TAGS},
+        tags={key: str(known[key]) for key in TAGS},
         directory=request.output.parent,
         datasets=[("prices", path, md5) for path, md5 in zip(prices, digests, strict=True)],
     )

@@ -127,7 +127,8 @@ def test_only_the_first_few_of_many_bad_rows_are_listed_and_all_are_counted(pric
 @pytest.mark.parametrize(
     "spoil",
     [
-        lambda p: p.drop(columns="volume"),
+        lambda p: p.drop(columns="open"),
+        lambda p: p[["close", "volume"]],
         lambda p: p.assign(extra=1.0),
         lambda p: p[["close", "open", "high", "low", "volume"]],
         lambda p: p.reset_index(drop=True),
@@ -396,18 +397,17 @@ def test_a_tier_gives_the_features_that_it_names_and_drops_no_more_rows_than_it_
     assert columns.iloc[made.ROWS_DROPPED :].notna().all(axis=None)
 
 
-def test_a_tier_that_says_it_needs_no_volume_reads_none(prices, tier):
-    other = prices.assign(volume=prices["volume"] * np.arange(1, len(prices) + 1))
-    same = build_features(prices, tier).equals(build_features(other, tier))
-    assert same is not tier_of(tier).NEEDS_VOLUME
+def test_a_tier_reads_the_columns_that_it_says_it_needs_and_no_others(prices, tier):
+    needs = list(tier_of(tier).NEEDS)
+    assert build_features(prices[needs], tier).equals(build_features(prices, tier))
+    for name in needs:
+        with pytest.raises(KeyError, match=name):
+            build_features(prices.drop(columns=name), tier)
 
 
-def test_c14_reads_closes_alone(prices):
-    other = prices.assign(open=1.0, high=prices["high"] * 2, low=prices["low"] / 2, volume=0)
-    pd.testing.assert_frame_equal(
-        build_features(prices, "c14"), build_features(other, "c14"), check_exact=True
-    )
-    assert len(build_features(prices, "c14").columns) == 14
+def test_c14_needs_closes_alone():
+    assert tier_of("c14").NEEDS == ("close",)
+    assert len(tier_of("c14").FEATURE_NAMES) == 14
 
 
 def test_the_volatility_of_c14_is_the_deviation_of_20_returns(prices):
@@ -607,9 +607,15 @@ def test_an_output_that_names_no_tier_is_refused_with_those_there_are(data):
             run_prepare({**data, "features": data["features"].with_name(name)})
 
 
-def test_a_tier_that_needs_volume_is_refused_for_prices_without_and_another_is_built(data, prices):
-    enter(prices.assign(volume=0), data, volume=False)
-    with pytest.raises(UserError, match="registered without volume.*such as c14"):
+@pytest.mark.parametrize(
+    ("columns", "missing"),
+    [(["open", "high", "low", "close"], "volume"), (["close"], "high, low, volume")],
+)
+def test_a_tier_is_refused_for_prices_without_what_it_needs_and_another_is_built(
+    data, prices, columns, missing
+):
+    enter(prices[columns], data, columns=columns)
+    with pytest.raises(UserError, match=f"has no {missing}, and tier a20 .*such as c14"):
         run_prepare(data)
     data["features"] = data["features"].with_name("XYZ_features_c14.parquet")
     run_prepare(data)

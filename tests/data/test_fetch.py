@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import types
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import pandas as pd
 import pytest
 
 from scaling import fetch
+from scaling.data.calendars import open_days
 from scaling.data.features import build_features
 from scaling.data.manifest import read_manifest, verify
 from scaling.data.prices import load_prices
@@ -25,7 +27,10 @@ from tests.conftest import random_prices
 
 @pytest.fixture
 def prices() -> pd.DataFrame:
-    return random_prices()
+    """Random prices on the days on which New York was open."""
+    prices = random_prices()
+    days = open_days("XNYS", prices.index[0], pd.Timestamp("2003-12-31"))[: len(prices)]
+    return prices.set_axis(days.as_unit("us").rename("date"))
 
 
 @pytest.fixture
@@ -120,6 +125,7 @@ def test_two_rows_of_one_day_are_refused(prices):
     [
         ("", "not readable as CSV"),
         ("date,open,high,low,close\n2000-01-03,1,1,1,1\n", "needed once each"),
+        ("date,close,volume\n2000-01-03,1,1\n", "needed once each"),
         ("date,open,high,low,close,Close,volume\n2000-01-03,1,1,1,1,1,1\n", "needed once each"),
         ("date,open,high,low,close,volume\n", "holds no rows"),
         ("date,open,high,low,close,volume\n03/01/2000,1,1,1,1,1\n", "date: "),
@@ -225,9 +231,9 @@ def test_an_index_without_volume_is_registered_as_such_with_features_that_need_n
         run(files)
     run(files, "--no-volume")
     assert "XYZ_features_c14.parquet" in capsys.readouterr().out
-    assert (load_prices(files["output"])["volume"] == 0).all()
+    assert load_prices(files["output"]).equals(prices.drop(columns="volume"))
     (entry,) = read_manifest(files["manifest"])["resources"]
-    assert (entry["volume"], entry["calendar"]) == (False, "weekdays")
+    assert [field["name"] for field in entry["schema"]["fields"]][-1] == "close"
     run(files, "--no-volume")
     assert "nothing changes" in capsys.readouterr().out
 
@@ -237,7 +243,38 @@ def test_a_volume_that_is_unwanted_is_left_out(files, prices):
     with pytest.raises(UserError, match="volume not a whole number"):
         run(files)
     run(files, "--no-volume")
-    assert (load_prices(files["output"])["volume"] == 0).all()
+    assert "volume" not in load_prices(files["output"])
+
+
+def test_a_table_of_dates_and_closes_is_a_market_like_any_other(files, prices, capsys):
+    prices["close"].to_csv(files["csv"])
+    run(files)
+    assert load_prices(files["output"]).equals(prices[["close"]])
+    assert "XYZ_features_c14.parquet" in capsys.readouterr().out
+    (entry,) = read_manifest(files["manifest"])["resources"]
+    assert [field["name"] for field in entry["schema"]["fields"]] == ["date", "close"]
+    run(files)
+    assert "nothing changes" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("rows", [19, 20])
+def test_closes_that_do_not_move_for_20_days_are_refused_with_the_days_and_the_feature(
+    files, prices, rows
+):
+    still = prices[["close"]].copy()
+    still.iloc[300 : 300 + rows] = still.iloc[300]
+    still.to_csv(files["csv"])
+    first, last = (str(prices.index[row].date()) for row in (300, 299 + rows))
+    allow = ("--allow", "stale", f"{first}/{last}", "held by its central bank")
+    if rows == 19:
+        run(files, *allow)
+        assert build_features(still, "c14").notna().all(axis=None)
+        return
+    with pytest.raises(UserError, match=f"{first} and {last}.* bollinger_b_20_2 is undefined"):
+        run(files, *allow)
+    with pytest.raises(UserError, match=f"bollinger_b_20_2 undefined in 1 row.*: {last}"):
+        build_features(still, "c14")
+    assert snapshot(files) == [None, None]
 
 
 def test_prices_of_every_day_are_refused_until_the_calendar_says_so(files, prices, capsys):
@@ -270,7 +307,7 @@ def test_implausible_prices_are_refused_by_kind_and_day_and_nothing_is_written(f
 def test_what_is_allowed_stands_in_the_manifest_and_holds_for_later_fetches(files, prices, capsys):
     prices = prices.drop(prices.index[300:306])
     write_csv(prices, files["csv"])
-    with pytest.raises(UserError, match="gap .*weekdays in a row are missing") as refusal:
+    with pytest.raises(UserError, match="gap .*: 6 day.*missing.*--calendar weekdays") as refusal:
         run(files)
     dates = str(refusal.value).split("gap ")[1].split(":")[0]
     run(files, "--allow", "gap", dates, "the exchange was closed", "--origin", "first")
@@ -323,8 +360,12 @@ def test_a_registered_file_is_not_replaced_unasked_and_the_changes_are_shown(fil
     before = snapshot(files)
     other = prices.drop(prices.index[[3, 4]])
     other.iloc[10, 4] += 1
-    added = prices.iloc[[-2]].set_axis(prices.index[[-1]] + pd.Timedelta(days=3))
+    added = prices.iloc[[-2]].set_axis(prices.index[[-1]] + pd.offsets.BDay(1))
     write_csv(pd.concat([other, added]).rename_axis(index="date"), files["csv"])
+    capsys.readouterr()
+    lost = f"{prices.index[3].date()}/{prices.index[4].date()}"
+    run(files, "--allow", "gap", lost, "they are lost", source=("file", str(files["output"])))
+    before = snapshot(files)
     capsys.readouterr()
     with pytest.raises(UserError, match="--replace"):
         run(files)
@@ -343,6 +384,26 @@ def test_with_replace_the_new_prices_are_written_and_registered(files, prices):
     run(files, "--replace")
     verify(files["output"], files["manifest"])
     assert len(load_prices(files["output"])) == len(prices) - 1
+
+
+def test_new_days_alone_are_taken_unasked_and_a_changed_old_one_never(files, prices, capsys):
+    write_csv(prices.iloc[:-5], files["csv"])
+    run(files)
+    write_csv(prices, files["csv"])
+    run(files)
+    assert load_prices(files["output"]).equals(prices)
+    (entry,) = read_manifest(files["manifest"])["resources"]
+    assert entry["rows"] == len(prices)
+    before = snapshot(files)
+    earlier, other = prices.iloc[5:], prices.copy()
+    other.iloc[7, 3] = np.nextafter(other.iloc[7, 3], 0)
+    later = prices.iloc[[-2]].set_axis(prices.index[[-1]] + pd.offsets.BDay(1))
+    for table in (earlier, pd.concat([other, later]).rename_axis(index="date")):
+        write_parquet(files["csv"].with_suffix(".parquet"), table)
+        with pytest.raises(UserError, match="--replace"):
+            run(files, source=("file", str(files["csv"].with_suffix(".parquet"))))
+    assert snapshot(files) == before
+    assert "changed      1 rows" in capsys.readouterr().out
 
 
 def test_the_same_prices_again_change_nothing(files, prices, capsys):
@@ -409,9 +470,11 @@ def test_an_output_outside_the_manifests_directory_is_refused_and_nothing_writte
     assert snapshot(files) == [None, None]
 
 
-@pytest.mark.parametrize("source", [("google",), ("file",), ("yahoo", "more"), ("file", "a", "b")])
+@pytest.mark.parametrize(
+    "source", [("google",), ("file",), ("yahoo", "more"), ("file", "a", "b"), ("ecb",)]
+)
 def test_an_unknown_source_is_refused_with_those_allowed(files, source):
-    with pytest.raises(UserError, match="allowed: yahoo, or file PATH"):
+    with pytest.raises(UserError, match="allowed: yahoo, or file PATH, or ecb PATH"):
         run(files, source=source)
 
 
@@ -546,5 +609,131 @@ def test_a_symbol_that_fails_ends_in_exit_code_2(here):
     [["--source", "file", "x.csv"], ["--source", "yahoo", "--output", "data/raw/A.parquet"]],
 )
 def test_several_symbols_of_one_file_or_to_one_file_are_refused(here, options):
-    with pytest.raises(UserError, match="got the symbols ABC, XYZ; allowed: several symbols with"):
+    with pytest.raises(UserError, match="got the symbols ABC, XYZ; allowed: one, or several"):
         fetch.main(["ABC", "XYZ", *options])
+
+
+# The European Central Bank's reference rates
+
+
+def ecb_file(path: Path, days: pd.DatetimeIndex) -> Path:
+    """Write a file as the ECB does: units per euro, newest day first, N/A, a comma at the end."""
+    random = np.random.default_rng(0)
+    steps = random.normal(0, 0.005, (len(days), 2)).cumsum(axis=0)
+    rates = pd.DataFrame(np.exp(steps) * [1.1, 130], days, ["USD", "JPY"])
+    rates = rates.round({"USD": 4, "JPY": 2})
+    rates["OLD"] = rates["USD"].where(days < "1999-06-01")
+    rates["GAP"] = rates["USD"].drop(days[100:103]).reindex(days)
+    rates["PEG"] = rates["USD"].mask(days > "1999-09-01", 1.2)
+    lines = rates.iloc[::-1].to_csv(na_rep="N/A", date_format="%Y-%m-%d").splitlines()
+    path.write_text("".join(f"{line},\n" for line in ["Date" + lines[0], *lines[1:]]))
+    return path
+
+
+@pytest.fixture
+def fixings(here) -> pd.DatetimeIndex:
+    return open_days("XECB", pd.Timestamp("1999-01-04"), pd.Timestamp("2000-12-29"))
+
+
+def registered(name: str) -> pd.DataFrame:
+    return load_prices(f"data/raw/{name}.parquet")
+
+
+def test_the_ecbs_file_gives_the_euro_price_of_each_currency_named(here, fixings):
+    path = ecb_file(here / "eurofxref-hist.csv", fixings)
+    published = pd.read_csv(path, index_col="Date", parse_dates=True).sort_index()
+    with zipfile.ZipFile(here / "eurofxref-hist.zip", "w") as archive:
+        archive.write(path, path.name)
+    fetch.main(["--source", "ecb", str(here / "eurofxref-hist.zip"), "USD", "JPY"])
+    for name in ("USD", "JPY"):
+        assert (registered(name)["close"].to_numpy() == 1 / published[name].to_numpy()).all()
+        assert registered(name).index.equals(fixings.as_unit("us").rename("date"))
+    for entry in read_manifest("data/manifest.json")["resources"]:
+        assert entry["calendar"] == "XECB" and entry["allowed"] == []
+        assert "European Central Bank" in entry["sources"][0]["title"]
+        assert "1 / " in entry["sources"][0]["title"]
+        assert "ECB" in entry["licenses"][0]["name"]
+
+
+def test_a_newer_file_of_the_ecb_adds_its_days_to_each_currency(here, fixings, capsys):
+    path = ecb_file(here / "rates.csv", fixings)
+    whole = path.read_text().splitlines()
+    path.write_text("\n".join([whole[0], *whole[11:]]))
+    fetch.main(["--source", "ecb", str(path), "USD", "JPY"])
+    before = registered("USD")
+    path.write_text("\n".join(whole))
+    fetch.main(["USD", "JPY", "--source", "ecb", str(path)])
+    assert registered("USD").iloc[:-10].equals(before)
+    assert "added       10 rows" in capsys.readouterr().out
+    entry, _ = read_manifest("data/manifest.json")["resources"]
+    assert entry["last_date"] == "2000-12-29" and "2000-12-29" in entry["sources"][0]["title"]
+
+
+def test_a_rate_that_the_ecb_changed_later_is_refused_and_the_other_currency_taken(here, fixings):
+    path = ecb_file(here / "rates.csv", fixings)
+    fetch.main(["--source", "ecb", str(path), "USD", "JPY"])
+    old, lines = registered("USD"), path.read_text().splitlines()
+    day, rate, *others = lines[200].split(",")
+    lines[200] = ",".join([day, str(round(float(rate) + 0.0001, 4)), *others])
+    path.write_text("\n".join(lines))
+    with pytest.raises(UserError, match="failed: USD .*brought in: JPY"):
+        fetch.main(["--source", "ecb", str(path), "USD", "JPY"])
+    assert registered("USD").equals(old)
+
+
+def test_a_currency_that_ended_has_its_own_days_and_one_with_a_gap_is_refused(here, fixings):
+    path = ecb_file(here / "rates.csv", fixings)
+    fetch.main(["--source", "ecb", str(path), "OLD"])
+    assert str(registered("OLD").index[-1].date()) == "1999-05-31"
+    first, last = (str(fixings[row].date()) for row in (100, 102))
+    with pytest.raises(UserError, match=f"gap {first}/{last}: 3 day"):
+        fetch.main(["--source", "ecb", str(path), "GAP"])
+
+
+def test_a_currency_held_at_a_floor_is_refused_because_features_are_undefined(here, fixings):
+    path = ecb_file(here / "rates.csv", fixings)
+    with pytest.raises(UserError, match="PEG: the close is the same on 20 or more days.*1999-09-0"):
+        fetch.main(["--source", "ecb", str(path), "PEG"])
+
+
+@pytest.mark.parametrize("text", ["", "Datum,USD\n", "Date,usd\n1999-01-04,1\n", "<html>"])
+def test_a_file_that_is_not_the_ecbs_is_one_clear_line(here, text):
+    Path("rates.csv").write_text(text)
+    with pytest.raises(UserError, match=r"rates.csv: (not readable as CSV|has no )") as refusal:
+        fetch.main(["--source", "ecb", "rates.csv", "USD"])
+    assert "\n" not in str(refusal.value)
+    Path("rates.zip").write_text(text)
+    with pytest.raises(UserError, match="rates.zip: not readable as CSV"):
+        fetch.main(["--source", "ecb", "rates.zip", "USD"])
+
+
+def test_a_currency_that_the_file_lacks_is_refused_with_those_it_has(here, fixings):
+    path = ecb_file(here / "rates.csv", fixings)
+    with pytest.raises(UserError, match="has no XYZ; allowed: .* USD, JPY, OLD, GAP, PEG"):
+        fetch.main(["--source", "ecb", str(path), "XYZ"])
+    with pytest.raises(UserError, match="failed: GBP, HUF, .*brought in: USD, JPY"):
+        fetch.main(["--source", "ecb", str(path)])
+
+
+# Calendars
+
+
+def test_prices_of_new_york_need_no_word_about_september_2001(files, capsys):
+    spy = pd.read_parquet(Path(fetch.__file__).parents[1] / "data/raw/SPY.parquet")
+    write_csv(spy.loc["2000":"2009"], files["csv"])
+    run(files)
+    assert read_manifest(files["manifest"])["resources"][0]["calendar"] == "XNYS"
+    with pytest.raises(UserError, match="gap 2001-09-11/2001-09-14: 4 day.*calendar weekdays"):
+        run(files, "--calendar", "weekdays")
+    with pytest.raises(UserError, match="calendar: got XNYX; allowed: .*XLON.*XNYS"):
+        run(files, "--calendar", "XNYX")
+
+
+def test_the_calendar_once_given_holds_for_later_fetches(files, prices, capsys):
+    prices = prices.loc[:"2001-08"].drop(prices.index[[50, 51]])
+    write_csv(prices, files["csv"])
+    with pytest.raises(UserError, match="gap"):
+        run(files)
+    run(files, "--calendar", "weekdays")
+    run(files)
+    assert "nothing changes" in capsys.readouterr().out

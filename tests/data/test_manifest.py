@@ -16,6 +16,7 @@ from scaling.data.manifest import (
     verify,
 )
 from scaling.data.prices import load_prices
+from scaling.data.sources import CURRENCIES
 from scaling.errors import UserError
 
 ROOT = Path(__file__).parents[2]
@@ -164,6 +165,7 @@ def test_every_committed_price_file_is_registered_and_every_entry_has_its_file()
         ("SPY", 6825, "1993-01-29", "2020-03-06"),
         ("SP500", 10635, "1982-04-20", "2024-06-26"),
         ("NASDAQ", 5031, "1999-01-04", "2018-12-31"),
+        *((name, 7126, "1999-01-04", "2026-10-30") for name in CURRENCIES),
     ],
 )
 def test_an_entry_says_the_rows_and_dates_that_the_committed_file_holds(name, rows, first, last):
@@ -173,6 +175,7 @@ def test_an_entry_says_the_rows_and_dates_that_the_committed_file_holds(name, ro
     assert entry["first_date"] == str(prices.index[0].date()) == first
     assert entry["last_date"] == str(prices.index[-1].date()) == last
     assert entry["licenses"] and entry["sources"]
+    assert [field["name"] for field in entry["schema"]["fields"]] == ["date", *prices]
 
 
 def test_importing_the_manifest_imports_no_pandas():

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 import torch
 
-from scaling.config import TrainingConfig, as_dict, what_trains
+from scaling.config import TrainingConfig, run_of
 from scaling.data import dataset as datasets
 from scaling.data.dataset import Study, load_study, split_samples, threshold_labels
 from scaling.data.features import build_features, load_features
@@ -18,7 +18,9 @@ from scaling.data.prices import load_prices
 from scaling.errors import UserError
 from scaling.judging import checks
 from scaling.record import write_parquet
+from scaling.run import TrainingDays
 from scaling.shuffled_control import with_shuffled_labels
+from scaling.sizes import PatchTSTShape
 from scaling.training.trainer import refuse_test_rows
 from tests.conftest import random_prices
 
@@ -205,7 +207,7 @@ def test_one_market_by_its_name_is_the_study_of_its_two_files() -> None:
 
 @pytest.mark.parametrize("draw", ["recent", "blocks"])
 def test_a_number_of_training_days_counts_dates_and_not_rows(draw: str) -> None:
-    config = dataclasses.replace(asked(), train_days=300, days=draw)  # type: ignore[arg-type]
+    config = dataclasses.replace(asked(), days=TrainingDays(300, draw))  # type: ignore[arg-type]
     whole, few = load_study(asked()), load_study(config)
     dates = np.unique(few.dates[few.samples["train"]])
     assert len(dates) == 300
@@ -225,8 +227,12 @@ def test_a_market_without_enough_days_in_a_block_is_named() -> None:
 
 
 def test_what_is_judged_is_part_of_what_was_trained() -> None:
-    one, two = (what_trains(as_dict(asked(judged=judged))) for judged in (("ABC",), BOTH))
-    assert one["data"]["judged"] == ["ABC"] and one != two
+    shape = PatchTSTShape(
+        d_model=8, layers=1, heads=2, ffn_dim=8, dropout=0.1, learning_rate_multiplier=1.0
+    )
+    one, two = (run_of(asked(judged=judged), shape, "x") for judged in (("ABC",), BOTH))
+    (found,) = one.difference(two)
+    assert (found.key, found.there) == ("data.judged", ["ABC"])
 
 
 def test_shuffled_labels_are_those_of_training_samples_and_no_others() -> None:

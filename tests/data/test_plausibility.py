@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from scaling.data.calendars import open_days
 from scaling.data.manifest import read_manifest, registered_entry
 from scaling.data.plausibility import (
     Finding,
@@ -40,30 +41,31 @@ def entry() -> dict:
     return found
 
 
+def registered(path: str) -> tuple[pd.DataFrame, dict]:
+    known = registered_entry(MANIFEST.parent / path, MANIFEST)
+    assert known is not None
+    return load_prices(MANIFEST.parent / path, known["calendar"]), known
+
+
 @pytest.mark.parametrize("path", REGISTERED)
 def test_the_registered_prices_hold_nothing_that_the_manifest_does_not_explain(path):
-    known = registered_entry(MANIFEST.parent / path, MANIFEST)
+    prices, known = registered(path)
     assert known["adjusted"] is False
-    assert unexplained(load_prices(MANIFEST.parent / path), known) == []
+    assert unexplained(prices, known) == []
 
 
 @pytest.mark.parametrize("path", REGISTERED)
-def test_every_allowance_of_the_manifest_explains_something(path):
-    prices, known = (
-        load_prices(MANIFEST.parent / path),
-        registered_entry(MANIFEST.parent / path, MANIFEST),
-    )
+def test_every_allowance_of_the_manifest_explains_something_odd_in_the_prices(path):
+    prices, known = registered(path)
     for item in known["allowed"]:
+        assert item["kind"] in ("outlier", "stale", "volume")
         others = [other for other in known["allowed"] if other != item]
-        assert unexplained(prices, {"allowed": others}) != []
+        assert unexplained(prices, {**known, "allowed": others}) != []
 
 
-def test_the_allowed_days_of_spy_are_september_2001_and_the_flash_crash(spy):
-    found = {(f.kind, f.first, f.last) for f in find_implausible(spy)}
-    assert found == {
-        ("gap", "2001-09-11", "2001-09-14"),
-        ("outlier", "2010-05-06", "2010-05-06"),
-    }
+def test_the_allowed_day_of_spy_is_the_flash_crash(spy):
+    found = {(f.kind, f.first, f.last) for f in find_implausible(spy, calendar="XNYS")}
+    assert found == {("outlier", "2010-05-06", "2010-05-06")}
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -192,8 +194,8 @@ def no_volume(prices: pd.DataFrame) -> pd.DataFrame:
         (rows_filled_forward, "stale", "open, high, low and close of the day before"),
         (closes_filled_forward, "stale", "of 250 closes equal the one before"),
         (closes_of_the_day_before, "late", "those of the day before"),
-        (rows_a_weekday_late, "late", "Good Friday or Christmas Day"),
-        (missing_month, "gap", "2008-12-01/2009-01-01: 24 weekdays in a row are missing"),
+        (rows_a_weekday_late, "closed", "calendar XNYS is closed"),
+        (missing_month, "gap", "2008-12-01/2008-12-31: 22 day(s) in a row are missing"),
         (adjusted_rows, "adjusted", "adjusted for dividends"),
         (adjusted_closes, "adjusted", "of the prices in close"),
         (no_volume, "volume", "no volume on 1 day"),
@@ -231,26 +233,86 @@ def every_day(prices: pd.DataFrame) -> pd.DataFrame:
 
 def test_a_market_of_every_day_knows_neither_holidays_nor_ticks_but_gaps() -> None:
     prices = every_day(random_prices())
-    assert find_implausible(prices) == []
+    assert find_implausible(prices, calendar="every_day") == []
     prices[QUOTES] *= 0.98765
-    assert find_implausible(prices) == []
-    lost = prices.drop(prices.index[300:304])
-    assert [str(f) for f in find_implausible(lost)] == [
-        "gap 2000-10-29/2000-11-01: 4 days in a row are missing (at most 3)"
+    assert find_implausible(prices, calendar="every_day") == []
+    lost = prices.drop(prices.index[300:302])
+    assert [str(f) for f in find_implausible(lost, calendar="every_day")] == [
+        "gap 2000-10-29/2000-10-30: 2 day(s) in a row are missing on which a market of the "
+        "calendar every_day is open"
     ]
-    assert find_implausible(prices.drop(prices.index[300:303])) == []
 
 
-def test_prices_registered_without_volume_are_not_asked_for_one() -> None:
-    prices = random_prices().assign(volume=0)
-    assert [f.kind for f in unexplained(prices, {})] == ["volume"]
-    assert unexplained(prices, {"volume": False}) == []
+def test_a_volume_of_zero_is_found_and_one_that_is_left_out_is_not_missed() -> None:
+    prices = random_prices()
+    assert [f.kind for f in find_implausible(prices.assign(volume=0))] == ["volume"]
+    assert find_implausible(prices.drop(columns="volume")) == []
 
 
-def test_a_week_that_was_lost_is_found_and_a_long_weekend_is_not(spy, entry):
-    lost = spy.drop(spy.loc["2008-12-08":"2008-12-12"].index)
-    assert [f.kind for f in unexplained(lost, entry)] == ["gap"]
-    assert unexplained(spy.drop(spy.loc["2008-12-08":"2008-12-10"].index), entry) == []
+# Fixings: one price a day, quoted to five or six digits, as units of one currency per another
+
+
+def fixings(digits: int = 5) -> pd.DataFrame:
+    """A random walk that is quoted as the ECB does, turned into euro per unit."""
+    days = open_days("XECB", pd.Timestamp("1999-01-04"), pd.Timestamp("2004-12-31"))
+    steps = np.random.default_rng(0).normal(0, 0.004, len(days))
+    rates = [float(f"{rate:.{digits}g}") for rate in 1.1 * np.exp(steps.cumsum())]
+    index = days.as_unit("us").rename("date")
+    return check_prices(pd.DataFrame({"close": 1 / np.array(rates)}, index), "fixings")
+
+
+@pytest.mark.parametrize("digits", [5, 6])
+def test_fixings_of_few_digits_are_no_adjusted_prices_either_way_up(digits):
+    prices = fixings(digits)
+    assert find_implausible(prices, calendar="XECB") == []
+    assert find_implausible(1 / prices, calendar="XECB") == []
+    assert [f.kind for f in find_implausible(prices * 0.98765, calendar="XECB")] == ["adjusted"]
+
+
+def test_a_fixing_may_be_that_of_the_day_before_but_not_for_a_week():
+    prices = fixings()
+    again = prices.copy()
+    again.iloc[100:104] = again.iloc[100]
+    again.iloc[200] = again.iloc[199]
+    assert find_implausible(again, calendar="XECB") == []
+    again.iloc[104] = again.iloc[100]
+    assert [f.kind for f in find_implausible(again, calendar="XECB")] == ["stale"]
+
+
+@pytest.mark.parametrize(
+    ("plant", "kind"),
+    [
+        (lambda p: p * np.where(np.arange(len(p)) == 700, 10, 1)[:, None], "outlier"),
+        (lambda p: p * np.where(np.arange(len(p)) < 700, 100, 1)[:, None], "outlier"),
+        (lambda p: p.drop(p.index[640]), "gap"),
+        (lambda p: p.set_axis(p.index + pd.offsets.BDay(1)), "closed"),
+    ],
+    ids=["ten times too high", "another unit", "a lost day", "a day late"],
+)
+def test_a_planted_mistake_in_fixings_is_found(plant, kind):
+    assert kind in {f.kind for f in find_implausible(plant(fixings()), calendar="XECB")}
+
+
+def test_one_lost_day_is_found_where_the_calendar_is_known_and_four_weekdays_where_not(spy, entry):
+    (one,) = unexplained(spy.drop(pd.Timestamp("2008-12-08")), entry)
+    assert str(one).startswith("gap 2008-12-08: 1 day(s) in a row are missing")
+    unknown = {**entry, "calendar": "weekdays"}
+    found = [(f.first, f.last) for f in unexplained(spy, unknown)]
+    assert found == [("2001-09-11", "2001-09-14")]
+    lost = spy.drop(spy.loc["2008-12-08":"2008-12-10"].index)
+    assert len(unexplained(lost, unknown)) == 1
+    lost = spy.drop(spy.loc["2008-12-08":"2008-12-11"].index)
+    assert len(unexplained(lost, unknown)) == 2
+
+
+@pytest.mark.parametrize("day", ["2001-09-12", "2012-10-29", "2018-12-05", "2007-01-02"])
+def test_a_row_on_a_day_when_the_exchange_was_closed_is_found(spy, entry, day):
+    """The attacks of 2001, hurricane Sandy, and the funerals of two presidents."""
+    before = spy.loc[:day].iloc[[-1]] + [0.01, 0.01, 0.01, 0.01, 1]
+    surplus = pd.concat([spy, before.set_axis([pd.Timestamp(day)])]).sort_index()
+    surplus = surplus.astype({"volume": "int64"}).rename_axis(index="date")
+    found = [f for f in unexplained(surplus, entry) if f.kind == "closed"]
+    assert [(f.first, f.last) for f in found] == [(day, day)]
 
 
 def test_prices_declared_as_adjusted_need_not_lie_on_ticks(spy, entry):
@@ -262,7 +324,7 @@ def test_prices_declared_as_adjusted_need_not_lie_on_ticks(spy, entry):
 # What is allowed
 
 
-GAP = {"kind": "gap", "dates": "2001-09-11/2001-09-14", "reason": "closed"}
+GAP = {"kind": "gap", "dates": "2001-09-11/2001-09-14", "reason": "closed"}  # among weekdays
 
 
 @pytest.mark.parametrize(

@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from scaling.config import TrainingConfig, load_config
+from scaling.config import TaskConfig, TrainingConfig, load_config
 from scaling.data.dataset import Study, load_study
 from scaling.data.features import build_features
 from scaling.data.prices import load_prices
 from scaling.errors import UserError
 from scaling.record import write_parquet
+from scaling.run import Draw, TrainingDays
 from scaling.training.step import sample_order
 
 PRICES = "data/raw/SPY.parquet"
@@ -31,8 +32,8 @@ def whole(config: TrainingConfig) -> Study:
     return load_study(config)
 
 
-def limited(config: TrainingConfig, days: int, draw: str = "recent", seed: int = 42) -> Study:
-    return load_study(dataclasses.replace(config, train_days=days, days=draw, seed=seed))
+def limited(config: TrainingConfig, days: int, draw: Draw = "recent", seed: int = 42) -> Study:
+    return load_study(dataclasses.replace(config, days=TrainingDays(days, draw), seed=seed))
 
 
 def test_the_most_recent_days_are_the_last_of_the_block(
@@ -89,6 +90,22 @@ def test_the_normaliser_is_of_the_chosen_days_alone(config: TrainingConfig) -> N
 def test_more_days_than_there_are_is_refused_with_their_number(config: TrainingConfig) -> None:
     with pytest.raises(UserError, match="train_days: got 5000; allowed: up to 4001"):
         limited(config, 5000)
+
+
+@pytest.mark.parametrize(
+    ("threshold", "last", "message"),
+    [
+        (0.05, "validation", "splits.validation: .* samples, 0 of them positive"),
+        (0.03, "test", "splits.test: .* samples, 5 of them positive"),
+    ],
+)
+def test_a_question_without_an_answer_in_these_years_is_refused(
+    config: TrainingConfig, threshold: float, last: str, message: str
+) -> None:
+    rare = dataclasses.replace(config, task=TaskConfig(threshold=threshold, horizon=1))
+    blocks = ("train", "validation", "test")
+    with pytest.raises(UserError, match=message):
+        load_study(rare, blocks[: blocks.index(last) + 1])
 
 
 def test_an_epoch_takes_as_many_windows_and_sees_each_day_equally_often() -> None:

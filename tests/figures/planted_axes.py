@@ -2,30 +2,26 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
 import numpy as np
 import pandas as pd
 
-from scaling.law.ladder import ladder_of, surfaces_of
-from scaling.law.one_axis import fit_law
-from scaling.law.runs import read_runs
-from scaling.law.two_axes import fit_surface
-from scaling.names import Draw, Run, run_name
-from scaling.record import file_md5, provenance, write_json, write_parquet
+from scaling.run import WHOLE_BLOCK, Draw, TrainingDays
 from tests.figures.planted_study import (
     BASE_RATE,
-    CONFIG,
     PARAMETERS,
     SEEDS,
-    STUDY,
+    MakeRun,
     Market,
-    judged,
+    planted,
+    write_law,
     write_run,
 )
+from tests.figures.planted_study import write_baselines as write_rivals
 
-COUNTED = {500: 500, 1000: 1000, 2000: 2000, 4000: 4000, None: 6000}
-Sample = tuple[int | None, Draw]
+COUNTED = {500: 500, 1000: 1000, 2000: 2000, 4000: 4000, "all": 6000}
+Number = int | Literal["all"]
 
 
 def rising(decades: float, days: float) -> float:
@@ -38,9 +34,9 @@ def valley(_decades: float, days: float) -> float:
     return 0.8 - 2.0 * (days - 0.55) ** 2
 
 
-def samples_of(days: Sequence[int | None], draws: Sequence[Draw]) -> list[Sample]:
-    numbers = [(number, draw) for number in days if number for draw in draws]
-    return [*numbers, (None, "recent")]
+def samples_of(numbers: Sequence[Number], draws: Sequence[Draw]) -> list[TrainingDays]:
+    some = [number for number in numbers if number != WHOLE_BLOCK]
+    return [*(TrainingDays(n, draw) for n in some for draw in draws), TrainingDays()]
 
 
 def decades(value: float, values: Sequence[float]) -> float:
@@ -51,11 +47,12 @@ def make_axes(
     root: Path,
     quality: Callable[[float, float], float] = rising,
     *,
-    days: Sequence[int | None] = (500, 1000, None),
+    days: Sequence[Number] = (500, 1000, "all"),
     draws: Sequence[Draw] = ("recent",),
     seeds: Sequence[int] = SEEDS,
     noise: float = 0.3,
     assets: Sequence[str] = (),
+    make_run: MakeRun = planted,
 ) -> None:
     """All files of a study of two axes, as the workflow names them; `assets` are its markets."""
     market, rng = Market(), np.random.default_rng(1)
@@ -65,20 +62,17 @@ def make_axes(
         market.days = market.days.assign(date=dates, asset=[*assets] * count)
     drift = market.drift()
     reached = [COUNTED[number] for number in days]
-    for number, draw in samples_of(days, draws):
-        z = decades(COUNTED[number], reached) - 0.15 * (draw == "blocks")
-        known = {
-            "train_days": "all" if number is None else str(number),
-            "draw": draw,
-            "counted_days": COUNTED[number],
-        }
+    for sample in samples_of(days, draws):
+        counted = COUNTED[sample.train_days]
+        z = decades(counted, reached) - 0.15 * (sample.draw == "blocks")
         for budget, parameters in PARAMETERS.items():
             good = quality(decades(parameters, list(PARAMETERS.values())), z)
             for seed in seeds:
-                rows = forecast(market, good + 0.01 * rng.normal(), noise, rng).assign(**known)
-                write_run(root, budget, seed, rows, drift, number, draw)
-        write_baselines(root, market, number, draw, known, z)
-    write_axes_law(root)
+                rows = forecast(market, good + 0.01 * rng.normal(), noise, rng)
+                rows = rows.assign(counted_days=counted)
+                write_run(root, budget, seed, rows, drift, sample, make_run)
+        write_baselines(root, market, sample, z, make_run)
+    write_law(root)
 
 
 def forecast(
@@ -90,67 +84,14 @@ def forecast(
 
 
 def write_baselines(
-    root: Path, market: Market, number: int | None, draw: Draw, known: dict[str, Any], z: float
+    root: Path, market: Market, days: TrainingDays, z: float, make_run: MakeRun
 ) -> None:
     """Baselines of one sample; logistic regression needs few days and is hurt by many."""
-    name = run_name(Run("baselines", 0, number, draw), own_seed=0)
-    rate = BASE_RATE if number is None else BASE_RATE + 0.02
     rows = {
-        "base_rate": market.constant(rate),
+        "base_rate": market.constant(BASE_RATE if days.whole else BASE_RATE + 0.02),
         "logistic_regression": forecast(market, 0.85 - 0.1 * z, 0.2, market.rng),
         "random_forest": forecast(market, 0.6 + 0.1 * z, 0.2, market.rng),
     }
-    parts = [part.assign(model=model, **known) for model, part in rows.items()]
-    write_parquet(root / f"{name}.predictions.parquet", pd.concat(parts))
-    made = {
-        **STUDY,
-        "config": {**CONFIG, "train_days": number, "days": draw},
-        "train_base_rate": BASE_RATE,
-        "models": {model: judged(part) for model, part in rows.items()},
-    }
-    write_json(root / f"{name}.json", made)
-
-
-def baselines_in(root: Path) -> list[Path]:
-    return sorted(root.glob("baselines*.predictions.parquet"))
-
-
-def networks_in(root: Path) -> list[Path]:
-    return sorted(set(root.glob("*.predictions.parquet")) - set(baselines_in(root)))
-
-
-def write_axes_law(root: Path) -> None:
-    """Fit the law to the prediction files in `root`."""
-    paths, rivals = networks_in(root), baselines_in(root)
-    runs = read_runs(
-        pd.concat(map(pd.read_parquet, paths), ignore_index=True),
-        pd.concat(map(pd.read_parquet, rivals), ignore_index=True),
-    )
-    law = fit_law(ladder_of(runs), horizon=1, delta=0.01, samples=200)
-    law["two_axes"] = {
-        surface.draw: fit_surface(surface, horizon=1, delta=0.01, samples=200)
-        for surface in surfaces_of(runs)
-    }
-    inputs = {str(path): file_md5(path) for path in (*paths, *rivals)}
-    written = {**law, "experiment": STUDY["experiment"], "inputs": inputs, **provenance()}
-    write_json(root / "scaling_law.json", written)
-
-
-def axes_flags(root: Path) -> list[str]:
-    """What `python -m scaling.report` is given for a study of two axes."""
-    runs = [path.name.removesuffix(".predictions.parquet") for path in networks_in(root)]
-    rivals = baselines_in(root)
-
-    def files(suffix: str) -> list[str]:
-        return [str(root / f"{run}.{suffix}") for run in runs]
-
-    return [
-        *("--law", str(root / "scaling_law.json")),
-        *("--records", *files("json")),
-        *("--evaluations", *files("eval.json")),
-        *("--predictions", *files("predictions.parquet")),
-        *("--baselines", *map(str, rivals)),
-        *("--baselines-record", *(str(p).replace(".predictions.parquet", ".json") for p in rivals)),
-        *("--figures", str(root / "figures")),
-        *("--output", str(root / "report.html")),
-    ]
+    counted = COUNTED[days.train_days]
+    rows = {model: part.assign(counted_days=counted) for model, part in rows.items()}
+    write_rivals(root, rows, days, make_run)

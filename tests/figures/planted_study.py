@@ -3,7 +3,8 @@
 What a planted network says is truth mixed with noise, so the larger ones are better.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -13,24 +14,29 @@ import pandas as pd
 
 from scaling.judging import checks
 from scaling.judging.run_files import file_digests
-from scaling.law import one_axis as law
-from scaling.law.ladder import read_ladder
+from scaling.law.bootstrap import Settings
+from scaling.law.judge import fit_study
+from scaling.law.result import as_json
+from scaling.law.table import read_tables
 from scaling.metrics import fit_recalibration, score
-from scaling.names import Draw, Run, run_name
-from scaling.record import file_md5, provenance, read_json, write_json, write_parquet
+from scaling.record import (
+    file_md5,
+    identity_of_parquet,
+    provenance,
+    read_json,
+    write_json,
+    write_parquet,
+)
+from scaling.run import ALL_DAYS, BASELINES, Run, RunName, TrainingDays, Values
 
 PARAMETERS = {"200k": 201_000, "600k": 598_000, "2m": 2_010_000}
 QUALITIES = {"200k": 0.5, "600k": 0.7, "2m": 0.8}
 SEEDS = (42, 43)
 DAYS = 500
-STUDY = {
-    "experiment": "daily/planted",
-    "label_hash": "ab12",
-    "data_md5": "d0",
-    "features_md5": "f0",
-}
+EXPERIMENT = "daily/planted"
 BASE_RATE = 0.15
-CONFIG: dict[str, Any] = {
+SETTINGS: dict[str, Any] = {
+    "family": "patchtst",
     "task": {"threshold": 0.01, "horizon": 1},
     "window": {"context_length": 64, "patch_length": 8, "warmup": 63},
     "splits": {
@@ -40,8 +46,30 @@ CONFIG: dict[str, Any] = {
     },
     "optimiser": {"learning_rate": 1e-3, "epochs": 5, "weight_decay": 0.01},
 }
-RECIPE = CONFIG["optimiser"]
+RECIPE = SETTINGS["optimiser"]
 MODEL = {"d_model": 32, "dropout": 0.1, "learning_rate_multiplier": 1.0}
+
+
+MakeRun = Callable[[RunName], Run]
+
+
+def planted(name: RunName) -> Run:
+    """The run of that name, made with what all runs of a planted study are made with."""
+    network = name.budget != BASELINES
+    return Run(
+        experiment=EXPERIMENT,
+        name=name,
+        settings=SETTINGS,
+        model=MODEL if network else {},
+        code="c0de" if network else "ba5e",
+        versions={"torch": "2.8"} if network else {},
+        device="cpu" if network else None,
+        precision="fp32" if network else None,
+        micro_batch=32 if network else None,
+        prices="d0",
+        features="f0",
+        labels="ab12",
+    )
 
 
 def run_of(budget: str, seed: int) -> str:
@@ -98,28 +126,25 @@ def write_run(
     seed: int,
     rows: pd.DataFrame,
     drift: list[dict[str, Any]],
-    train_days: int | None = None,
-    draw: Draw = "recent",
+    days: TrainingDays = ALL_DAYS,
+    make_run: MakeRun = planted,
 ) -> None:
     """Record, predictions and evaluation of one run; rows of two axes say their training days."""
     parameters = PARAMETERS[budget]
-    run = run_name(Run(budget, seed, train_days, draw), SEEDS[0])
-    identity = {"budget": budget, "parameters": parameters, "seed": seed}
-    training = {"fingerprint": f"print of {run}", "code_digest": "c0de"}
+    made = make_run(RunName(budget=budget, days=days, seed=seed))
+    run = made.name.written(SEEDS[0])
+    known = {**made.titles(run), "parameters": parameters, "identity": made.as_json()}
     checkpoint, predictions = root / f"{run}.ckpt", root / f"{run}.predictions.parquet"
     checkpoint.write_text(f"weights of {run}")
-    frame = rows.assign(**identity)
+    frame = rows.assign(parameters=parameters, **made.name.columns())
     frame = pd.concat([frame.assign(weights=weights) for weights in ("best", "last")])
-    write_parquet(predictions, frame)
+    write_parquet(predictions, frame, made.as_json())
     metrics = judged(rows)
     loss = metrics["validation"]["log_loss"]
     validation, test = (rows[rows["split"] == block] for block in ("validation", "test"))
     evaluation = {
-        **STUDY,
-        **identity,
-        "run": run,
+        **known,
         "train_base_rate": BASE_RATE,
-        "trained_by": training,
         **file_digests(checkpoint, predictions),
         "metrics": {"best": metrics, "last": metrics},
         "checks": [
@@ -133,13 +158,8 @@ def write_run(
     }
     write_json(root / f"{run}.eval.json", evaluation)
     record = {
-        **STUDY,
-        **identity,
-        "run": run,
-        **training,
-        "config": {**CONFIG, "train_days": train_days, "days": draw},
+        **known,
         "recipe": RECIPE,
-        "model": MODEL,
         "initial_weights": f"weights of {run}",
         "sample_order": f"order of {seed}",
         "parameters_without_embeddings": parameters - 1_000,
@@ -151,59 +171,87 @@ def write_run(
             {"epoch": e, "train_loss": loss + 0.1 / e, "val_log_loss": loss + 0.05 * (4 - e) ** 2}
             for e in range(1, 6)
         ],
-        "device": "cpu",
         "device_name": "a <fast> CPU & more",
         "threads": 1,
-        "precision": "fp32",
-        "micro_batch": 32,
         **provenance(),
     }
     write_json(root / f"{run}.json", record)
 
 
+def baselines_in(root: Path) -> list[Path]:
+    return sorted(root.glob("baselines*.predictions.parquet"))
+
+
+def networks_in(root: Path) -> list[Path]:
+    return sorted(set(root.glob("*.predictions.parquet")) - set(baselines_in(root)))
+
+
 def write_law(root: Path) -> None:
     """Fit the law to the prediction files in `root`."""
-    paths = [root / f"{run}.predictions.parquet" for run in RUNS]
-    baselines = root / "baselines.predictions.parquet"
-    networks = pd.concat(pd.read_parquet(path) for path in paths)
-    ladder = read_ladder(networks, pd.read_parquet(baselines))
-    result = law.fit_law(ladder, horizon=1, delta=0.01, samples=200)
-    inputs = {str(path): file_md5(path) for path in (*paths, baselines)}
-    written = {**result, "experiment": STUDY["experiment"], "inputs": inputs, **provenance()}
-    write_json(root / "scaling_law.json", written)
+    predictions, baselines = networks_in(root), baselines_in(root)
+    runs = [Run.of(identity_of_parquet(path), path) for path in predictions]
+    rows = (
+        pd.concat(map(pd.read_parquet, paths), ignore_index=True)
+        for paths in (predictions, baselines)
+    )
+    law = replace(
+        fit_study(read_tables(*rows), Settings(1, 0.01, samples=200), runs[0].experiment),
+        runs=[run.as_json() for run in runs],
+        inputs={str(path): file_md5(path) for path in (*predictions, *baselines)},
+        provenance=provenance(),
+    )
+    write_json(root / "scaling_law.json", as_json(law))
 
 
-def make_study(root: Path) -> None:
+def write_baselines(
+    root: Path, rows: Mapping[str, pd.DataFrame], days: TrainingDays, make_run: MakeRun
+) -> None:
+    """Record and predictions of the baselines of some training days."""
+    seed = 0 if days.draw == "recent" else SEEDS[0]
+    made = make_run(RunName(budget=BASELINES, days=days, seed=seed))
+    name = made.name.written(own_seed=seed)
+    parts = pd.concat(part.assign(model=model) for model, part in rows.items())
+    said = {k: v for k, v in made.name.columns().items() if k not in ("budget", "seed")}
+    write_parquet(root / f"{name}.predictions.parquet", parts.assign(**said), made.as_json())
+    content = {
+        **made.titles(name),
+        "identity": made.as_json(),
+        "train_base_rate": BASE_RATE,
+        "models": {model: judged(part) for model, part in rows.items()},
+    }
+    write_json(root / f"{name}.json", content)
+
+
+def make_study(root: Path, make_run: MakeRun = planted) -> None:
     """All files of a study, as the workflow names them."""
     market = Market()
     drift = market.drift()
     for budget, quality in QUALITIES.items():
         for seed in SEEDS:
-            write_run(root, budget, seed, market.forecast(quality), drift)
+            write_run(root, budget, seed, market.forecast(quality), drift, make_run=make_run)
     rows = {
         "base_rate": market.constant(BASE_RATE),
         "logistic_regression": market.forecast(0.85),
     }
-    baselines = pd.concat(part.assign(model=name) for name, part in rows.items())
-    write_parquet(root / "baselines.predictions.parquet", baselines)
-    models = {name: judged(part) for name, part in rows.items()}
-    write_json(root / "baselines.json", {**STUDY, "train_base_rate": BASE_RATE, "models": models})
+    write_baselines(root, rows, ALL_DAYS, make_run)
     write_law(root)
 
 
 def flags_of(root: Path) -> list[str]:
     """What `python -m scaling.report` is given."""
+    runs = [path.name.removesuffix(".predictions.parquet") for path in networks_in(root)]
+    rivals = [str(path) for path in baselines_in(root)]
 
     def files(suffix: str) -> list[str]:
-        return [str(root / f"{run}.{suffix}") for run in RUNS]
+        return [str(root / f"{run}.{suffix}") for run in runs]
 
     return [
         *("--law", str(root / "scaling_law.json")),
         *("--records", *files("json")),
         *("--evaluations", *files("eval.json")),
         *("--predictions", *files("predictions.parquet")),
-        *("--baselines", str(root / "baselines.predictions.parquet")),
-        *("--baselines-record", str(root / "baselines.json")),
+        *("--baselines", *rivals),
+        *("--baselines-record", *(p.replace(".predictions.parquet", ".json") for p in rivals)),
         *("--figures", str(root / "figures")),
         *("--output", str(root / "report.html")),
     ]
@@ -213,14 +261,42 @@ def change(path: Path, **values: Any) -> None:
     write_json(path, {**read_json(path), **values})
 
 
+def spoil(path: Path, change_it: Callable[[dict[str, Any]], None]) -> None:
+    """Change what a JSON file says in place."""
+    content = read_json(path)
+    change_it(content)
+    write_json(path, content)
+
+
+def rewrite(path: Path, frame: pd.DataFrame) -> None:
+    """Other predictions, which say that they are of the same run."""
+    write_parquet(path, frame, identity_of_parquet(path)["identity"])
+
+
+def remake(path: Path, key: str, value: Any) -> None:
+    """A file that was made with something else: `settings.optimiser.epochs`, `name.seed`."""
+    spoil(path, lambda content: put(content["identity"], key, value))
+
+
+def put(content: dict[str, Any], key: str, value: Any) -> None:
+    """Another value under a dotted key."""
+    *sections, last = key.split(".")
+    for section in sections:
+        content = content[section]
+    content[last] = value
+
+
 # --- files that a study may have -------------------------------------------------------------
 
 VALLEY = {0.5: 0.42, 1.0: 0.41, 2.0: 0.40, 4.0: 0.43}
 FALLING = {0.5: 0.42, 1.0: 0.41, 2.0: 0.40}
+NOTHING: Values = {}
 LEAKS, SOUND = [0.30, 0.31, 0.29], [-0.02, 0.01, -0.01]
 
 
-def write_sweep(root: Path, budget: str, losses: Mapping[float, float], **values: Any) -> str:
+def write_sweep(
+    root: Path, budget: str, losses: Mapping[float, float], odd: Values = NOTHING, **values: Any
+) -> str:
     """A sweep with these validation losses by multiplier of the rate; returns its path."""
     trials = [
         {**RECIPE, "learning_rate": 1e-3 * m, "val_log_loss": loss} for m, loss in losses.items()
@@ -229,37 +305,36 @@ def write_sweep(root: Path, budget: str, losses: Mapping[float, float], **values
     sweep = {
         "kind": "sweep",
         "budget": budget,
-        "training": {**CONFIG, "seed": 1000, "precision": "bf16"},
-        "model": MODEL,
-        "seed": 1000,
+        "identity": _identity(budget, {"name.seed": 1000, "code": "5eeb", **odd}),
         "trials": trials,
         "best": best,
         "interior": best not in (trials[0], trials[-1]),
         "confirmation": {"gain": 0.004, "holds": best not in (trials[0], trials[-1])},
-        **{key: STUDY[key] for key in ("data_md5", "features_md5", "label_hash")},
     }
     write_json(root / f"{budget}.sweep.json", {**sweep, **values})
     return str(root / f"{budget}.sweep.json")
 
 
-def write_control(root: Path, budget: str, skills: list[float], **values: Any) -> str:
+def write_control(
+    root: Path, budget: str, skills: list[float], odd: Values = NOTHING, **values: Any
+) -> str:
     """A shuffled control whose permutations had these skills; returns its path."""
     control = {
         "kind": "shuffled control",
         "budget": budget,
-        "training": {**CONFIG, "precision": "bf16"},
-        "model": MODEL,
+        "identity": _identity(budget, odd),
         "check": checks.shuffled_labels_teach_nothing(skills),
-        **STUDY,
-        "training_code_digest": "c0de",
     }
     write_json(root / f"{budget}.shuffled.json", {**control, **values})
     return str(root / f"{budget}.shuffled.json")
 
 
-def otherwise(section: str, **values: Any) -> dict[str, Any]:
-    """The `training` of a sweep or control with another value in one section of the config."""
-    return {"training": {**CONFIG, section: {**CONFIG[section], **values}}}
+def _identity(budget: str, odd: Values) -> dict[str, Any]:
+    """What a run on another device was made with, but for the `odd` values by dotted key."""
+    made = planted(RunName(budget=budget, seed=SEEDS[0])).as_json() | {"precision": "bf16"}
+    for key, value in odd.items():
+        put(made, key, value)
+    return made
 
 
 # --- the page as a reader meets it -----------------------------------------------------------

@@ -8,18 +8,18 @@ import pytest
 from scaling import report
 from scaling.errors import UserError
 from scaling.judging import checks
+from scaling.law.result import read_law
 from scaling.record import read_json, write_json
 from tests.figures.planted_study import (
     FALLING,
     LEAKS,
-    MODEL,
     RECIPE,
     SOUND,
     VALLEY,
     change,
     flags_of,
-    otherwise,
     read_page,
+    remake,
     write_control,
     write_sweep,
 )
@@ -40,11 +40,13 @@ def test_the_order_of_the_files_changes_nothing(study: Path) -> None:
     assert (study / "report.html").read_bytes() == before
 
 
-@pytest.mark.parametrize("key", ["label_hash", "data_md5", "features_md5", "experiment"])
+@pytest.mark.parametrize("key", ["labels", "prices", "features", "experiment"])
 @pytest.mark.parametrize("name", ["2m.json", "2m.eval.json", "baselines.json"])
 def test_files_of_two_studies_are_refused(study: Path, key: str, name: str) -> None:
-    change(study / name, **{key: "another"})
-    with pytest.raises(UserError, match=f"not of one study: {key}"):
+    remake(study / name, key, "another")
+    if key == "experiment":
+        change(study / name, experiment="another")
+    with pytest.raises(UserError, match=f"{name}: {key} is another, not .*files of one experiment"):
         report.main(flags_of(study))
 
 
@@ -72,11 +74,11 @@ def test_a_failed_check_of_one_run_is_marked_before_the_verdict(
     spoilt = [checks.counted_parameters("600k", 230_000), *read_json(path)["checks"][1:]]
     change(path, checks=spoilt)
     report.main(flags_of(study))
-    page, law = read_page(study), read_json(study / "scaling_law.json")
+    page, law = read_page(study), read_law(study / "scaling_law.json").ladder
     assert page.ids.index("failed") < page.ids.index("verdict")
-    assert page.text.index("230,000 counted") < page.text.index(law["sentence"])
+    assert page.text.index("230,000 counted") < page.text.index(law.sentence)
     assert "600k.seed43" in page.text[: page.text.index("230,000 counted")]
-    assert f"{law['verdict']} (void" in page.text
+    assert f"{law.parameters.verdict} (void" in page.text
     assert "3 of 4 validity checks passed" in page.text
     assert "CHECKS FAILED: parameters match the budget" in capsys.readouterr().out
 
@@ -88,11 +90,11 @@ def test_a_check_that_could_not_be_made_is_said_beside_the_verdict_and_voids_not
     for path in study.glob("*.eval.json"):
         change(path, checks=[*read_json(path)["checks"], unknown])
     report.main(flags_of(study))
-    page, law = read_page(study), read_json(study / "scaling_law.json")
+    page, law = read_page(study), read_law(study / "scaling_law.json").ladder
     assert "failed" not in page.ids
     assert "void" not in page.text
     said = page.text.index("Could not be checked: features do not see the future.")
-    assert page.text.index(law["sentence"]) < said < page.text.index("Against the baselines")
+    assert page.text.index(law.sentence) < said < page.text.index("Against the baselines")
     assert "4 of 5 validity checks passed" in page.text
     assert "features do not see the future could not be checked" in page.text  # the table's row
     assert "COULD NOT BE CHECKED, features do not see the future" in capsys.readouterr().out
@@ -103,11 +105,11 @@ def test_a_control_that_learns_from_shuffled_labels_voids_the_verdict_in_the_fir
 ) -> None:
     given = [write_control(study, "200k", SOUND), write_control(study, "2m", LEAKS)]
     report.main([*flags_of(study), "--controls", *given])
-    page, law = read_page(study), read_json(study / "scaling_law.json")
+    page, law = read_page(study), read_law(study / "scaling_law.json").ladder
     assert page.ids.index("failed") < page.ids.index("verdict")
-    assert page.text.index("mean skill 30.00 %") < page.text.index(law["sentence"])
+    assert page.text.index("mean skill 30.00 %") < page.text.index(law.sentence)
     assert "shuffled labels teach nothing (2m shuffled)" in page.text
-    assert f"{law['verdict']} (void" in page.text
+    assert f"{law.parameters.verdict} (void" in page.text
     assert "CHECKS FAILED: shuffled labels teach nothing" in capsys.readouterr().out
 
 
@@ -123,22 +125,22 @@ def test_a_control_without_skill_is_one_more_check_that_passed(made: Path, study
 
 @pytest.mark.parametrize("skills", [LEAKS, SOUND], ids=["leaks", "sound"])
 @pytest.mark.parametrize(
-    ("values", "message"),
+    ("odd", "values", "message"),
     [
-        ({"data_md5": "old"}, "data_md5 is old"),
-        ({"features_md5": "old"}, "features_md5 is old"),
-        (otherwise("optimiser", epochs=9), "optimiser.epochs is 9"),
-        ({"training_code_digest": "before"}, "training code is before, the ladder's is c0de"),
-        ({"kind": "sweep"}, "it is no shuffled control"),
+        ({"prices": "old"}, {}, "prices is old"),
+        ({"features": "old"}, {}, "features is old"),
+        ({"settings.optimiser.epochs": 9}, {}, "optimiser.epochs is 9, not 5"),
+        ({"code": "before"}, {}, "code is before, not c0de"),
+        ({}, {"kind": "sweep"}, "is no shuffled control"),
     ],
 )
 def test_a_control_of_another_study_vouches_for_nothing_and_that_is_said(
-    study: Path, skills: list[float], values: dict[str, Any], message: str
+    study: Path, skills: list[float], odd: dict[str, Any], values: dict[str, Any], message: str
 ) -> None:
-    path = write_control(study, "2m", skills, **values)
+    path = write_control(study, "2m", skills, odd, **values)
     report.main([*flags_of(study), "--controls", path])
     page = read_page(study)
-    assert f"{path} is left out: {message}" in page.text
+    assert f"left out: {path}: {message}" in page.text
     assert page.ids.index("left-out") < page.ids.index("ladder")
     assert "4 of 4 validity checks passed" in page.text
 
@@ -181,11 +183,14 @@ def test_a_sweep_still_counts_when_its_advice_was_followed(
     study: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for run in ("2m", "2m.seed43"):
-        change(
-            study / f"{run}.json",
-            model={**MODEL, "learning_rate_multiplier": 2.0},
-            recipe={**RECIPE, "learning_rate": 0.002},
-        )
+        change(study / f"{run}.json", recipe={**RECIPE, "learning_rate": 0.002})
+        for suffix in ("json", "eval.json"):
+            remake(study / f"{run}.{suffix}", "model.learning_rate_multiplier", 2.0)
+    law = read_json(study / "scaling_law.json")
+    for made in law["runs"]:
+        if made["name"]["budget"] == "2m":
+            made["model"]["learning_rate_multiplier"] = 2.0
+    write_json(study / "scaling_law.json", law)
     report.main([*flags_of(study), "--sweeps", write_sweep(study, "2m", VALLEY)])
     assert "The ladder trained learning rate 0.002," in read_page(study).text
     assert "left out" not in capsys.readouterr().out
@@ -195,29 +200,31 @@ AGAIN = "make it again: snakemake --force results/daily/planted/2m.sweep.json"
 
 
 @pytest.mark.parametrize(
-    ("budget", "values", "message"),
+    ("budget", "odd", "values", "message"),
     [
-        ("2m", {"data_md5": "old"}, f"data_md5 is old, the ladder's is d0; {AGAIN}"),
-        ("2m", {"label_hash": "other"}, f"label_hash is other, the ladder's is ab12; {AGAIN}"),
-        ("2m", otherwise("task", horizon=5), f"task.horizon is 5, the ladder's is 1; {AGAIN}"),
-        ("2m", otherwise("window", warmup=70), "window.warmup is 70, the ladder's is 63"),
-        ("2m", otherwise("splits", test=["2014", "2015"]), "splits.test is ['2014', '2015']"),
-        ("2m", otherwise("optimiser", epochs=9), "optimiser.epochs is 9, the ladder's is 5"),
-        ("2m", {"model": {**MODEL, "d_model": 64}}, "model.d_model is 64, the ladder's is 32"),
-        ("2m", {"kind": "train"}, "it is no sweep; give one, or none"),
-        ("20m", {}, "it is of 20m, the ladder has 200k, 600k, 2m; drop it from the command"),
+        ("2m", {"prices": "old"}, {}, f"prices is old, not d0; {AGAIN}"),
+        ("2m", {"labels": "other"}, {}, f"labels is other, not ab12; {AGAIN}"),
+        ("2m", {"settings.task.horizon": 5}, {}, f"task.horizon is 5, not 1; {AGAIN}"),
+        ("2m", {"settings.window.warmup": 70}, {}, "window.warmup is 70, not 63"),
+        ("2m", {"settings.splits.test": ["2014", "2015"]}, {}, "splits.test is ['2014', '2015']"),
+        ("2m", {"settings.optimiser.epochs": 9}, {}, "optimiser.epochs is 9, not 5"),
+        ("2m", {"name.days.train_days": 500}, {}, "train_days is 500, not all"),
+        ("2m", {"model.d_model": 64}, {}, "model.d_model is 64, not 32"),
+        ("2m", {}, {"kind": "train"}, "is no sweep; give one, or none"),
+        ("20m", {}, {}, "is of 20m, the ladder has 200k, 600k, 2m; drop it from the command"),
     ],
 )
 def test_a_sweep_of_another_study_is_left_out_in_one_line_and_spoils_nothing(
     study: Path,
     capsys: pytest.CaptureFixture[str],
     budget: str,
+    odd: dict[str, Any],
     values: dict[str, Any],
     message: str,
 ) -> None:
-    odd = write_sweep(study, budget, VALLEY, **values)
-    report.main([*flags_of(study), "--sweeps", odd, write_sweep(study, "200k", VALLEY)])
-    line = f"{odd} is left out: {message}"
+    path = write_sweep(study, budget, VALLEY, odd, **values)
+    report.main([*flags_of(study), "--sweeps", path, write_sweep(study, "200k", VALLEY)])
+    line = f"left out: {path}: {message}"
     (said,) = [said for said in capsys.readouterr().out.splitlines() if "left out" in said]
     assert said.startswith(line)
     page = read_page(study)
@@ -229,11 +236,10 @@ def test_a_sweep_of_another_study_is_left_out_in_one_line_and_spoils_nothing(
 
 def test_a_sweep_that_does_not_say_what_was_trained_is_left_out(study: Path) -> None:
     path = Path(write_sweep(study, "2m", VALLEY))
-    old = {k: v for k, v in read_json(path).items() if k not in ("training", "model")}
-    write_json(path, old)
+    write_json(path, {k: v for k, v in read_json(path).items() if k != "identity"})
     report.main([*flags_of(study), "--sweeps", str(path)])
     page = read_page(study)
-    assert f"does not say what was trained, as older ones do not; {AGAIN}" in page.text
+    assert f"left out: {path}: does not say what it was made with" in page.text
     assert "sweeps" not in page.ids
 
 
@@ -242,5 +248,5 @@ def test_of_two_sweeps_of_one_budget_the_second_is_left_out(study: Path) -> None
     (study / "again").mkdir()
     report.main([*flags_of(study), "--sweeps", path, write_sweep(study / "again", "2m", FALLING)])
     page = read_page(study)
-    assert "left out: another sweep of 2m stands before it" in page.text
+    assert "2m.sweep.json: another sweep of 2m stands before it" in page.text
     assert "2m: of 4 recipes tried" in page.text

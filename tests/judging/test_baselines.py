@@ -6,16 +6,24 @@ import numpy as np
 import pytest
 import torch
 
+from scaling.config import TaskConfig
 from scaling.data.dataset import Normaliser, Study, WindowDataset
 from scaling.judging import baselines
 from scaling.metrics import log_loss, log_loss_skill
+from scaling.run import RunName
 
 BLOCKS = {"train": (0, 800), "validation": (800, 1200), "test": (1200, 1600)}
-NAMES = ["base_rate", "logistic_regression", "random_forest", "gradient_boosting"]
+NAMES = ["base_rate", "recent_rate", "garch", "har"]
+NAMES += ["logistic_regression", "random_forest", "gradient_boosting"]
+OF_FEATURES = NAMES[4:]
+TASK = TaskConfig(threshold=0.01, horizon=1)
 
 
 def planted(strength: float, seed: int = 0) -> Study:
-    """A study in which the first of five features moves the log-odds by `strength`."""
+    """A study in which the first of five features moves the log-odds by `strength`.
+
+    Its closes are a random walk that has nothing to do with the labels.
+    """
     rng = np.random.default_rng(seed)
     x = rng.normal(size=(1600, 5)).astype(np.float32)
     y = (rng.random(1600) < 1 / (1 + np.exp(1.5 - strength * x[:, 0]))).astype(np.int8)
@@ -29,7 +37,8 @@ def planted(strength: float, seed: int = 0) -> Study:
         assets={"XYZ": slice(0, 1600)},
         judged=("XYZ",),
         dates=days,
-        close=np.ones(1600),
+        close=100 * np.exp(np.cumsum(rng.normal(0, 0.01, 1600))),
+        ranges=rng.uniform(0.5, 2, 1600),
         raw_features=x,
         feature_names=tuple("abcde"),
         samples={name: np.arange(*ends) for name, ends in BLOCKS.items()},
@@ -47,55 +56,86 @@ def few_trees(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(baselines, "LEAF_SIZES", (25, 100))
 
 
-def test_every_baseline_but_the_base_rate_finds_a_planted_signal() -> None:
+def test_every_baseline_of_features_finds_a_planted_signal() -> None:
     study = planted(1.5)
-    fitted = baselines.fit_baselines(study)
-    assert list(fitted) == NAMES
-    rows, y = baselines.last_rows(study, "test"), study.labels("test")
-    for name in NAMES[1:]:
-        assert log_loss_skill(y, fitted[name].predict(rows), study.train_base_rate) > 0.1
+    fitted, missing = baselines.fit_baselines(study, TASK)
+    assert list(fitted) == NAMES and not missing
+    rows, y = study.samples["test"], study.labels("test")
+    for name in OF_FEATURES:
+        assert log_loss_skill(y, fitted[name].predict(study, rows), study.train_base_rate) > 0.1
 
 
 def test_without_a_signal_no_baseline_claims_skill() -> None:
     study = planted(0.0)
-    rows, y = baselines.last_rows(study, "test"), study.labels("test")
-    for baseline in baselines.fit_baselines(study).values():
-        assert log_loss_skill(y, baseline.predict(rows), study.train_base_rate) < 0.02
+    rows, y = study.samples["test"], study.labels("test")
+    for baseline in baselines.fit_baselines(study, TASK).baselines.values():
+        assert log_loss_skill(y, baseline.predict(study, rows), study.train_base_rate) < 0.02
 
 
 def test_the_base_rate_is_the_training_blocks() -> None:
     study = planted(1.5)
-    p = baselines.fit_baselines(study)["base_rate"].predict(baselines.last_rows(study, "test"))
+    fitted = baselines.fit_baselines(study, TASK).baselines
+    p = fitted["base_rate"].predict(study, study.samples["test"])
     assert set(p) == {study.train_base_rate}
 
 
 def test_fitting_reads_no_test_day() -> None:
     study = planted(1.5)
     seen = {block: study.samples[block] for block in ("train", "validation")}
-    blind = baselines.fit_baselines(dataclasses.replace(study, samples=seen))
-    rows = baselines.last_rows(study, "test")
-    for name, seeing in baselines.fit_baselines(study).items():
-        assert (seeing.predict(rows) == blind[name].predict(rows)).all()
+    blind = baselines.fit_baselines(dataclasses.replace(study, samples=seen), TASK).baselines
+    rows = study.samples["test"]
+    for name, seeing in baselines.fit_baselines(study, TASK).baselines.items():
+        assert (seeing.predict(study, rows) == blind[name].predict(study, rows)).all()
 
 
-def test_settings_are_those_of_the_lowest_validation_loss() -> None:
+@pytest.mark.parametrize(
+    ("name", "setting", "tried"),
+    [
+        ("recent_rate", "base_rate_days", baselines.BASE_RATE_DAYS),
+        ("har", "C", baselines.PENALTIES),
+        ("logistic_regression", "C", baselines.PENALTIES),
+        ("random_forest", "min_samples_leaf", (25, 100)),
+        ("gradient_boosting", "rounds", tuple(range(10, 61, 10))),
+    ],
+)
+def test_settings_are_those_of_the_lowest_validation_loss_and_tell_of_the_others(
+    name: str, setting: str, tried: tuple[float, ...]
+) -> None:
     study = planted(1.5)
-    chosen = baselines.fit_baselines(study)["gradient_boosting"]
-    x, y = baselines.last_rows(study, "train"), study.labels("train")
-    rows = baselines.last_rows(study, "validation")
-    losses = {
-        b.settings["rounds"]: log_loss(study.labels("validation"), b.predict(rows))
-        for b in baselines._boosting(x, y)
-    }
-    assert chosen.settings["rounds"] == min(losses, key=lambda rounds: losses[rounds])
-    assert chosen.settings["validation_log_loss"] == min(losses.values())
+    chosen = baselines.fit_baselines(study, TASK).baselines[name]
+    losses = {one[setting]: one["validation_log_loss"] for one in chosen.settings["tried"]}
+    assert tuple(losses) == tried
+    assert chosen.settings[setting] == min(losses, key=lambda value: losses[value])
+    p = chosen.predict(study, study.samples["validation"])
+    assert log_loss(study.labels("validation"), p) == min(losses.values())
+
+
+def test_a_weak_and_the_usual_penalty_of_logistic_regression_are_among_those_tried() -> None:
+    assert {0.01, 1.0} < {*baselines.PENALTIES}
 
 
 def test_a_baseline_sees_the_last_row_of_the_window() -> None:
     study = planted(1.5)
-    rows = baselines.last_rows(study, "test")
+    rows = baselines.last_rows(study, study.samples["test"])
     assert (rows[0] == study.dataset.features[1200].numpy()).all()
     assert len(rows) == 400
+
+
+@pytest.mark.parametrize("horizon", [1, 3])
+def test_prediction_rows_say_what_followed_each_day(horizon: int) -> None:
+    study = planted(1.5)
+    study = dataclasses.replace(
+        study, samples={**study.samples, "test": study.samples["test"][:-horizon]}
+    )
+    task = TaskConfig(threshold=0.01, horizon=horizon)
+    fitted = {"base_rate": baselines.fit_baselines(study, task).baselines["base_rate"]}
+    rows, _ = baselines.judge(fitted, study, task, RunName(budget="baselines", seed=0))
+    found = rows[rows["split"] == "test"].set_index("date")
+    for day in (1200, 1201, 1400, 1599 - horizon):
+        ahead = study.close[day + 1 : day + 1 + horizon] / study.close[day]
+        row = found.loc[str(study.dates[day])]
+        assert row["rises"] == (ahead.max() >= 1.01) and row["falls"] == (ahead.min() <= 0.99)
+        assert row["next_return"] == ahead[0] - 1
 
 
 def test_the_base_rate_is_that_of_the_judged_market() -> None:
@@ -104,5 +144,6 @@ def test_the_base_rate_is_that_of_the_judged_market() -> None:
     assets = {"CALM": slice(0, 400), "WILD": slice(400, 1600)}
     study = dataclasses.replace(study, assets=assets, judged=("WILD",))
     study.dataset.labels[:400] = 0
-    p = baselines.fit_baselines(study)["base_rate"].predict(baselines.last_rows(study, "test"))
+    fitted = baselines.fit_baselines(study, TASK).baselines
+    p = fitted["base_rate"].predict(study, study.samples["test"])
     assert set(p) == {study.labels("train")[400:].mean()}

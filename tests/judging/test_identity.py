@@ -1,7 +1,6 @@
 """A run that config, data or code no longer ask for is refused with the key that differs."""
 
-import copy
-import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,101 +10,97 @@ from scaling import config as configs
 from scaling.errors import UserError
 from scaling.judging import identity
 from scaling.judging.identity import refuse_outdated
-from scaling.names import Run, run_name
+from scaling.run import Run, RunName, TrainingDays
 from scaling.sizes import load_model_config
+from tests.figures.planted_study import put
 
 CONFIG = Path("configs/daily/threshold_1pct.yaml")
+SMALL = RunName(budget="200k", seed=42)
 
 
 @pytest.fixture(autouse=True)
 def now(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The data and the code are what the records below say."""
-    monkeypatch.setattr(identity, "verified_data", lambda config, stamp: ("prices", "features"))
-    monkeypatch.setattr(identity, "code_digest", lambda entry, family: f"code of {entry}")
+    """The data and the code are what the runs below say."""
+    monkeypatch.setattr(identity, "verified_data", lambda config: ("prices", "features"))
+    monkeypatch.setattr(configs, "code_digest", lambda entry, family=None: f"code of {entry}")
 
 
-def record_of(budget: str = "200k", seed: int = 42) -> dict[str, Any]:
-    """The record of a run that is what the shipped config asks, as far as it is compared."""
-    config = configs.load_config(CONFIG, budget, seed)
-    record = {
-        "experiment": "daily/threshold_1pct",
-        "run": run_name(Run(budget, seed), 42),
-        "budget": budget,
-        "seed": seed,
-        "config": configs.as_dict(config),
-        "model": configs.as_dict(load_model_config(budget)),
-        "data_md5": "prices",
-        "features_md5": "features",
-        "code_digest": "code of train",
-    }
-    return dict(json.loads(json.dumps(record)))
+def trained(name: RunName = SMALL) -> Run:
+    """A run that is what the shipped config asks for, trained on some machine."""
+    config = configs.config_of(CONFIG, name)
+    asked = configs.run_of(config, load_model_config(name.budget), "daily/threshold_1pct")
+    found = {"prices": "prices", "features": "features", "labels": "labels"}
+    return replace(asked, **found, code="code of train", device="cuda", micro_batch=8)
 
 
-def refusal(*records: dict[str, Any]) -> str:
+def otherwise(key: str, value: Any) -> Run:
+    """The run with another value under a dotted key."""
+    made = trained().as_json()
+    put(made, key, value)
+    return Run.of({"identity": made}, "1k.json")
+
+
+def refusal(*runs: Run) -> str:
     with pytest.raises(UserError) as caught:
-        refuse_outdated(records, CONFIG)
+        refuse_outdated(runs, CONFIG)
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
 
 def test_runs_that_are_what_is_asked_pass() -> None:
-    on_some_days = record_of("2m", 43)
-    on_some_days["config"] |= {"train_days": 500, "days": "blocks"}
-    refuse_outdated([record_of(), record_of("2m", 43), on_some_days], CONFIG)
+    drawn = RunName(budget="2m", days=TrainingDays(500, "blocks"), seed=43)
+    refuse_outdated([trained(), trained(RunName(budget="2m", seed=43)), trained(drawn)], CONFIG)
 
 
-# The run's own name has them, so they are asked for as long as the run is.
-OF_THE_RUN = ("param_budget", "seed", "train_days", "days")
-LEAVES = [
-    (part, section, key)
-    for part, content in (("config", record_of()["config"]), ("model", {"": record_of()["model"]}))
-    for section, values in content.items()
-    for key in (values if isinstance(values, dict) else [""])
-    if section not in (*configs.NOT_TRAINING, *OF_THE_RUN)
+def leaves(content: dict[str, Any], prefix: str) -> list[str]:
+    found = []
+    for key, value in content.items():
+        inside = leaves(value, f"{prefix}{key}.") if isinstance(value, dict) else None
+        found += inside or [f"{prefix}{key}"]
+    return found
+
+
+COMPARED = [
+    *leaves(dict(trained().settings), "settings."),
+    *leaves(dict(trained().model), "model."),
+    *("precision", "prices", "features", "code"),
 ]
 
 
-@pytest.mark.parametrize(("part", "section", "key"), LEAVES, ids=" ".join)
-def test_every_setting_of_a_training_is_compared(part: str, section: str, key: str) -> None:
-    record = record_of()
-    content = record[part][section] if key and section else record[part]
-    content[key or section] = "another"
-    message = refusal(record)
-    name = f"model.{key}" if part == "model" else ".".join(filter(None, (section, key)))
-    assert f"{name} was another, and is " in message
-    assert "snakemake --force results/daily/threshold_1pct/200k.ckpt" in message
-
-
-@pytest.mark.parametrize("section", configs.NOT_TRAINING)
-def test_a_setting_that_trains_nothing_is_not_compared(section: str) -> None:
-    record = record_of()
-    record["config"][section] = "another"
-    refuse_outdated([record], CONFIG)
+@pytest.mark.parametrize("key", COMPARED)
+def test_every_setting_of_a_training_its_data_and_its_code_are_compared(key: str) -> None:
+    message = refusal(otherwise(key, "another"))
+    name = key.removeprefix("settings.")
+    assert message.startswith(f"results/daily/threshold_1pct/200k.ckpt: {name} is another, not ")
+    assert message.endswith("train again: snakemake --force results/daily/threshold_1pct/200k.ckpt")
 
 
 @pytest.mark.parametrize(
-    ("key", "name"),
-    [("data_md5", "prices"), ("features_md5", "features"), ("code_digest", "training code")],
+    ("key", "value"),
+    [("versions.torch", "1.0"), ("device", "mps"), ("micro_batch", 3), ("labels", "another")],
 )
-def test_data_and_code_are_compared(key: str, name: str) -> None:
-    assert f"{name} was another, and is {record_of()[key]} now" in refusal(
-        {**record_of(), key: "another"}
-    )
+def test_what_only_a_machine_tells_is_not_compared(key: str, value: Any) -> None:
+    refuse_outdated([otherwise(key, value)], CONFIG)
+
+
+def test_a_setting_that_trains_nothing_is_no_part_of_a_run() -> None:
+    assert not {*configs.NOT_TRAINING} & {key.partition(".")[0] for key in trained().values()}
 
 
 def test_a_setting_that_there_was_not_and_one_that_there_is_no_more_are_named() -> None:
-    record = copy.deepcopy(record_of())
-    del record["config"]["optimiser"]["epochs"]
-    record["config"]["optimiser"]["momentum"] = 0.9
-    message = refusal(record)
-    assert "optimiser.epochs was None, and is" in message
-    assert "optimiser.momentum was 0.9, and is None now" in message
+    made = trained().as_json()
+    del made["settings"]["optimiser"]["epochs"]
+    made["settings"]["optimiser"]["momentum"] = 0.9
+    message = refusal(Run.of({"identity": made}, "1k.json"))
+    assert "optimiser.epochs is nothing, not 5" in message
+    assert "optimiser.momentum is 0.9, not nothing" in message
 
 
 def test_all_old_runs_are_named_in_the_command() -> None:
-    old = [{**record_of(seed=seed), "code_digest": "another"} for seed in (42, 43, 44)]
-    message = refusal(record_of("2m"), *old)
-    assert "(2 more runs are old, too)" in message
+    names = [RunName(budget="200k", seed=seed) for seed in (42, 43, 44)]
+    old = [replace(trained(name), code="another") for name in names]
+    message = refusal(trained(RunName(budget="2m", seed=42)), *old)
+    assert "2 more runs are old, too" in message
     ckpts = " ".join(
         f"results/daily/threshold_1pct/200k{seed}.ckpt" for seed in ("", ".seed43", ".seed44")
     )

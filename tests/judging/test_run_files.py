@@ -7,10 +7,13 @@ import pytest
 
 from scaling import evaluate
 from scaling.errors import UserError
-from scaling.judging.run_files import refuse_other_name
+from scaling.judging.run_files import run_in
+from scaling.run import RunName
 from scaling.training import checkpoint
+from tests.figures.planted_study import planted
 
-SEED_43 = {"run": "2m.seed43", "budget": "2m", "seed": 43}
+MADE = planted(RunName(budget="2m", seed=43))
+SEED_43 = {**MADE.titles("2m.seed43"), "identity": MADE.as_json()}
 
 
 def judge(path: Path) -> None:
@@ -37,5 +40,6 @@ def test_its_own_name_and_a_name_that_promises_nothing_pass(tmp_path: Path, name
 
 @pytest.mark.parametrize("odd", [{"budget": "600k"}, {"seed": 44}, {"run": "2m.seed44"}])
 def test_a_run_that_is_not_its_budget_and_seed_is_refused(odd: dict[str, object]) -> None:
-    with pytest.raises(UserError, match="calls itself .*, but is of"):
-        refuse_other_name(Path("before.json"), {**SEED_43, **odd})
+    (key, value) = next(iter(odd.items()))
+    with pytest.raises(UserError, match=f"before.json: {key} is {value}, not .*make it again"):
+        run_in({**SEED_43, **odd}, Path("before.json"))

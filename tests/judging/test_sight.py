@@ -119,8 +119,8 @@ def test_spoiled_prices_after_a_day_change_no_forecast_of_that_day(
     for one in (study, other):
         until = one.samples["test"][one.samples["test"] <= day]
         forecasts.append(predict(model, one.dataset, until, torch.device("cpu"), "fp32"))
-        rows = baselines.last_rows(one, "test")[: len(until)]
-        rivals.append({n: b.predict(rows) for n, b in baselines.fit_baselines(one).items()})
+        fitted, _ = baselines.fit_baselines(one, config.task)
+        rivals.append({name: baseline.predict(one, until) for name, baseline in fitted.items()})
     assert np.array_equal(*forecasts)
     assert all(np.array_equal(rivals[0][name], rivals[1][name]) for name in rivals[0])
     after = study.samples["test"][study.samples["test"] > day]

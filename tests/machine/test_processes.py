@@ -109,7 +109,7 @@ def test_of_two_processes_one_speaks_and_the_record_counts_both(
     assert printed.count("training 6k of") == 1
     record = read_json(study / name / "6k.json")
     assert (record["processes"], record["sharded"]) == (2, name == "sharded")
-    assert record["fingerprint"] == read_json(study / "one/6k.json")["fingerprint"]
+    assert record["identity"] == read_json(study / "one/6k.json")["identity"]
 
 
 def test_one_process_has_nobody_to_shard_with() -> None:

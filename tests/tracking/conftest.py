@@ -27,10 +27,8 @@ def no_problem(caplog):
 
 
 @pytest.fixture(scope="session")
-def empty_store(tmp_path_factory):
-    root = tmp_path_factory.mktemp("store")
-    main(["init", "--results", str(root)])
-    return root / "mlflow.db"
+def empty_store(make_once):
+    return make_once("store", lambda root: main(["init", "--results", str(root)])) / "mlflow.db"
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from scaling.config import TrackingConfig, load_config, training_identity
+from scaling.config import TrackingConfig, load_config, run_of
 from scaling.sizes import load_model_config
 from scaling.tracking.local import record_path
 from tests.tracking.tracking_parts import MLFLOW, WANDB, a_run, client_of, curve, tracked
@@ -79,7 +79,7 @@ def test_without_trackers_neither_mlflow_nor_wandb_nor_torch_is_imported(tmp_pat
 
 def test_no_tracking_key_is_part_of_what_training_depends_on():
     config = load_config(Path("configs/daily/threshold_1pct.yaml"))
-    assert "tracking" not in json.dumps(training_identity(config, load_model_config("2m")))
+    assert "tracking" not in json.dumps(run_of(config, load_model_config("2m"), "x").as_json())
 
 
 def test_the_settings_on_the_page_about_tracking_are_accepted():

@@ -36,7 +36,7 @@ def a_run(root: Path, run: str = "2m", experiment: str = "daily/up") -> RunInfo:
         experiment=experiment,
         run=run,
         params={"seed": 42, "optimiser.learning_rate": 0.0003, "window.context_length": 64},
-        tags={"budget": "2m", "seed": "42", "data_md5": file_md5(prices), "device": "cpu"},
+        tags={"budget": "2m", "seed": "42", "prices": file_md5(prices), "device": "cpu"},
         directory=directory,
         datasets=[("SPY", str(prices), file_md5(prices))],
     )

@@ -118,11 +118,11 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_ladder_of_patchtsmixer_goes_from_prices_to_the_report(study: Path) -> None:
     results = study / "results/daily/tiny"
     record = read_json(results / "20k.json")
-    assert record["config"]["family"] == "patchtsmixer"
-    assert record["model"]["expansion_factor"] == 2
+    assert record["identity"]["settings"]["family"] == "patchtsmixer"
+    assert record["identity"]["model"]["expansion_factor"] == 2
     assert record["flops"] > 0
     assert read_json(results / "20k.eval.json")["metrics"]["best"]["test"]["log_loss"] > 0
-    assert len(read_json(results / "scaling_law.json")["sizes"]) == 2
+    assert len(read_json(results / "scaling_law.json")["ladder"]["cells"]) == 2
 
 
 @pytest.mark.slow

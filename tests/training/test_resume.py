@@ -1,5 +1,6 @@
 """No run is lost: kills, signals, damage, heat and full disks, on real trainings."""
 
+import contextlib
 import random
 import re
 import shutil
@@ -21,12 +22,26 @@ from scaling.machine import sensors
 from scaling.record import read_json
 from scaling.training import checkpoint, lock, trainer
 from scaling.training import run as runs
-from tests.miniature import EXPERIMENT, environment, make_miniature, run
+from tests.miniature import (
+    EXPERIMENT,
+    build_features,
+    environment,
+    handlers_kept,
+    make_miniature,
+    run,
+    run_here,
+)
 
 RUN = ("--config", "configs/daily/other.yaml", "--param-budget", "6k", "--threads", "1")
 CHECKPOINT = Path("results/daily/other/6k.ckpt")
 RESUME = Path("results/.resume/daily/other/6k")
 LOG = Path("train.log")
+SHORTER = {
+    "train: [1993-01-29": "train: [1995-06-02",
+    "batch_size: 32": "batch_size: 16",
+    "epochs: 2": "epochs: 3",
+    "patience: 2": "patience: 3",
+}
 SAVE_OFTEN = "checkpoint_minutes: 0.002\n"  # every 120 ms, so that states lie between epochs too
 STEPS = 75
 
@@ -71,26 +86,24 @@ BEFORE_RECORD = 'die_in(os, "replace", lambda source, target: str(target).endswi
 def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A miniature with features, and nothing trained: 25 steps an epoch, three epochs."""
     directory = make_miniature(tmp_path_factory.mktemp("resume"))
-    text = EXPERIMENT.replace("epochs: 2", "epochs: 3").replace("patience: 2", "patience: 3")
+    text = EXPERIMENT
+    for old, new in SHORTER.items():
+        assert text.count(old) == 1
+        text = text.replace(old, new)
     (directory / "configs/daily/other.yaml").write_text(text + SAVE_OFTEN)
-    features = "data/processed/v1/SPY_features_a20.parquet"
-    data = ("--prices", "data/raw/SPY.parquet", "--manifest", "data/manifest.json")
-    run(directory, "python", "-m", "scaling.prepare", *data, "--output", features)
+    build_features(directory)
     return directory
 
 
 @pytest.fixture
 def here(study: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """The study as the working directory, its results gone, the signal handlers put back."""
-    names = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
-    handlers = {name: signal.getsignal(name) for name in names}
+    """The study as the working directory; its results and its config are put back."""
     config = study / "configs/daily/other.yaml"
     text = config.read_text()
     monkeypatch.chdir(study)
-    yield study
+    with handlers_kept():
+        yield study
     config.write_text(text)
-    for name, handler in handlers.items():
-        signal.signal(name, handler)
     results = study / "results"
     shutil.rmtree(results) if results.is_dir() else results.unlink(missing_ok=True)
     (study / LOG).unlink(missing_ok=True)
@@ -99,7 +112,7 @@ def here(study: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 @pytest.fixture(scope="module")
 def undisturbed(study: Path) -> dict[str, Any]:
     """The checkpoint of a run that nothing disturbed."""
-    run(study, "python", "-m", "scaling.train", *RUN)
+    run_here(study, "train", *RUN)
     content = checkpoint.load(study / CHECKPOINT)
     shutil.rmtree(study / "results")
     return content
@@ -116,7 +129,7 @@ def assert_same_bits(found: Path, expected: dict[str, Any]) -> None:
         assert content[kind].keys() == expected[kind].keys()
         for name, value in expected[kind].items():
             assert torch.equal(content[kind][name], value), f"{kind}: {name}"
-    for key in ("epochs", "best_epoch", "windows", "fingerprint"):
+    for key in ("epochs", "best_epoch", "windows", "identity"):
         mine, theirs = (checkpoint.record_of(c)[key] for c in (content, expected))
         if key == "epochs":
             mine, theirs = ([{**e, "seconds": 0} for e in epochs] for epochs in (mine, theirs))
@@ -152,27 +165,29 @@ def stop_at(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
             train_here()
 
 
+def newest_step() -> int:
+    """The step of the newest resume state; 0 if there is none."""
+    return max((int(path.stem.partition("-")[2]) for path in RESUME.glob("*/*.state")), default=0)
+
+
 @pytest.mark.slow
 def test_a_training_killed_again_and_again_ends_with_the_same_bits(
     here: Path, undisturbed: dict[str, Any]
 ) -> None:
     moments = random.Random(3)
-    resumed = 0
-    for attempt in range(1, 9):
-        command = (sys.executable, "-m", "scaling.train", *RUN, "--log", str(LOG))
-        process = subprocess.Popen(
-            command, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
-        while process.poll() is None:
-            text = LOG.read_text() if LOG.exists() else ""
-            if attempt <= 3 and text.count("training 6k of") == attempt:
-                time.sleep(moments.uniform(0.3, 1.2))
+    command = (sys.executable, "-m", "scaling.train", *RUN, "--log", str(LOG))
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    for kills in (True, True, False):
+        before = newest_step()
+        process = subprocess.Popen(command, env=environment(), **quiet)
+        while kills and process.poll() is None:
+            if newest_step() > before:
+                time.sleep(moments.uniform(0, 0.1))
                 process.kill()
-                break
             time.sleep(0.01)
-        resumed = LOG.read_text().count("resumed at step")
         if process.wait() == 0:
             break
+    resumed = LOG.read_text().count("resumed at step")
     assert resumed >= 1
     assert_same_bits(CHECKPOINT, undisturbed)
 
@@ -387,7 +402,7 @@ def test_a_changed_config_never_resumes_an_old_state(
     config.write_text(config.read_text().replace("learning_rate: 0.001", "learning_rate: 0.002"))
     assert train_here() == 0
     assert "resumed" not in LOG.read_text()
-    assert checkpoint.record_of(checkpoint.load(CHECKPOINT))["windows"] == 3 * 777
+    assert checkpoint.record_of(checkpoint.load(CHECKPOINT))["windows"] == 3 * 400
 
 
 def test_a_full_disk_under_the_resume_state_is_said_and_training_goes_on(
@@ -402,9 +417,15 @@ def test_a_full_disk_under_the_resume_state_is_said_and_training_goes_on(
     assert_same_bits(CHECKPOINT, undisturbed)
 
 
-@pytest.mark.slow
+def fill_the_disk() -> None:
+    """Take what is left of the disk under `results`."""
+    with Path("results/rest").open("wb", buffering=0) as stream, contextlib.suppress(OSError):
+        while stream.write(bytes(4096)):
+            pass
+
+
 def test_a_disk_that_is_full_to_the_last_byte_costs_no_training(
-    here: Path, undisturbed: dict[str, Any]
+    here: Path, undisturbed: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     Path("results").mkdir()
     mount = ("mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", "results")
@@ -417,27 +438,11 @@ def test_a_disk_that_is_full_to_the_last_byte_costs_no_training(
         filler = Path("results/filler")
         with filler.open("wb", buffering=0) as stream:
             stream.write(bytes(2**20 - 5 * 2**16))
-        program = (
-            "import os, sys; from scaling.training import trainer\n"
-            "from scaling.errors import run_command\n"
-            "from scaling.train import main; real = trainer.optimiser_step; taken = []\n"
-            "def step(*a, **k):\n"
-            "    taken.append(1)\n"
-            "    if len(taken) == 40: fill()\n"
-            "    return real(*a, **k)\n"
-            "def fill():\n"
-            "    with open('results/rest', 'wb', buffering=0) as stream:\n"
-            "        try:\n"
-            "            while stream.write(bytes(4096)): pass\n"
-            "        except OSError: pass\n"
-            "trainer.optimiser_step = step\n"
-            "run_command(lambda: main(sys.argv[1:]))\n"
-        )
-        log = ("--log", "results/train.log")
-        failed = run(here, sys.executable, "-c", program, *RUN, *log, check=False)
-        assert failed.returncode == EXIT_BAD_INPUT, failed.stderr
+        with monkeypatch.context() as patch:
+            at_step(patch, 40, fill_the_disk)
+            failed = run_here(here, "train", *RUN, "--log", "results/train.log", check=False)
+        assert failed.returncode == EXIT_BAD_INPUT
         assert "resume state not saved" in failed.stderr
-        assert "Traceback" not in failed.stderr
         closing = failed.stderr.strip().splitlines()[-1]
         assert closing.startswith("error: ") and str(CHECKPOINT) in closing
         assert not CHECKPOINT.exists()

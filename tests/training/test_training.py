@@ -20,9 +20,10 @@ from scaling.machine.processes import ALONE
 from scaling.machine.sensors import Reading, Source
 from scaling.sizes import OptimiserConfig, load_model_config
 from scaling.training import checkpoint, step, trainer
+from scaling.training.families.patchtst import PatchTST
 from scaling.training.model import build_model
 from scaling.training.trainer import Hardware, Recipe
-from tests.miniature import make_miniature, run
+from tests.miniature import build_features, make_miniature, run, run_here
 
 CPU = torch.device("cpu")
 
@@ -31,12 +32,7 @@ CPU = torch.device("cpu")
 def miniature(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small study with features built and no training done."""
     directory = make_miniature(tmp_path_factory.mktemp("miniature"))
-    features = "data/processed/v1/SPY_features_a20.parquet"
-    run(
-        directory,
-        *("python", "-m", "scaling.prepare", "--prices", "data/raw/SPY.parquet"),
-        *("--manifest", "data/manifest.json", "--output", features),
-    )
+    build_features(directory)
     return directory
 
 
@@ -170,6 +166,23 @@ def test_every_epoch_sees_every_training_day_once(study: Study) -> None:
         assert sorted(order.tolist()) == study.samples["train"].tolist()
 
 
+def test_the_training_days_that_a_network_is_given_have_mean_0_and_deviation_1(
+    study: Study, tmp_path: Path
+) -> None:
+    days = []
+
+    def note(module: torch.nn.Module, arguments: tuple[Any, ...]) -> None:
+        if isinstance(module, PatchTST) and module.training:
+            days.append(arguments[0][:, -1])
+
+    with torch.nn.modules.module.register_module_forward_pre_hook(note):
+        fit(study, tmp_path)
+    std, mean = torch.std_mean(torch.cat(days), dim=0)
+    # The normaliser's rows are these and those few that have no whole window before them.
+    assert mean.abs().max() < 0.05
+    assert (std - 1).abs().max() < 0.05
+
+
 def test_the_micro_batch_changes_no_gradient_dropout_included(study: Study) -> None:
     """LayerNorm, not BatchNorm: how a batch is cut is hardware, what it teaches is science."""
     config = load_config("configs/daily/tiny.yaml")
@@ -275,9 +288,9 @@ def test_a_stopped_run_that_resumes_ends_with_the_same_bits(study: Study, tmp_pa
 
 
 def train(directory: Path, *more: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-    """The command as a user types it."""
-    command = ("python", "-m", "scaling.train", "--config", "configs/daily/tiny.yaml")
-    return run(directory, *command, "--param-budget", "6k", *more, check=check)
+    """The command with what a user types after it."""
+    asked = ("--config", "configs/daily/tiny.yaml", "--param-budget", "6k")
+    return run_here(directory, "train", *asked, *more, check=check)
 
 
 @pytest.fixture(scope="module")
@@ -306,9 +319,9 @@ def test_training_logs_data_version(trained: tuple[Path, str]) -> None:
     directory, _ = trained
     md5 = json.loads((directory / "data/manifest.json").read_text())["resources"][0]["hash"]
     record = json.loads((directory / f"{RUN}.json").read_text())
-    assert md5 == f"md5:{record['data_md5']}"
+    assert md5 == f"md5:{record['identity']['prices']}"
     local = (directory / f"{RUN}.metrics.jsonl").read_text()
-    assert record["data_md5"] in local
+    assert record["identity"]["prices"] in local
 
 
 @pytest.mark.slow
@@ -335,7 +348,6 @@ print(metrics.log_loss(study.labels("validation"), p) - record["validation"]["lo
     assert abs(difference) < 1e-6  # another number of threads sums in another order
 
 
-@pytest.mark.slow
 def test_training_the_same_again_says_so_and_touches_nothing(trained: tuple[Path, str]) -> None:
     directory, _ = trained
     before = (directory / f"{RUN}.ckpt").stat().st_mtime_ns
@@ -343,7 +355,6 @@ def test_training_the_same_again_says_so_and_touches_nothing(trained: tuple[Path
     assert (directory / f"{RUN}.ckpt").stat().st_mtime_ns == before
 
 
-@pytest.mark.slow
 def test_the_commands_seed_changes_initial_weights_order_and_result(
     trained: tuple[Path, str],
 ) -> None:
@@ -372,7 +383,6 @@ def refused(done: subprocess.CompletedProcess[str]) -> str:
     return lines[0]
 
 
-@pytest.mark.slow
 def test_another_run_under_the_same_name_is_refused(trained: tuple[Path, str]) -> None:
     """Results that go by a name which two runs share overwrite each other."""
     directory, _ = trained
@@ -401,14 +411,3 @@ def test_training_verifies_manifest_before_start(trained: tuple[Path, str]) -> N
 
 def test_an_unknown_budget_is_one_line(trained: tuple[Path, str]) -> None:
     assert "5m" in refused(train(trained[0], "--param-budget", "5m", check=False))
-
-
-def test_help_answers_without_torch(miniature: Path) -> None:
-    code = (
-        "import sys\n"
-        "from scaling import train\n"
-        "try: train.main(['--help'])\n"
-        "except SystemExit: pass\n"
-        "sys.exit(int('torch' in sys.modules))"
-    )
-    run(miniature, sys.executable, "-c", code)

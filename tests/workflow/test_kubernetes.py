@@ -21,7 +21,6 @@ from typing import Any
 import pytest
 import yaml
 
-from scaling import config as configs
 from scaling.grid import load_grid
 from scaling.reading import read_yaml
 from tests.miniature import REPOSITORY, environment, make_miniature, run

@@ -17,6 +17,7 @@ from tests.miniature import make_miniature, register, run
 TINY, OTHER = "results/daily/tiny/20k.ckpt", "results/daily/other/6k.ckpt"
 TRAIN_TINY, TRAIN_OTHER = "train daily/tiny 20k", "train daily/other 6k"
 REPORT = "results/daily/tiny/report.html"
+LAW = "results/daily/tiny/scaling_law.json"
 PRICES = Path("data/raw/SPY.parquet")
 TINY_CONFIG = Path("configs/daily/tiny.yaml")
 
@@ -108,12 +109,10 @@ def test_the_chain_from_prices_to_checkpoint_completes(trained: Path) -> None:
     md5 = file_md5(trained / PRICES)
     for target in (TINY, OTHER):
         record = checkpoint.record_of(checkpoint.load(trained / target))
-        assert record["data_md5"] == md5
+        assert record["identity"]["prices"] == md5
         assert record["stop_reason"] == "completed"
-        assert (
-            read_json((trained / target).with_suffix(".json"))["fingerprint"]
-            == (record["fingerprint"])
-        )
+        beside = read_json((trained / target).with_suffix(".json"))
+        assert beside["identity"] == record["identity"]
         assert md5 in (trained / target).with_name("data.md5").read_text()
     assert (trained / "logs/daily/tiny/20k.train.log").read_text().count("made ") == 1
 
@@ -175,7 +174,7 @@ def test_an_intended_change_once_registered_retrains_everything_that_depends_on_
     assert trainings(made(study)) == {TRAIN_TINY, TRAIN_OTHER}
     for target in (TINY, OTHER):
         record = checkpoint.record_of(checkpoint.load(study / target))
-        assert record["data_md5"] == file_md5(study / PRICES)
+        assert record["identity"]["prices"] == file_md5(study / PRICES)
     assert planned(study) == set()
 
 
@@ -184,7 +183,7 @@ def test_a_changed_learning_rate_retrains_one_experiment(study: Path) -> None:
     assert planned(study) == {TRAIN_TINY}
     assert made(study) == {TRAIN_TINY}
     record = checkpoint.record_of(checkpoint.load(study / TINY))
-    assert record["config"]["optimiser"]["learning_rate"] == 0.002
+    assert record["identity"]["settings"]["optimiser"]["learning_rate"] == 0.002
 
 
 def test_two_settings_that_swap_their_values_retrain(study: Path) -> None:
@@ -250,7 +249,7 @@ experiments: [daily/tiny]
 budgets: [6k]
 seeds: [42, 43]
 train_days: [300, all]
-days: [recent, blocks]
+draw: [recent, blocks]
 """
 
 
@@ -272,9 +271,8 @@ def test_a_grid_of_days_plans_a_training_and_baselines_for_each_and_trains_them(
     run(study, "snakemake", *files)
     assert planned(study, *files) == set()
     recent, blocks = (read_json(study / f"results/daily/tiny/{n}.json") for n in wanted[:2])
-    assert [(r["config"]["train_days"], r["config"]["days"]) for r in (recent, blocks)] == [
-        (300, "recent"),
-        (300, "blocks"),
+    assert [made["identity"]["name"]["days"] for made in (recent, blocks)] == [
+        {"train_days": 300, "draw": draw} for draw in ("recent", "blocks")
     ]
     drawn, whole = (read_json(study / f"results/daily/tiny/{name}.json") for name in wanted[2:])
     assert drawn["models"] != whole["models"]
@@ -299,8 +297,9 @@ def test_a_budget_with_a_single_seed_is_planned_judged_and_reported_with_one(stu
     }
     run(study, "snakemake", REPORT)
     law = read_json(study / "results/daily/tiny/scaling_law.json")
-    assert law["seeds"] == {"6k": [42, 43], "20k": [42]}
-    assert law["verdict"] == "inconclusive"
+    cells = law["ladder"]["cells"]
+    assert {cell["budget"]: cell["seeds"] for cell in cells} == {"6k": [42, 43], "20k": [42]}
+    assert law["ladder"]["axes"]["parameters"]["verdict"] == "inconclusive"
     assert "one seed only for 20k" in (study / REPORT).read_text()
 
 
@@ -322,7 +321,7 @@ def test_a_grid_of_days_ends_in_a_page_that_answers_both_questions(study: Path) 
         "experiments: [daily/tiny]\nbudgets: [6k, 20k]\nseeds: [42]\ntrain_days: [300, all]\n"
     )
     run(study, "snakemake")
-    surfaces = read_json(study / "results/daily/tiny/scaling_law.json")["two_axes"]
+    surfaces = read_json(study / "results/daily/tiny/scaling_law.json")["surfaces"]
     assert list(surfaces) == ["recent"]
     assert surfaces["recent"]["sentence"] in unescape((study / REPORT).read_text())
     drawn = {path.stem for path in (study / "results/daily/tiny/figures").iterdir()}
@@ -331,25 +330,49 @@ def test_a_grid_of_days_ends_in_a_page_that_answers_both_questions(study: Path) 
     assert planned(study) == set()
 
 
-def test_without_snakemakes_memory_an_old_model_is_refused_until_it_is_trained_again(
+def test_without_snakemakes_memory_results_that_are_asked_for_unchanged_are_up_to_date(
+    reported: Path, tmp_path: Path
+) -> None:
+    study = Path(shutil.copytree(reported, tmp_path / "study"))
+    shutil.rmtree(study / ".snakemake")
+    assert planned(study, REPORT) == set()
+
+
+def test_without_snakemakes_memory_what_is_outdated_is_made_again_and_the_plan_says_why(
+    reported: Path, tmp_path: Path
+) -> None:
+    study = Path(shutil.copytree(reported, tmp_path / "study"))
+    shutil.rmtree(study / ".snakemake")
+    replace(study / "scaling/judging/checks.py", "LOGIT_SPREAD = 0.05", "LOGIT_SPREAD = 0.06")
+    replace(study / TINY_CONFIG, "bootstrap_samples: 200", "bootstrap_samples: 300")
+    done = run(study, "snakemake", "--dry-run", REPORT)
+    assert jobs(done.stdout) == {
+        *("evaluate daily/tiny 6k", "evaluate daily/tiny 20k"),
+        *("fit_law daily/tiny", "report daily/tiny"),
+    }
+    for line in ("6k.eval.json: code is ", "law.bootstrap_samples is 200, not 300"):
+        assert line in done.stderr
+    assert done.stderr.count("made again: results/daily/tiny/") == 3
+
+
+def test_without_snakemakes_memory_an_old_model_never_passes_for_the_one_of_a_changed_config(
     reported: Path, tmp_path: Path
 ) -> None:
     study = Path(shutil.copytree(reported, tmp_path / "study"))
     shutil.rmtree(study / ".snakemake")
     replace(study / TINY_CONFIG, "learning_rate: 0.001", "learning_rate: 0.002")
-    assert planned(study, REPORT) == set()  # Snakemake does not know why it made the files
-    for target in ("results/daily/tiny/scaling_law.json", REPORT):
-        failed = run(study, "snakemake", "--force", target, check=False)
-        shown = failed.stdout + failed.stderr
-        assert failed.returncode != 0
-        assert "optimiser.learning_rate was 0.001, and is 0.002 now" in shown
-        assert "Traceback" not in shown
-    (again,) = {line for line in shown.splitlines() if line.startswith("error: ")}
-    run(study, *again.partition("train again: ")[2].split())
-    run(study, "snakemake", REPORT)
-    for name in ("6k", "20k"):
-        record = read_json(study / f"results/daily/tiny/{name}.json")
-        assert record["config"]["optimiser"]["learning_rate"] == 0.002
+    target = "results/daily/tiny/6k.eval.json"
+    assert made(study, target) == {"train daily/tiny 6k", "evaluate daily/tiny 6k"}
+    for suffix in ("json", "eval.json"):
+        found = read_json(study / f"results/daily/tiny/6k.{suffix}")["identity"]
+        assert found["settings"]["optimiser"]["learning_rate"] == 0.002
+    assert planned(study, target) == set()
+    # Its law by hand is refused as long as the other size is the old one.
+    failed = run(study, "snakemake", "--allowed-rules", "fit_law", "--force", LAW, check=False)
+    assert failed.returncode != 0
+    shown = failed.stdout + failed.stderr
+    assert "20k.ckpt: optimiser.learning_rate is 0.001, not 0.002; train again" in shown
+    assert "Traceback" not in shown
 
 
 def test_comments_and_unused_functions_in_every_module_plan_nothing(

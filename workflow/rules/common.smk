@@ -1,11 +1,18 @@
 """What several rules need: identities for `params`, runs and figures of a grid, the machine."""
 
+import functools
 import shutil
+from dataclasses import replace
 
 from snakemake.exceptions import WorkflowError
 
-# Read once here, because a thousand trainings would read them a thousand times.
-VERSIONS = versions_of(COMPUTING_PACKAGES)
+
+def prices_of_features(wildcards):
+    """The prices that features are built from."""
+    prices = Path(f"data/raw/{wildcards.asset}.parquet")
+    record = Path(f"data/processed/v1/{wildcards.asset}_features_{wildcards.tier}.json")
+    make_again_if(record, outdated_features, prices, Path("data/manifest.json"))
+    return str(prices)
 
 
 def data_files(wildcards):
@@ -20,30 +27,59 @@ def data_files(wildcards):
     }
 
 
-def checked_data(wildcards):
+def checked_data(rule=None):
     """What every rule after the check of the data has for input, with `unpack`.
 
     The records of the features are `ancient`: features that are built again with the same result
-    have a new record but the same stamp, and retrain nothing.
+    have a new record but the same stamp, and retrain nothing. The artefact of a `rule` is made
+    again if it is outdated.
     """
-    files = data_files(wildcards)
-    records = [ancient(record) for record in files["features_record"]]
-    stamp = f"results/{wildcards.experiment}/data.md5"
-    return {**files, "features_record": records, "stamp": stamp}
+
+    def files(wildcards):
+        experiment = wildcards.experiment
+        if rule:
+            name, runs, *others = ARTEFACTS[rule](wildcards, EXPERIMENTS[experiment])
+            runs = [replace(run, **data_of(experiment)) for run in runs]
+            make_again_if(Path("results", experiment, name), outdated, runs, *others)
+        found = data_files(wildcards)
+        records = [ancient(record) for record in found["features_record"]]
+        return {**found, "features_record": records, "stamp": f"results/{experiment}/data.md5"}
+
+    return files
 
 
-def identity(entry, family=None, **parts):
-    """The code and the settings that a rule's results depend on, as one JSON string for `params`.
+def make_again_if(path, why, *compared):
+    """Have an artefact made again that says it was made with something else than is asked for now.
 
-    One string, because Snakemake sees no change when two params swap their values. A rule that
-    builds a network names its `family`, so that the code of another family does not count.
+    Snakemake knows why it made a file only as long as it has its folder `.snakemake`, which copied
+    results are without. Input functions run before it decides what to make, so that what is added
+    here counts as if it stood behind --forcerun.
     """
-    return json.dumps({"code": code_digest(entry, family=family), **parts}, sort_keys=True)
+    if not workflow.is_main_process or path in LOOKED_AT or not path.is_file():
+        return
+    LOOKED_AT.add(path)
+    if found := why(path, *compared):
+        print(f"made again: {path}: {found}", file=sys.stderr)
+        workflow.dag.forcefiles.add(str(path))
 
 
-def tier_digest(tier):
-    """The code that builds the features of a tier; none builds a table that was made elsewhere."""
-    return None if tier == EXTERNAL else features_digest(tier)
+LOOKED_AT = set()
+
+
+def text_of(made):
+    """What a rule's results depend on besides its input files, as one JSON string for `params`.
+
+    One string, because Snakemake sees no change when two params swap their values.
+    """
+    return json.dumps(made, sort_keys=True)
+
+
+def code_of(entry, family=None, **parts):
+    """The code that a rule's results depend on, for `params`, and the settings that do.
+
+    A rule that builds a network names its `family`, so that the code of another does not count.
+    """
+    return text_of({"code": code_digest(entry, family=family), **parts})
 
 
 def family_of(wildcards):
@@ -68,42 +104,77 @@ def without_recipe(model):
     return {key: shape[key] for key in shape if key not in MULTIPLIERS}
 
 
-def run_of(experiment, name):
-    """The run of that name: its budget, its seed, and the days that it is trained on."""
-    return split_run_name(name, EXPERIMENTS[experiment].seed)
+def name_of(experiment, text):
+    """The run of that name: its budget, its training days and its seed."""
+    return RunName.read(text, EXPERIMENTS[experiment].seed)
 
 
-def batch_size_of(experiment, name):
+def config_of(experiment, text):
+    """The experiment's config with the parts of a run's name."""
+    return configs.with_name(EXPERIMENTS[experiment], name_of(experiment, text))
+
+
+@functools.cache
+def asked(experiment, text, entry="train"):
+    """The run of that name as config and code ask for it now."""
+    config = config_of(experiment, text)
+    model = shape_of(experiment, config.param_budget)
+    return configs.run_of(config, model, experiment, entry)
+
+
+@functools.cache
+def asked_baselines(experiment, text):
+    """The baselines of that name as config and code ask for them now."""
+    return configs.baselines_run(config_of(experiment, text), experiment)
+
+
+@functools.cache
+def data_of(experiment):
+    """The MD5s of prices and features, as far as they are known before anything is made."""
+    prices, features = registered_data(EXPERIMENTS[experiment])
+    return {"prices": prices, "features": features}
+
+
+# By rule: its artefact, the runs that it is of, and on what else it depends.
+ARTEFACTS = {
+    "train": lambda w, own: (f"{w.run}.json", [asked(w.experiment, w.run)]),
+    "evaluate": lambda w, own: (
+        f"{w.run}.eval.json",
+        [asked(w.experiment, w.run)],
+        configs.judged_by(own),
+    ),
+    "baselines": lambda w, own: (
+        f"{w.baselines}.json",
+        [asked_baselines(w.experiment, w.baselines)],
+    ),
+    "sweep": lambda w, own: (
+        f"{w.sample}.sweep.json",
+        [asked(w.experiment, w.sample, "sweep")],
+        None,
+        (*MACHINE, "seed"),
+    ),
+    "shuffled_control": lambda w, own: (
+        f"{w.budget}.shuffled.json",
+        [asked(w.experiment, w.budget)],
+        configs.controlled_by(own),
+    ),
+    "fit_law": lambda w, own: (
+        "scaling_law.json",
+        [asked(w.experiment, run.written(own.seed)) for run in GRID.runs],
+        configs.fitted_by(own),
+    ),
+}
+
+
+def batch_size_of(experiment, text):
     """The batch-size search of a run's budget, for `input`."""
-    return str(artefact(experiment, run_of(experiment, name).budget, "batch_size.json"))
+    return str(artefact(experiment, name_of(experiment, text).budget, "batch_size.json"))
 
 
-def run_identity(experiment, name, entry):
-    """Everything that a trained weight depends on, except its input files."""
-    own, run = EXPERIMENTS[experiment], run_of(experiment, name)
-    asked = configs.training_identity(own, shape_of(experiment, run.budget))
-    asked["training"] |= {"param_budget": run.budget, "seed": run.seed, **days_of(run)}
-    return identity(entry, own.family, versions=VERSIONS, **asked)
-
-
-def days_of(run):
-    """The days that a run is trained on, as a config says it; nothing if it has all of them."""
-    return {} if run.train_days is None else {"train_days": run.train_days, "days": run.days}
-
-
-def baselines_identity(wildcards):
-    """Everything that the baselines depend on; the seed only where it draws their days."""
-    own, run = EXPERIMENTS[wildcards.experiment], run_of(wildcards.experiment, wildcards.baselines)
-    sections = ("data", "task", "window", "splits")
-    asked = {name: configs.as_dict(getattr(own, name)) for name in sections}
-    drawn_by = {"seed": run.seed} if run.days == "blocks" else {}
-    return identity("judge_baselines", **asked, **days_of(run), **drawn_by)
-
-
-def days_options(experiment, name):
-    """The options of a command that choose the days of that run."""
-    chosen = days_of(run_of(experiment, name))
-    return [f"--{key.replace('_', '-')}={value}" for key, value in chosen.items()]
+def days_options(experiment, text):
+    """The options of a command that choose the days of that run; none if it has all of them."""
+    days = name_of(experiment, text).days
+    return [] if days.whole else [f"--train-days={days.train_days}", f"--draw={days.draw}"]
 
 
 def of_all_runs(suffix):
@@ -111,7 +182,7 @@ def of_all_runs(suffix):
 
     def files(wildcards):
         own = EXPERIMENTS[wildcards.experiment].seed
-        names = [run_name(run, own) for run in GRID.runs]
+        names = [run.written(own) for run in GRID.runs]
         return [str(artefact(wildcards.experiment, name, suffix)) for name in names]
 
     return files
@@ -135,38 +206,36 @@ def of_all_baselines(suffix):
 
     def files(wildcards):
         own = EXPERIMENTS[wildcards.experiment].seed
-        runs = [run._replace(budget="baselines", seed=own) for run in GRID.runs]
-        names = dict.fromkeys(run_name(run, own) for run in runs)
+        runs = [replace(run, budget=BASELINES, seed=own) for run in GRID.runs]
+        names = dict.fromkeys(run.written(own) for run in runs)
         return [str(artefact(wildcards.experiment, name, suffix)) for name in names]
 
     return files
 
 
-def figure(name, subcategory, shows):
-    """One figure of the page, as an output that Snakemake's own report shows, too."""
-    return report(
-        f"results/{{experiment}}/figures/{name}.svg",
-        caption=f"../../scaling/figures/captions/{name}.rst",
-        category="{experiment}",
-        subcategory=subcategory,
-        labels={"shows": shows},
-    )
+def figures_of_the_grid():
+    """The figures of the page, as outputs that Snakemake's own report shows, too.
 
-
-def figures_of_days():
-    """The figures that the page has where the grid has several numbers of training days."""
-    if GRID.train_days == ["all"]:
-        return {}
-    shown = {
-        "two_axes": "loss against training days",
-        "loss_by_size": "loss against size at each number of days",
-        "skill_map": "skill over both axes",
+    Those of a sweep are not among them, because no rule of a study asks for one.
+    """
+    several = GRID.train_days != [WHOLE_BLOCK]
+    replicated = len(GRID.seeds) > 1 and {*GRID.budgets} - {*GRID.single_seed}
+    parts = {
+        "runs": True,
+        "train_days": several,
+        "ensembles": several and replicated,
+        "draws": len(GRID.draw) > 1,
     }
-    if len(GRID.seeds) > 1 and {*GRID.budgets} - {*GRID.single_seed}:
-        shown["ensembles"] = "ensembles beside single networks"
-    if len(GRID.days) > 1:
-        shown["draws"] = "recent days beside random quarters"
-    return {name: figure(name, "The answer", what) for name, what in shown.items()}
+    return {
+        figure.name: report(
+            f"results/{{experiment}}/figures/{figure.name}.svg",
+            caption=figure.caption_file,
+            category="{experiment}",
+            subcategory=figure.group,
+            labels={"shows": figure.shows},
+        )
+        for figure in figures_of([name for name, present in parts.items() if present])
+    }
 
 
 def existing(wildcards, suffix):

@@ -3,7 +3,7 @@
 
 rule features:
     input:
-        prices="data/raw/{asset}.parquet",
+        prices=prices_of_features,
         manifest="data/manifest.json",
     output:
         features="data/processed/v1/{asset}_features_{tier}.parquet",
@@ -13,9 +13,9 @@ rule features:
     benchmark:
         "logs/benchmarks/features/{asset}.{tier}.tsv"
     conda:
-        "../../environment.yml"
+        "../envs/scaling.yaml"
     params:
-        identity=lambda wildcards: identity("prepare", tier=features_digest(wildcards.tier)),
+        identity=lambda wildcards: code_of("prepare", tier=features_digest(wildcards.tier)),
     shell:
         "exec python -m scaling.prepare --prices {input.prices:q} --manifest {input.manifest:q}"
         " --output {output.features:q} > {log:q} 2>&1"
@@ -34,9 +34,9 @@ checkpoint check_manifest:
     benchmark:
         "logs/benchmarks/{experiment}/check_manifest.tsv"
     conda:
-        "../../environment.yml"
+        "../envs/scaling.yaml"
     params:
-        identity=lambda wildcards: identity(
+        identity=lambda wildcards: code_of(
             "check_data", data=configs.as_dict(EXPERIMENTS[wildcards.experiment].data)
         ),
     shell:

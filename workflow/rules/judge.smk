@@ -3,7 +3,7 @@
 
 rule evaluate:
     input:
-        unpack(checked_data),
+        unpack(checked_data("evaluate")),
         checkpoint="results/{experiment}/{run}.ckpt",
     output:
         predictions="results/{experiment}/{run}.predictions.parquet",
@@ -13,24 +13,20 @@ rule evaluate:
     benchmark:
         "logs/benchmarks/{experiment}/{run}.evaluate.tsv"
     conda:
-        "../../environment.yml"
+        "../envs/scaling.yaml"
     resources:
         gpu=int(has_gpu()),
     params:
-        identity=lambda wildcards: identity(
-            "evaluate",
-            family_of(wildcards),
-            tier=tier_digest(EXPERIMENTS[wildcards.experiment].data.tier),
-        ),
+        identity=lambda wildcards: text_of(configs.judged_by(EXPERIMENTS[wildcards.experiment])),
     shell:
         "exec python -m scaling.evaluate --config configs/{wildcards.experiment:q}.yaml"
-        " --checkpoint {input.checkpoint:q} --data-md5 {input.stamp:q}"
+        " --checkpoint {input.checkpoint:q}"
         " --predictions {output.predictions:q} --output {output.evaluation:q} > {log:q} 2>&1"
 
 
 rule baselines:
     input:
-        unpack(checked_data),
+        unpack(checked_data("baselines")),
     output:
         predictions="results/{experiment}/{baselines}.predictions.parquet",
         record="results/{experiment}/{baselines}.json",
@@ -39,13 +35,15 @@ rule baselines:
     benchmark:
         "logs/benchmarks/{experiment}/{baselines}.tsv"
     conda:
-        "../../environment.yml"
+        "../envs/scaling.yaml"
     params:
-        identity=baselines_identity,
+        identity=lambda wildcards: text_of(
+            asked_baselines(wildcards.experiment, wildcards.baselines).as_json()
+        ),
         days=lambda wildcards: days_options(wildcards.experiment, wildcards.baselines),
     shell:
         "exec python -m scaling.judge_baselines --config configs/{wildcards.experiment:q}.yaml"
-        " {params.days:q} --data-md5 {input.stamp:q} --predictions {output.predictions:q}"
+        " {params.days:q} --predictions {output.predictions:q}"
         " --output {output.record:q} > {log:q} 2>&1"
 
 
@@ -53,7 +51,7 @@ rule baselines:
 # it is asked for by name. The next report shows what it found.
 rule shuffled_control:
     input:
-        unpack(checked_data),
+        unpack(checked_data("shuffled_control")),
         batch_size="results/{experiment}/{budget}.batch_size.json",
     output:
         "results/{experiment}/{budget}.shuffled.json",
@@ -62,24 +60,26 @@ rule shuffled_control:
     benchmark:
         "logs/benchmarks/{experiment}/{budget}.shuffled.tsv"
     conda:
-        "../../environment.yml"
+        "../envs/scaling.yaml"
     threads: workflow.cores or 1
     resources:
         gpu=int(has_gpu()),
     params:
-        identity=lambda wildcards: run_identity(
-            wildcards.experiment, wildcards.budget, "shuffled_control"
+        identity=lambda wildcards: text_of(
+            [
+                configs.controlled_by(EXPERIMENTS[wildcards.experiment]),
+                asked(wildcards.experiment, wildcards.budget).as_json(),
+            ]
         ),
     shell:
         "exec python -m scaling.shuffled_control --config configs/{wildcards.experiment:q}.yaml"
-        " --param-budget {wildcards.budget:q} --data-md5 {input.stamp:q}"
+        " --param-budget {wildcards.budget:q}"
         " --batch-size {input.batch_size:q} --output {output:q} > {log:q} 2>&1"
 
 
 rule fit_law:
     input:
-        unpack(checked_data),
-        records=of_all_runs("json"),
+        unpack(checked_data("fit_law")),
         predictions=of_all_runs("predictions.parquet"),
         baselines=of_all_baselines("predictions.parquet"),
     output:
@@ -89,23 +89,19 @@ rule fit_law:
     benchmark:
         "logs/benchmarks/{experiment}/fit_law.tsv"
     conda:
-        "../../environment.yml"
+        "../envs/scaling.yaml"
     params:
-        identity=lambda wildcards: identity(
-            "fit", law=configs.as_dict(EXPERIMENTS[wildcards.experiment].law)
-        ),
+        identity=lambda wildcards: text_of(configs.fitted_by(EXPERIMENTS[wildcards.experiment])),
         experiments=lambda wildcards: len({*GRID.experiments, wildcards.experiment}),
     shell:
         "exec python -m scaling.fit --config configs/{wildcards.experiment:q}.yaml"
         " --predictions {input.predictions:q} --baselines {input.baselines:q}"
-        " --records {input.records:q} --data-md5 {input.stamp:q}"
         " --experiments {params.experiments:q} --output {output:q} > {log:q} 2>&1"
 
 
-# The figures have the names of FIGURES and OPTIONAL in scaling.figures.page.
 rule report:
     input:
-        unpack(checked_data),
+        unpack(checked_data()),
         law="results/{experiment}/scaling_law.json",
         records=of_all_runs("json"),
         evaluations=of_all_runs("eval.json"),
@@ -113,7 +109,7 @@ rule report:
         baselines=of_all_baselines("predictions.parquet"),
         baselines_record=of_all_baselines("json"),
     output:
-        **figures_of_days(),
+        **figures_of_the_grid(),
         page=report(
             "results/{experiment}/report.html",
             caption="../report/page.rst",
@@ -121,20 +117,14 @@ rule report:
             subcategory="The answer",
             labels={"shows": "the whole study on one page"},
         ),
-        ladder=figure("ladder", "The answer", "skill against size"),
-        compute=figure("compute", "The answer", "loss against compute"),
-        learning_curves=figure("learning_curves", "Can it be trusted?", "learning curves"),
-        reliability=figure("reliability", "Can it be trusted?", "calibration"),
-        skill_by_year=figure("skill_by_year", "Can it be trusted?", "skill year by year"),
-        drift=figure("drift", "Can it be trusted?", "drift of the features"),
     log:
         "logs/{experiment}/report.log",
     benchmark:
         "logs/benchmarks/{experiment}/report.tsv"
     conda:
-        "../../environment.yml"
+        "../envs/scaling.yaml"
     params:
-        identity=lambda wildcards: identity(
+        identity=lambda wildcards: code_of(
             "report",
             sweeps=[file_md5(path) for path in sweeps_of(wildcards)],
             controls=[file_md5(path) for path in shuffled_of(wildcards)],
@@ -144,7 +134,7 @@ rule report:
         figures=lambda wildcards, output: os.path.dirname(output.ladder),
     shell:
         "exec python -m scaling.report --config configs/{wildcards.experiment:q}.yaml"
-        " --data-md5 {input.stamp:q} --law {input.law:q} --records {input.records:q}"
+        " --law {input.law:q} --records {input.records:q}"
         " --evaluations {input.evaluations:q} --predictions {input.predictions:q}"
         " --baselines {input.baselines:q} --baselines-record {input.baselines_record:q}"
         " --sweeps {params.sweeps:q} --controls {params.controls:q} --figures {params.figures:q}"

@@ -11,16 +11,16 @@ rule find_batch_size:
     benchmark:
         "logs/benchmarks/{experiment}/{budget}.batch_size.tsv"
     conda:
-        "../../environment.yml"
+        "../envs/scaling.yaml"
     threads: workflow.cores or 1
     resources:
         gpu=int(has_gpu()),
     params:
         # A change of the search's own code does not make what it found wrong, nor does a recipe.
-        identity=lambda wildcards: identity(
+        identity=lambda wildcards: code_of(
             "training.model:build_model",
             family_of(wildcards),
-            versions=VERSIONS,
+            versions=versions_of(COMPUTING_PACKAGES),
             model=without_recipe(shape_of(wildcards.experiment, wildcards.budget)),
             window=configs.as_dict(EXPERIMENTS[wildcards.experiment].window),
             batch_size=EXPERIMENTS[wildcards.experiment].optimiser.batch_size,
@@ -38,7 +38,7 @@ rule find_batch_size:
 # beside it. Snakemake empties the log before a retry; the history keeps the messages of all tries.
 rule train:
     input:
-        unpack(checked_data),
+        unpack(checked_data("train")),
         batch_size=lambda wildcards: batch_size_of(wildcards.experiment, wildcards.run),
     output:
         checkpoint="results/{experiment}/{run}.ckpt",
@@ -49,21 +49,20 @@ rule train:
         "logs/benchmarks/{experiment}/{run}.train.tsv"
     retries: 2 if workflow.is_main_process else 0  # on a cluster the whole job is submitted again
     conda:
-        "../../environment.yml"
+        "../envs/scaling.yaml"
     threads: training_threads
     resources:
         gpu=int(has_gpu()),
         cool_down=lambda wildcards, attempt: 30 * (attempt - 1),
     params:
-        identity=lambda wildcards: run_identity(wildcards.experiment, wildcards.run, "train"),
-        budget=lambda wildcards: run_of(wildcards.experiment, wildcards.run).budget,
-        seed=lambda wildcards: run_of(wildcards.experiment, wildcards.run).seed,
+        identity=lambda wildcards: text_of(asked(wildcards.experiment, wildcards.run).as_json()),
+        budget=lambda wildcards: name_of(wildcards.experiment, wildcards.run).budget,
+        seed=lambda wildcards: name_of(wildcards.experiment, wildcards.run).seed,
         days=lambda wildcards: days_options(wildcards.experiment, wildcards.run),
         launch=launcher,
     shell:
         "sleep {resources.cool_down} && exec {params.launch} scaling.train --config configs/{wildcards.experiment:q}.yaml"
         " --param-budget {params.budget:q} --seed {params.seed:q} {params.days:q}"
-        " --data-md5 {input.stamp:q}"
         " --batch-size {input.batch_size:q} --output {output.checkpoint:q} --record {output.record:q}"
         " --threads {threads} --log {log:q} --stop-with-parent"
 
@@ -71,7 +70,7 @@ rule train:
 # No target needs a sweep. It is asked for by name when a budget or a recipe is new.
 rule sweep:
     input:
-        unpack(checked_data),
+        unpack(checked_data("sweep")),
         batch_size=lambda wildcards: batch_size_of(wildcards.experiment, wildcards.sample),
     output:
         "results/{experiment}/{sample}.sweep.json",
@@ -80,13 +79,15 @@ rule sweep:
     benchmark:
         "logs/benchmarks/{experiment}/{sample}.sweep.tsv"
     conda:
-        "../../environment.yml"
+        "../envs/scaling.yaml"
     threads: 1
     resources:
         gpu=int(has_gpu()),
     params:
-        identity=lambda wildcards: run_identity(wildcards.experiment, wildcards.sample, "sweep"),
-        budget=lambda wildcards: run_of(wildcards.experiment, wildcards.sample).budget,
+        identity=lambda wildcards: text_of(
+            asked(wildcards.experiment, wildcards.sample, "sweep").as_json()
+        ),
+        budget=lambda wildcards: name_of(wildcards.experiment, wildcards.sample).budget,
         days=lambda wildcards: days_options(wildcards.experiment, wildcards.sample),
     shell:
         "exec python -m scaling.sweep --config configs/{wildcards.experiment:q}.yaml"

@@ -6,11 +6,12 @@ tier for features that see the future.
 """
 
 import pkgutil
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import pandas as pd
 
-from scaling.data.indicators import Columns
+if TYPE_CHECKING:  # who reads features that exist needs no TA-Lib
+    from scaling.data.indicators import Columns
 
 
 class Tier(Protocol):
@@ -19,12 +20,14 @@ class Tier(Protocol):
     FEATURE_NAMES: tuple[str, ...]
     ROWS_DROPPED: int
     """The leading rows in which some feature is not yet defined."""
-    NEEDS_VOLUME: bool
+    NEEDS: tuple[str, ...]
+    """The columns of the prices that the features are built from."""
 
-    def build(self, prices: pd.DataFrame, calendar: str) -> Columns:
+    def build(self, prices: pd.DataFrame, calendar: str) -> "Columns":
         """The features by name, float64 [rows], from prices that passed `check_prices`.
 
-        The value of a day must not depend on later days. `calendar` is a key of `WEEK_ENDS`.
+        The value of a day must not depend on later days. `calendar` is a name
+        that `scaling.data.calendars` knows.
         """
 
 

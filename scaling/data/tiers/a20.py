@@ -34,7 +34,7 @@ FEATURE_NAMES = (
 # SMA 200 needs the most history: it is defined from the 200th day on. The weekly StochRSI is
 # defined from the 21st week on, and every other indicator earlier.
 ROWS_DROPPED = max(SMA_DAYS) - 1
-NEEDS_VOLUME = True
+NEEDS = ("high", "low", "close", "volume")
 
 
 def build(prices: pd.DataFrame, calendar: str) -> Columns:

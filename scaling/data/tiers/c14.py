@@ -1,4 +1,4 @@
-"""Tier c14: 14 indicators from closes alone, for indices, currencies and coins without volume."""
+"""Tier c14: 14 indicators from closes alone, such as currencies, or indices without volume."""
 
 import numpy as np
 import pandas as pd
@@ -27,7 +27,7 @@ FEATURE_NAMES = (
 )
 # SMA 200 needs the most history. The weekly StochRSI needs 21 weeks, at most 147 days.
 ROWS_DROPPED = max(SMA_DAYS) - 1
-NEEDS_VOLUME = False
+NEEDS = ("close",)
 
 
 def build(prices: pd.DataFrame, calendar: str) -> Columns:

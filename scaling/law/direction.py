@@ -1,0 +1,223 @@
+"""How much of the skill is the size of the move, and how much is its direction.
+
+A rise by 1 % is likelier in turbulent times, so a forecaster has skill without knowing up from
+down, and even ranks the rises among the large moves above the falls: falls are followed by
+turbulence, and turbulence by both. What a volatility model scores there, and not 0.5, is therefore
+the zero.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from scaling.law.bootstrap import BOOTSTRAP_SEED, block_length, day_weights
+from scaling.metrics import log_loss_skill, log_losses, logits_of
+
+Array = npt.NDArray[np.float64]
+
+VOLATILITY = "garch"
+# An AUC of fewer rises or falls says nothing.
+FEWEST_MOVES = 10
+OUTCOMES = ("y", "rises", "falls", "next_return")
+
+
+class NotMeasurable(Exception):
+    """A study has no answer to a question; the message says why."""
+
+
+class Forecasts(NamedTuple):
+    """The probabilities of all models of a study, and what happened; a row a day and market."""
+
+    p: pd.DataFrame
+    """[rows, models]: the baselines, and each size of network, its seeds averaged."""
+    outcomes: pd.DataFrame
+    """OUTCOMES: the label, whether the close rises and falls that far, the next day's return."""
+    sizes: tuple[str, ...]
+    """The smallest first."""
+
+    def of(self, split: str) -> "Forecasts":
+        """The rows of validation or test."""
+        p, outcomes = (part.xs(split, level="split") for part in (self.p, self.outcomes))
+        return Forecasts(pd.DataFrame(p), pd.DataFrame(outcomes), self.sizes)
+
+
+def forecasts_of(networks: pd.DataFrame, baselines: pd.DataFrame) -> Forecasts:
+    """Arrange the prediction rows of one sample of training days by split, date and market.
+
+    `networks` has the columns budget, parameters, seed, date, split, y, p, and `weights` where it
+    holds several; `baselines` has model, date, split, p and OUTCOMES. Both may have `asset`.
+    """
+    if "weights" in networks:
+        networks = networks[networks["weights"] == "best"]
+    sizes = networks.sort_values("parameters")["budget"].unique()
+    rows = pd.concat([networks.rename(columns={"budget": "model"}), baselines])
+    rows["asset"] = rows.get("asset", "")
+    keys = ["split", "date", "asset"]
+    p = rows.pivot_table(index=keys, columns="model", values="p", sort=False).sort_index()
+    outcomes = baselines.assign(asset=baselines.get("asset", "")).drop_duplicates(keys)
+    return Forecasts(p, outcomes.set_index(keys)[list(OUTCOMES)].loc[p.index], tuple(sizes))
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A number and its 95 % interval over the test days."""
+
+    value: float
+    interval95: tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """How well a model ranks the asked moves above the opposite ones, on the days of either."""
+
+    auc: Estimate
+    minus_volatility: Estimate
+    """The AUC minus that of the volatility model, on the same days."""
+
+
+@dataclass(frozen=True)
+class Addition:
+    """A network's forecast added to the volatility model's by a logistic regression of logits.
+
+    Both regressions are fitted to validation. Skills are on test, over the training base rate.
+    """
+
+    skill_alone: float
+    """Of the network, recalibrated in the same way."""
+    skill_together: float
+    gain: Estimate
+    """Log-loss of volatility alone minus that of both, in nats a day."""
+
+
+@dataclass(frozen=True)
+class Direction:
+    """The parts of the skill of a study's models."""
+
+    days: int
+    large_moves: int
+    """Rows in which the close rises that far, or falls, and not both."""
+    asked_moves: int
+    """How many of them are what the question asks for."""
+    volatility_skill: float
+    """Of the volatility model on test, recalibrated on validation."""
+    rankings: dict[str, Ranking]
+    additions: dict[str, Addition]
+    """For each size of network."""
+    block_length: int
+
+    def sentence(self, size: str, asked: str, opposite: str) -> str:
+        """What the page says of one size; `asked` and `opposite` are "rises" and "falls"."""
+        added, ranking = self.additions[size], self.rankings[size]
+        low, high = added.gain.interval95
+        more = {True: "adds", False: "does not certainly add"}[low > 0]
+        knows = {True: "knows", False: "does not certainly know"}
+        return (
+            f"Size of the move: a volatility model alone has a skill of "
+            f"{100 * self.volatility_skill:.1f} %, {size} alone {100 * added.skill_alone:.1f} %, "
+            f"and both together {100 * added.skill_together:.1f} %, so the network {more} to it "
+            f"({added.gain.value:+.4f} nats a day, 95 % interval {low:+.4f} to {high:+.4f}). "
+            f"Direction: on the {self.large_moves} days of a large move, {self.asked_moves} of "
+            f"them {asked}, {size} ranks {asked} above {opposite} with an AUC of "
+            f"{ranking.auc.value:.3f}, volatility alone with "
+            f"{ranking.auc.value - ranking.minus_volatility.value:.3f}; it "
+            f"{knows[ranking.minus_volatility.interval95[0] > 0]} more of the direction."
+        )
+
+
+def measure_direction(
+    forecasts: Forecasts, base_rate: float, *, horizon: int, samples: int
+) -> Direction:
+    """Split the skill of each model into the size of the move and its direction.
+
+    Raises `NotMeasurable` where the question asks for a move either way, where the volatility model
+    is missing, and where the test days hold too few moves of a kind.
+    """
+    before, test = forecasts.of("validation"), forecasts.of("test")
+    outcomes = test.outcomes
+    _require_both_directions(forecasts, outcomes)
+    y = outcomes["y"].to_numpy()
+    alone = {name: _together(before, test, [name]) for name in (VOLATILITY, *forecasts.sizes)}
+    both = {size: _together(before, test, [VOLATILITY, size]) for size in forecasts.sizes}
+    losses = {name: log_losses(y, p) for name, p in both.items()}
+    gains = {name: log_losses(y, alone[VOLATILITY]) - loss for name, loss in losses.items()}
+    dates, which = np.unique(test.p.index.get_level_values("date"), return_inverse=True)
+    counts = np.bincount(which)
+    by_day = np.stack([np.bincount(which, gain) / counts for gain in gains.values()])
+    block = block_length(by_day, horizon)
+    drawn = day_weights(len(dates), block, samples, BOOTSTRAP_SEED)
+    large = (outcomes["rises"] != outcomes["falls"]).to_numpy()
+    models = test.p.columns.drop("base_rate", errors="ignore")
+    rankings = _rankings(y[large], test.p.loc[large, models], drawn[:, which[large]])
+    return Direction(
+        days=len(dates),
+        large_moves=int(large.sum()),
+        asked_moves=int(y[large].sum()),
+        volatility_skill=log_loss_skill(y, alone[VOLATILITY], base_rate),
+        rankings=rankings,
+        additions={
+            size: Addition(
+                skill_alone=log_loss_skill(y, alone[size], base_rate),
+                skill_together=log_loss_skill(y, both[size], base_rate),
+                gain=_estimate(float(gain.mean()), drawn @ gain),
+            )
+            for size, gain in zip(forecasts.sizes, by_day, strict=True)
+        },
+        block_length=block,
+    )
+
+
+def _require_both_directions(forecasts: Forecasts, outcomes: pd.DataFrame) -> None:
+    if VOLATILITY not in forecasts.p:
+        raise NotMeasurable(f"the baseline {VOLATILITY} is missing, and direction is what is left")
+    one_way = outcomes[outcomes["rises"] != outcomes["falls"]]
+    counts = (int(one_way["rises"].sum()), int(one_way["falls"].sum()))
+    if min(counts) < FEWEST_MOVES:
+        raise NotMeasurable(
+            f"the test days hold {counts[0]} large rises and {counts[1]} large falls; at least "
+            f"{FEWEST_MOVES} of each are needed"
+        )
+    if (outcomes["y"] == (outcomes["rises"] | outcomes["falls"])).all():
+        raise NotMeasurable("the question asks for a move either way, so it has no direction")
+
+
+def _together(before: Forecasts, test: Forecasts, models: Sequence[str]) -> Array:
+    """Test probabilities of a logistic regression on the models' logits, fitted to validation."""
+    from sklearn.linear_model import LogisticRegression
+
+    x, x_test = (logits_of(part.p[list(models)].to_numpy()) for part in (before, test))
+    fitted = LogisticRegression(C=np.inf, max_iter=1000).fit(x, before.outcomes["y"])
+    return np.asarray(fitted.predict_proba(x_test)[:, 1], float)
+
+
+def _rankings(y: npt.NDArray[np.int64], p: pd.DataFrame, weights: Array) -> dict[str, Ranking]:
+    """The AUC of each model on the rows of large moves, `weights` [samples, rows]."""
+    whole = np.ones((1, len(y)))
+    aucs = {
+        str(name): (float(_aucs(y, column.to_numpy(), whole)[0]), _aucs(y, column, weights))
+        for name, column in p.items()
+    }
+    zero, zero_drawn = aucs[VOLATILITY]
+    return {
+        name: Ranking(_estimate(auc, drawn), _estimate(auc - zero, drawn - zero_drawn))
+        for name, (auc, drawn) in aucs.items()
+    }
+
+
+def _aucs(y: npt.ArrayLike, p: npt.ArrayLike, weights: Array) -> Array:
+    """The weighted share of pairs that are ranked rightly, for each row of `weights`, [samples]."""
+    asked, values = np.asarray(y) == 1, np.asarray(p)
+    right = np.sign(values[asked][:, None] - values[~asked]) / 2 + 0.5
+    ours, others = weights[:, asked], weights[:, ~asked]
+    pairs = ((ours @ right) * others).sum(axis=1)
+    shares: Array = pairs / (ours.sum(axis=1) * others.sum(axis=1))
+    return shares
+
+
+def _estimate(value: float, drawn: Array) -> Estimate:
+    """`drawn` are the values of the bootstrap, some of which no draw may define, [samples]."""
+    low, high = np.nanpercentile(drawn, [2.5, 97.5])
+    return Estimate(value, (float(low), float(high)))
