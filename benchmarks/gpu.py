@@ -120,8 +120,7 @@ def training(cell: Cell, folder: Path) -> dict[str, Any]:
     from scaling.machine.device import tune
     from scaling.training.checkpoint import ResumeStore
     from scaling.training.model import build_model
-    from scaling.training.recipe import Recipe
-    from scaling.training.trainer import Hardware, train
+    from scaling.training.trainer import Hardware, Recipe, train
 
     torch.manual_seed(0)
     device = torch.device(cell["device"])
@@ -142,13 +141,12 @@ def training(cell: Cell, folder: Path) -> dict[str, Any]:
         load_config(SHIPPED).optimiser,
         batch_size=batch,
         epochs=EPOCHS,
-        early_stopping_patience=EPOCHS,
     )
     store = ResumeStore(folder)
     done = train(
         build_model(shape, window, CHANNELS),
         study,
-        Recipe(optimiser, seed=42),
+        Recipe(optimiser, 42, shape),
         Hardware(device, cell["precision"], batch),
         guard=SimpleNamespace(stop_reason=None, latest=None, wait_if_hot=lambda _: 0.0),
         tracker=SimpleNamespace(ids={}, log=lambda *_, **__: None),

@@ -28,11 +28,9 @@ GIB = 2**30
 
 def tiny(ceiling=8 * GIB, n_channels=2, device="cpu"):
     return probes.Probe(
-        PatchTSTShape(
-            d_model=16, layers=1, heads=2, ffn_dim=16, dropout=0.1, learning_rate_multiplier=1.0
-        ),
+        PatchTSTShape(d_model=16, layers=1, heads=2, ffn_dim=16, dropout=0.1),
         WindowConfig(64, 8, 63),
-        OptimiserConfig(32, 1, 3e-4, 0.01, 0.1, 1.0, 1),
+        OptimiserConfig(32, 1, 3e-4, 0.01, 0.1, 1.0),
         n_channels=n_channels,
         device=device,
         precision="fp32",
