@@ -80,6 +80,9 @@ class _Walk:
         self.meet(module, name)
         while self.waiting:
             module, statement = self.waiting.pop()
+            if "globals()" in uses(statement)[0]:
+                for name in self.run(module):
+                    self.meet(module, name)
             places = [module, *self.imported(statement)]
             for place in places:  # it grows on the way
                 for name in self.run(place).keys() & re.findall(r"\w+", uses(statement)[0]):

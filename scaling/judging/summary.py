@@ -143,7 +143,7 @@ def _end_of_training(local_record: Path) -> float:
 def _run_row(
     run: RunName, record: Mapping[str, Any], evaluation: Mapping[str, Any]
 ) -> dict[str, Any]:
-    counted = ("parameters", "parameters_without_embeddings", "flops", "seconds", "best_epoch")
+    counted = ("parameters", "parameters_without_embeddings", "flops", "seconds")
     return {
         "run": record["run"],
         **run.columns(),

@@ -128,6 +128,13 @@ class Group:
             return whole.cpu() if self.first else whole.new_empty(0)
         return state
 
+    def placed(
+        self, model: torch.nn.Module, weights: dict[str, torch.Tensor]
+    ) -> dict[str, torch.Tensor]:
+        """This process's part of whole weights of `model`."""
+        own = model.state_dict()
+        return {name: _placed(weights[name], own[name]) for name in weights}
+
     def load(
         self,
         model: torch.nn.Module,
@@ -136,8 +143,7 @@ class Group:
         optimiser_state: dict[str, Any],
     ) -> None:
         """Load a saved state of whole tensors; each process keeps its own part of them."""
-        own = model.state_dict()
-        model.load_state_dict({name: _placed(weights[name], own[name]) for name in weights})
+        model.load_state_dict(self.placed(model, weights))
         parameters = [p for group in optimiser.param_groups for p in group["params"]]
         moments = {
             index: {name: _placed(value, parameters[index]) for name, value in kept.items()}

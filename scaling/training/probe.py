@@ -184,6 +184,7 @@ def real_steps(probe: Probe, micro_batch: int, group: "Group") -> Result:
     from scaling.machine.device import tune
     from scaling.training import step
     from scaling.training.model import build_model
+    from scaling.training.transfer import make_optimiser
 
     limit_memory(probe.device, probe.ceiling)
     device = device_of(probe)
@@ -203,11 +204,11 @@ def real_steps(probe: Probe, micro_batch: int, group: "Group") -> Result:
     days = torch.arange(warmup, warmup + samples, device=device)
     model = build_model(probe.model, probe.window, probe.n_channels)
     stepped = step.prepared(model, dataset, days[:micro_batch], probe.precision, group=group)
-    optimiser = step.make_optimiser(model, probe.optimiser)
+    optimiser = make_optimiser(model, probe.model, probe.optimiser)
     seconds = []
     for taken in range(STEPS):
         start = time.perf_counter()
-        loss = step.optimiser_step(
+        loss, _ = step.optimiser_step(
             stepped,
             optimiser,
             dataset,

@@ -3,7 +3,7 @@
 What a planted network says is truth mixed with noise, so the larger ones are better.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -30,6 +30,7 @@ from scaling.record import (
     write_parquet,
 )
 from scaling.run import ALL_DAYS, BASELINES, Run, RunName, TrainingDays, Values
+from scaling.training.search import compared
 
 PARAMETERS = {"200k": 201_000, "600k": 598_000, "2m": 2_010_000}
 QUALITIES = {"200k": 0.5, "600k": 0.7, "2m": 0.8}
@@ -49,7 +50,7 @@ SETTINGS: dict[str, Any] = {
     "optimiser": {"learning_rate": 1e-3, "epochs": 5, "weight_decay": 0.01},
 }
 RECIPE = SETTINGS["optimiser"]
-MODEL = {"d_model": 32, "dropout": 0.1, "learning_rate_multiplier": 1.0}
+MODEL = {"d_model": 32, "dropout": 0.1, "initial_deviation": 0.02}
 
 
 VOLATILITY_CHECK = checks.check(
@@ -172,16 +173,17 @@ def write_run(
     write_json(root / f"{run}.eval.json", evaluation)
     record = {
         **known,
-        "recipe": RECIPE,
         "initial_weights": f"weights of {run}",
         "sample_order": f"order of {seed}",
         "parameters_without_embeddings": parameters - 1_000,
         "train_base_rate": BASE_RATE,
         "flops": 6e10 * parameters * (1 + 0.1 * (seed - 42)),
         "seconds": parameters / 1000,
-        "best_epoch": 4,
-        "epochs": [
-            {"epoch": e, "train_loss": loss + 0.1 / e, "val_log_loss": loss + 0.05 * (4 - e) ** 2}
+        "first_step": 1.2,
+        "clipped": 0.4,
+        "validation": {"log_loss": loss},
+        "looks": [
+            {"epoch": e, "train_loss": 0.4 + 0.1 / e, "val_log_loss": loss + 0.05 * (4 - e) ** 2}
             for e in range(1, 6)
         ],
         "device_name": "a <fast> CPU & more",
@@ -307,28 +309,33 @@ def put(content: dict[str, Any], key: str, value: Any) -> None:
 
 # --- files that a study may have -------------------------------------------------------------
 
-VALLEY = {0.5: 0.42, 1.0: 0.41, 2.0: 0.40, 4.0: 0.43}
-FALLING = {0.5: 0.42, 1.0: 0.41, 2.0: 0.40}
+# Validation log-losses of three recipes, the experiment's own first, with three seeds each.
+BETTER = ((0.41, 0.42, 0.43), (0.40, 0.4101, 0.42), (0.45, 0.46, 0.44))
+NO_BETTER = ((0.41, 0.42, 0.43), (0.40, 0.43, 0.42), (0.45, 0.46, 0.44))
 NOTHING: Values = {}
 LEAKS, SOUND = [0.30, 0.31, 0.29], [-0.02, 0.01, -0.01]
 
 
 def write_sweep(
-    root: Path, budget: str, losses: Mapping[float, float], odd: Values = NOTHING, **values: Any
+    root: Path,
+    budget: str,
+    losses: Sequence[Sequence[float]],
+    odd: Values = NOTHING,
+    **values: Any,
 ) -> str:
-    """A sweep with these validation losses by multiplier of the rate; returns its path."""
-    trials = [
-        {**RECIPE, "learning_rate": 1e-3 * m, "val_log_loss": loss} for m, loss in losses.items()
+    """A sweep whose recipes had these validation losses by seed; returns its path."""
+    recipes = [
+        {**RECIPE, "learning_rate": 1e-3 * 2**i, "initial_deviation": 0.02, "dropout": 0.1}
+        | {"val_log_losses": list(by_seed)}
+        for i, by_seed in enumerate(losses)
     ]
-    best = min(trials, key=lambda trial: trial["val_log_loss"])
     sweep = {
         "kind": "sweep",
         "budget": budget,
-        "identity": _identity(budget, {"name.seed": 1000, "code": "5eeb", **odd}),
-        "trials": trials,
-        "best": best,
-        "interior": best not in (trials[0], trials[-1]),
-        "confirmation": {"gain": 0.004, "holds": best not in (trials[0], trials[-1])},
+        "identity": _identity(budget, {"code": "5eeb", **odd}),
+        "seeds": [1000, 1001, 1002],
+        "recipes": recipes,
+        **compared(np.array(losses)),
     }
     write_json(root / f"{budget}.sweep.json", {**sweep, **values})
     return str(root / f"{budget}.sweep.json")

@@ -15,9 +15,7 @@ from scaling.training import checkpoint
 from scaling.training.families import family_of, patchtsmixer
 from tests.miniature import EXPERIMENT, make_miniature, run
 
-SHAPE = PatchTSMixerShape(
-    d_model=24, layers=2, expansion_factor=2, dropout=0.1, learning_rate_multiplier=1.0
-)
+SHAPE = PatchTSMixerShape(d_model=24, layers=2, expansion_factor=2, dropout=0.1)
 WINDOW = WindowConfig(16, 4, 15)
 CHANNELS = 3
 SHAPE_FILE = """\
@@ -25,7 +23,6 @@ d_model: {d_model}
 layers: 2
 expansion_factor: 2
 dropout: 0.1
-learning_rate_multiplier: 1.0
 """
 # A training that is killed in the midst of its 40th step, 15 steps into the second epoch.
 KILLED = """\

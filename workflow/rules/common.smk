@@ -98,12 +98,6 @@ def shape_of(experiment, budget):
     return MODELS[budget, family]
 
 
-def without_recipe(model):
-    """What a size is built of, without how it is trained."""
-    shape = configs.as_dict(model)
-    return {key: shape[key] for key in shape if key not in MULTIPLIERS}
-
-
 def name_of(experiment, text):
     """The run of that name: its budget, its training days and its seed."""
     return RunName.read(text, EXPERIMENTS[experiment].seed)
