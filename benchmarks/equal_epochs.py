@@ -4,7 +4,7 @@
 
 On the axis of days every run takes the same number of optimiser steps, so that a run on fewer days
 sees each of them more often. The alternative is that each day is seen equally often, so that a run
-on fewer days takes fewer steps. This trains both and prints the best validation log-loss of each.
+on fewer days takes fewer steps. This trains both and prints the validation log-loss of each.
 Build the features first: snakemake data/processed/v1/SP500_features_a20.parquet
 """
 
@@ -21,7 +21,7 @@ from scaling.data.dataset import Study, load_study
 from scaling.machine.guard import ThermalGuard
 from scaling.run import TrainingDays
 from scaling.sizes import load_model_config
-from scaling.training.recipe import recipe_of
+from scaling.training.trainer import Recipe
 from scaling.training.trial import hardware_of, trial
 
 CONFIG = Path("configs/daily/sp500_1pct.yaml")
@@ -31,15 +31,14 @@ MICRO_BATCH = 32
 
 
 def losses(config: configs.TrainingConfig, study: Study, seeds: tuple[int, ...]) -> list[float]:
-    """The best validation log-loss of each seed."""
+    """The validation log-loss of each seed."""
     model = load_model_config(config.param_budget, config.family)
     hardware = hardware_of(config, MICRO_BATCH, threads=1)
     found = []
     with ThermalGuard(config.thermal, hardware.device.type) as guard:
         for seed in seeds:
-            recipe = dataclasses.replace(recipe_of(config, model), seed=seed)
-            outcome = trial(config, model, study, recipe, hardware, guard)
-            found.append(outcome.progress.best_log_loss)
+            outcome = trial(config, study, Recipe(config.optimiser, seed, model), hardware, guard)
+            found.append(outcome.validation["log_loss"])
     return found
 
 

@@ -83,7 +83,8 @@ def ours(cell: Cell, device: Any, after_step: Step) -> Any:
     from scaling.machine.processes import ALONE
     from scaling.training.capture import Captured
     from scaling.training.model import build_model
-    from scaling.training.step import make_optimiser, optimiser_step, prepared
+    from scaling.training.step import optimiser_step, prepared
+    from scaling.training.transfer import make_optimiser, set_learning_rate
 
     shape, window = shape_and_window(cell)
     config = load_config(SHIPPED).optimiser
@@ -97,9 +98,8 @@ def ours(cell: Cell, device: Any, after_step: Step) -> Any:
         stepped = prepared(model, dataset, days[0], cell["precision"])
         if device.type == "cuda" and not isinstance(stepped, Captured):
             raise RuntimeError("the step was not captured as a CUDA graph; the log says why")
-    optimiser = make_optimiser(model, config)
-    for group in optimiser.param_groups:
-        group["lr"] = 1e-4
+    optimiser = make_optimiser(model, shape, config)
+    set_learning_rate(optimiser, 1e-4)
     for step, batch in enumerate(days):
         optimiser_step(
             stepped,

@@ -44,7 +44,14 @@ from scaling.reading import (
 )
 from scaling.record import COMPUTING_PACKAGES, versions_of
 from scaling.run import BASELINES, NAME, UNKNOWN, Run, RunName, TrainingDays
-from scaling.sizes import DEFAULT_FAMILY, ModelConfig, OptimiserConfig, model_config_path
+from scaling.sizes import (
+    DEFAULT_FAMILY,
+    ModelConfig,
+    OptimiserConfig,
+    OwnRecipe,
+    known_budgets,
+    model_config_path,
+)
 
 Dates = tuple[date, date]
 SafePath = Annotated[Path, AfterValidator(lambda path: Path(safe_name(path)))]
@@ -262,13 +269,15 @@ class TrainingConfig:
     """One experiment: everything that is asked for, and nothing that is found out.
 
     A grid sets the training `days`, and never an experiment's file, so that the name of a run says
-    which ones it has.
+    which ones it has. One recipe serves every size (scaling/training/transfer.py). What a size is
+    to have of its own all the same stands in `recipes`, by its budget.
     """
 
     task: TaskConfig
     window: WindowConfig
     splits: SplitConfig
     optimiser: OptimiserConfig
+    recipes: dict[str, OwnRecipe] = dataclasses.field(default_factory=dict)
     family: str = DEFAULT_FAMILY
     param_budget: str = "2m"
     seed: Seed = 42
@@ -280,10 +289,25 @@ class TrainingConfig:
     thermal: ThermalConfig = ThermalConfig()
     tracking: TrackingConfig = TrackingConfig()
     law: LawConfig = LawConfig()
+    earnings: EarningsConfig = EarningsConfig()
+
+    @model_validator(mode="after")
+    def _recipes_of_sizes(self) -> "TrainingConfig":
+        known = known_budgets(self.family)
+        if strange := [budget for budget in self.recipes if budget not in known]:
+            raise ValueError(f"recipes: got {strange[0]}; allowed: {', '.join(known)}")
+        return self
+
+    @property
+    def recipe(self) -> OptimiserConfig:
+        """How this size is trained: the experiment's optimiser, with what it has of its own."""
+        own = self.recipes.get(self.param_budget, OwnRecipe())
+        asked = {key: value for key, value in vars(own).items() if value is not None}
+        return dataclasses.replace(self.optimiser, **asked)
 
 
 # These keys cannot change a trained weight, so they are no part of what identifies a training.
-NOT_TRAINING = ("thermal", "tracking", "law", "checkpoint_minutes")
+NOT_TRAINING = ("thermal", "tracking", "law", "earnings", "checkpoint_minutes")
 # Where these are `auto`, the machine decides, and only a training knows what it was made with.
 FOUND = ("device", "precision")
 
@@ -363,6 +387,8 @@ def run_of(
     """
     named = {field.name for field in dataclasses.fields(RunName)} | {"param_budget"}
     asked = {k: v for k, v in as_dict(config).items() if k not in (*NOT_TRAINING, *named)}
+    del asked["recipes"]  # those of other sizes are not of this run
+    asked["optimiser"] = as_dict(config.recipe)
     found = {key: None if (value := asked.pop(key)) == "auto" else value for key in FOUND}
     return Run(
         experiment=experiment,
@@ -388,7 +414,11 @@ def controlled_by(config: TrainingConfig) -> dict[str, Any]:
 
 def fitted_by(config: TrainingConfig) -> dict[str, Any]:
     """What a law depends on, besides its runs."""
-    return {"code": code_digest("fit"), "law": as_dict(config.law)}
+    return {
+        "code": code_digest("fit"),
+        "law": as_dict(config.law),
+        "earnings": as_dict(config.earnings),
+    }
 
 
 def baselines_run(config: TrainingConfig, experiment: str) -> Run:

@@ -60,9 +60,10 @@ def fit_study(
     """The law of one study's predictions, with the files it was fitted to."""
     from scaling.config import fitted_by, load_config
     from scaling.judging.identity import refuse_outdated
+    from scaling.law.beyond_volatility import with_what_is_beyond_volatility
     from scaling.law.bootstrap import Settings
     from scaling.law.judge import fit_study
-    from scaling.law.table import read_files
+    from scaling.law.table import read_files, read_rows
     from scaling.names import experiment_name
     from scaling.record import file_md5, identity_of_parquet, provenance
     from scaling.run import Run
@@ -74,8 +75,13 @@ def fit_study(
         config.task.horizon, config.law.delta, config.law.bootstrap_samples, experiments
     )
     tables = read_files(predictions, baselines, config.splits.test)
-    return replace(
+    law = with_what_is_beyond_volatility(
         fit_study(tables, settings, experiment_name(config_path)),
+        *(read_rows(predictions), read_rows(baselines)),
+        *(config.task, config.earnings),
+    )
+    return replace(
+        law,
         runs=[run.as_json() for run in runs],
         inputs={str(path): file_md5(path) for path in (*predictions, *baselines)},
         made_by=fitted_by(config),

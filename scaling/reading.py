@@ -18,7 +18,6 @@ CLOSED = ConfigDict(extra="forbid")
 Integer = Annotated[int, Field(strict=True)]
 Positive = Annotated[Integer, Field(gt=0)]
 Real = Annotated[float, Field(strict=True, allow_inf_nan=False)]
-Multiplier = Annotated[Real, Field(gt=0)]
 Flag = Annotated[bool, Field(strict=True)]
 Seed = Annotated[Integer, Field(ge=0, lt=2**32)]
 T = TypeVar("T")

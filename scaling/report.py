@@ -61,7 +61,7 @@ def main(argv: list[str] | None = None) -> None:
     from scaling.judging.agreement import require_agreement
     from scaling.judging.identity import refuse_outdated
     from scaling.judging.optional_files import read_optional
-    from scaling.judging.recipes import recipe_differences
+    from scaling.judging.recipes import recipe_differences, serves_every_size
     from scaling.judging.study_files import merged_checks, read_study
 
     study = read_study(
@@ -83,7 +83,8 @@ def main(argv: list[str] | None = None) -> None:
         {"run": f"{control['budget']} shuffled", "checks": [control["check"]]}
         for control in controls
     ]
-    checks = merged_checks([*study.evaluations, *shuffled])
+    all_sizes = {"run": "all sizes", "checks": serves_every_size(study.ladder.records)}
+    checks = merged_checks([*study.evaluations, *study.baselines, all_sizes, *shuffled])
     differences = recipe_differences(study.records)
 
     ladder = study.ladder

@@ -48,7 +48,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Train, measure on validation with the last epoch's weights, write."""
+    """Train, measure on validation, write."""
     arguments = _parser().parse_args(argv)
     config = configs.load_config(arguments.config, arguments.param_budget)
     model_config = load_model_config(config.param_budget, config.family)
@@ -57,8 +57,7 @@ def main(argv: list[str] | None = None) -> None:
     from scaling.data.features import verified_data
     from scaling.judging import checks
     from scaling.machine.guard import ThermalGuard
-    from scaling.training.recipe import recipe_of
-    from scaling.training.trainer import Stopped
+    from scaling.training.trainer import Recipe, Stopped
     from scaling.training.trial import hardware_of, trial
 
     prices, features = verified_data(config)
@@ -71,10 +70,9 @@ def main(argv: list[str] | None = None) -> None:
         with ThermalGuard(config.thermal, hardware.device.type) as guard:
             for seed in seeds:
                 shuffled = with_shuffled_labels(study, seed)
-                recipe = dataclasses.replace(recipe_of(config, model_config), seed=seed)
-                outcome = trial(config, model_config, shuffled, recipe, hardware, guard)
-                # The last epoch counts: choosing the best one on validation would add skill.
-                skills.append(outcome.progress.epochs[-1]["val_skill"])
+                recipe = Recipe(config.recipe, seed, model_config)
+                outcome = trial(config, shuffled, recipe, hardware, guard)
+                skills.append(outcome.validation["skill"])
     except Stopped as stop:
         raise UserError(f"stopped: {stop}; cool down and type it again") from None
     found = checks.shuffled_labels_teach_nothing(skills)

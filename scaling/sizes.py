@@ -1,11 +1,10 @@
 """The sizes of networks: one file in `configs/model` is one parameter budget of one family.
 
-A size says how its network is built, and what it changes of an experiment's optimiser.
+A size is a shape. How it is trained is the experiment's, and one recipe serves all sizes
+(scaling/training/transfer.py).
 """
 
-import dataclasses
 import re
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, ClassVar
 
@@ -14,52 +13,57 @@ from pydantic.dataclasses import dataclass
 
 from scaling.errors import UserError
 from scaling.names import MODEL_ROOT
-from scaling.reading import CLOSED, Multiplier, Positive, Real, build, read_yaml
+from scaling.reading import CLOSED, Positive, Real, build, read_yaml
 
 DEFAULT_FAMILY = "patchtst"
+
+
+Rate = Annotated[Real, Field(gt=0, lt=1)]
+Decay = Annotated[Real, Field(ge=0, lt=1000)]
+Share = Annotated[Real, Field(ge=0, lt=1)]
+Norm = Annotated[Real, Field(gt=0)]
 
 
 @dataclass(frozen=True, config=CLOSED)
 class OptimiserConfig:
     """AdamW with linear warm-up, cosine decay and gradient clipping.
 
-    It is the experiment's, and a size multiplies some of it (`ModelConfig.recipe`). `batch_size` is
-    the number of samples in an optimiser step, the same on every machine.
+    `learning_rate` is that of the family's base size. `batch_size` is the number of samples in an
+    optimiser step, the same on every machine.
     """
 
     batch_size: Positive
     epochs: Positive
-    learning_rate: Annotated[Real, Field(gt=0, lt=1)]
-    weight_decay: Annotated[Real, Field(ge=0, lt=1000)]
-    warmup_fraction: Annotated[Real, Field(ge=0, lt=1)]
-    gradient_clip: Annotated[Real, Field(gt=0)]
-    early_stopping_patience: Positive
+    learning_rate: Rate
+    weight_decay: Decay
+    warmup_fraction: Share
+    gradient_clip: Norm
 
 
-# A size multiplies these settings of an experiment's optimiser.
-MULTIPLIERS = ("learning_rate_multiplier", "weight_decay_multiplier", "epochs_multiplier")
+@dataclass(frozen=True, config=CLOSED, kw_only=True)
+class OwnRecipe:
+    """What one size of an experiment has instead of the experiment's optimiser."""
+
+    epochs: Positive | None = None
+    learning_rate: Rate | None = None
+    weight_decay: Decay | None = None
+    warmup_fraction: Share | None = None
+    gradient_clip: Norm | None = None
 
 
 @dataclass(frozen=True, config=CLOSED, kw_only=True)
 class ModelConfig:
     """The shape of one parameter budget. Each family of networks adds its own fields.
 
-    A family is a class below and a module of its name in `scaling/training/families`. A learning
-    rate, a weight decay and a number of epochs that are right for one size are wrong for another
-    (Kim et al. 2025, arXiv 2509.14786), so each size has its multipliers.
+    A family is a class below and a module of its name in `scaling/training/families`. Matrices of
+    the family's base are drawn with `initial_deviation`, which is Hugging Face's own.
     """
 
     family: ClassVar[str]
     d_model: Positive
     layers: Positive
-    dropout: Annotated[Real, Field(ge=0, lt=1)]
-    learning_rate_multiplier: Multiplier
-    weight_decay_multiplier: Multiplier = 1.0
-    epochs_multiplier: Multiplier = 1.0
-
-    def multiplied(self, factors: Mapping[str, float]) -> "ModelConfig":
-        """The same shape with its multipliers times `factors`, which have the same names."""
-        return dataclasses.replace(self, **{k: getattr(self, k) * v for k, v in factors.items()})
+    dropout: Share
+    initial_deviation: Rate = 0.02
 
 
 @dataclass(frozen=True, config=CLOSED, kw_only=True)

@@ -36,7 +36,6 @@ optimiser:
   weight_decay: 0.01
   warmup_fraction: 0.1
   gradient_clip: 1.0
-  early_stopping_patience: 2
 law: {bootstrap_samples: 200}
 tracking: {mlflow: false}
 """
@@ -46,7 +45,6 @@ layers: {layers}
 heads: 2
 ffn_dim: {ffn_dim}
 dropout: 0.1
-learning_rate_multiplier: 1.0
 """
 GRID = "experiments: [daily/tiny, daily/other]\nbudgets: [6k, 20k]\nseeds: [42, 43]\n"
 

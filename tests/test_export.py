@@ -39,7 +39,6 @@ MIXER = {
     "layers": 1,
     "expansion_factor": 1,
     "dropout": 0.0,
-    "learning_rate_multiplier": 1.0,
 }
 
 

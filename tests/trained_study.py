@@ -29,7 +29,6 @@ MODEL = {
     "heads": 2,
     "ffn_dim": 26,
     "dropout": 0.0,
-    "learning_rate_multiplier": 1.0,
 }
 DAYS = [str(day.date()) for day in random_prices(rows=1100).index]
 EXPERIMENT: dict[str, Any] = {
@@ -51,7 +50,6 @@ EXPERIMENT: dict[str, Any] = {
         "weight_decay": 0.01,
         "warmup_fraction": 0.1,
         "gradient_clip": 1.0,
-        "early_stopping_patience": 3,
     },
     "tracking": {"mlflow": False},
     "thermal": {"log_only": True},

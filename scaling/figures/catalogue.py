@@ -22,7 +22,7 @@ class Declared:
     shows: str
     needs: tuple[str, ...] = ()
     """What a study must have for it: `runs` of our own, `sweeps`, several numbers of `train_days`,
-    `ensembles`, several `draws` of the days."""
+    `ensembles`, several `draws` of the days, a `direction` that was measured."""
 
     @property
     def caption_file(self) -> Path:
@@ -43,6 +43,7 @@ CATALOGUE = (
     Declared("skill_map", ANSWER, "skill over both axes", ("train_days",)),
     Declared("ensembles", ANSWER, "ensembles beside single networks", ("ensembles",)),
     Declared("draws", ANSWER, "recent days beside random quarters", ("draws",)),
+    Declared("direction", ANSWER, "direction beside volatility", ("direction",)),
     Declared("learning_curves", TRUST, "learning curves", ("runs",)),
     Declared("sweeps", TRUST, "recipes that were tried", ("sweeps",)),
     Declared("reliability", TRUST, "calibration"),

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from scaling.figures import plots, surfaces
 from scaling.figures.catalogue import figures_of
 from scaling.judging.checks import LARGEST_SHIFT
+from scaling.law.direction import VOLATILITY, Direction
 from scaling.law.result import Law, StudyLaw
 from scaling.metrics import log_loss
 
@@ -51,6 +52,7 @@ class Shown:
             "train_days": surfaces,
             "ensembles": surfaces and any(cell.ensemble for cell in self.surface.cells),
             "draws": len(surfaces) > 1,
+            "direction": isinstance(self.law.direction, Direction),
         }
         return {name for name, found in present.items() if found}
 
@@ -81,6 +83,12 @@ def reliability(shown: Shown) -> Figure:
 def skill_by_year(shown: Shown) -> Figure:
     name, rival = shown.rival
     return plots.skill_by_year({**shown.networks, name: rival}, shown.law.base_rate)
+
+
+def direction(shown: Shown) -> Figure:
+    assert isinstance(shown.law.direction, Direction), "the catalogue needs it"
+    rankings = {k: v for k, v in shown.law.direction.rankings.items() if k != VOLATILITY}
+    return plots.direction({name: ranking.minus_volatility for name, ranking in rankings.items()})
 
 
 def compute(shown: Shown) -> Figure:

@@ -143,31 +143,34 @@ def _baselines(study: StudyFiles) -> list[dict[str, Any]]:
 
 def _recipes(study: StudyFiles, sweeps: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """For each sweep its best recipe, and the recipes that the ladder was trained with."""
-    return [
-        {
-            "budget": sweep["budget"],
-            "best": _recipe(sweep["best"]),
-            "tried": len(sweep["trials"]),
-            "interior": sweep["interior"],
-            "holds": sweep["confirmation"]["holds"],
-            "gain": sweep["confirmation"]["gain"],
-            "trained": sorted(
-                {
-                    _recipe(run["recipe"])
-                    for run in study.records
-                    if run["budget"] == sweep["budget"]
-                }
-            ),
-        }
-        for sweep in sweeps
-    ]
+    rows = []
+    for sweep in sweeps:
+        records = [record for record in study.records if record["budget"] == sweep["budget"]]
+        trained = [Run.of(record, record["run"]) for record in records]
+        rows.append(
+            {
+                "budget": sweep["budget"],
+                "best": _recipe(sweep["recipes"][sweep["best"]]),
+                "tried": len(sweep["recipes"]) - 1,
+                "seeds": len(sweep["seeds"]),
+                "own_is_best": sweep["best"] == 0,
+                "holds": sweep["holds"],
+                "gain": sweep["gain"],
+                "interval": sweep["gain_interval"],
+                "trained": sorted(
+                    {_recipe({**run.settings["optimiser"], **run.model}) for run in trained}
+                ),
+            }
+        )
+    return rows
 
 
 def _recipe(settings: Mapping[str, Any]) -> str:
-    """`'learning rate 0.001, weight decay 0.01, 5 epochs'`."""
+    """`'learning rate 0.001, weight decay 0.01, 5 epochs, initial deviation 0.02, dropout 0.1'`."""
     return (
         f"learning rate {rate(settings['learning_rate'])}, weight decay "
-        f"{rate(settings['weight_decay'])}, {settings['epochs']} epochs"
+        f"{rate(settings['weight_decay'])}, {settings['epochs']} epochs, initial deviation "
+        f"{rate(settings['initial_deviation'])}, dropout {rate(settings['dropout'])}"
     )
 
 

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 
 from scaling.figures.svg import COLOURS, GREY, INK, RED, STYLE
 from scaling.law.cells import Cell
+from scaling.law.direction import Estimate
 from scaling.metrics import log_loss_skill, reliability
 
 MARKERS = "osD^vP"
@@ -22,6 +23,8 @@ SETTINGS = {
     "learning_rate": "peak learning rate",
     "weight_decay": "weight decay",
     "epochs": "epochs",
+    "initial_deviation": "initial deviation",
+    "dropout": "dropout",
 }
 
 
@@ -42,6 +45,24 @@ def marker(index: int) -> str:
 
 def _legend_above(axes: Axes, columns: int) -> None:
     axes.legend(ncols=columns, loc="lower center", bbox_to_anchor=(0.5, 1))
+
+
+# --- direction beside volatility --------------------------------------------------------------
+
+
+@rc_context(STYLE)
+def direction(differences: Mapping[str, Estimate]) -> Figure:
+    """AUC among the large moves, minus that of volatility alone; `differences` are by model."""
+    figure, axes = _axes((7.2, 0.9 + 0.28 * len(differences)))
+    y = np.arange(len(differences))
+    values = np.array([estimate.value for estimate in differences.values()])
+    ends = np.array([estimate.interval95 for estimate in differences.values()]).T
+    axes.errorbar(values, y, xerr=np.abs(ends - values), fmt="o", color=COLOURS[0], capsize=3)
+    axes.axvline(0, color=INK, lw=0.8)
+    axes.set_yticks(y, [name.replace("_", " ") for name in differences])
+    axes.set_ylim(len(differences) - 0.5, -0.5)
+    axes.set_xlabel("AUC of the direction, minus that of volatility alone")
+    return figure
 
 
 # --- skill against size ----------------------------------------------------------------------
@@ -191,54 +212,53 @@ def learning_curves(runs: Sequence[Mapping[str, Any]]) -> Figure:
         for run in (run for run in runs if run["budget"] == budget):
             _learning_curve(axes, run, colour(index))
         axes.set_title(f"{budget}", fontsize=10)
+        axes.set_xscale("log", base=2)
         axes.set_xlabel("epoch")
-        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.xaxis.set_major_formatter(lambda epochs, _: f"{epochs:g}")
     panels[0].set_ylabel("log-loss, nats")
-    for mark, label in (("-", "validation"), (":", "train"), ("o", "kept epoch")):
+    for mark, label in (("-", "validation"), (":", "train"), ("o", "mean of the last quarter")):
         panels[0].plot([], [], mark, color=GREY, label=label)
     panels[0].legend(fontsize=8)
     return figure
 
 
 def _learning_curve(axes: Axes, run: Mapping[str, Any], shade: str) -> None:
-    epochs = [epoch["epoch"] for epoch in run["epochs"]]
+    epochs = [look["epoch"] for look in run["looks"]]
     for key, style in (("train_loss", ":"), ("val_log_loss", "-")):
-        axes.plot(epochs, [epoch[key] for epoch in run["epochs"]], style, color=shade, lw=1.2)
-    kept = run["epochs"][run["best_epoch"] - 1]
-    axes.plot(kept["epoch"], kept["val_log_loss"], "o", color=shade)
+        axes.plot(epochs, [look[key] for look in run["looks"]], style, color=shade, lw=1.2)
+    axes.plot(epochs[-1], run["validation"]["log_loss"], "o", color=shade)
 
 
 @rc_context(STYLE)
 def sweeps(swept: Sequence[Mapping[str, Any]]) -> Figure:
-    """Validation log-loss against each setting of the recipe, a line per budget.
+    """Validation log-loss against each setting that a sweep varies, a colour per budget.
 
-    `swept` are sweeps. A point is the lowest loss of all trials with that value of the setting. A
-    ring marks a best trial whose neighbours are all worse, a star one with an untried neighbour.
+    A point is a recipe: the mean over its seeds, and their standard error. The square is the
+    experiment's own recipe, the ring the best one.
     """
-    figure = Figure(figsize=(7.2, 3.2), layout="constrained")
-    panels = figure.subplots(1, len(SETTINGS), sharey=True)
-    for axes, (setting, label) in zip(panels, SETTINGS.items(), strict=True):
-        axes.set_xscale("log")
-        for index, sweep in enumerate(swept):
-            lowest: dict[float, float] = {}
-            for trial in sorted(sweep["trials"], key=lambda trial: trial["val_log_loss"]):
-                lowest.setdefault(trial[setting], trial["val_log_loss"])
-            values, shade = sorted(lowest), colour(index)
-            losses = [lowest[value] for value in values]
-            axes.plot(
-                *(values, losses, f"{marker(index)}-"), color=shade, ms=4, label=sweep["budget"]
-            )
-            ring, best = "o" if sweep["interior"] else "*", sweep["best"]
-            axes.plot(
-                *(best[setting], best["val_log_loss"], ring),
-                **{"color": shade, "ms": 13, "mfc": "none", "mew": 1.5},
-            )
+    figure = Figure(figsize=(7.2, 4.8), layout="constrained")
+    panels = figure.subplots(2, 3, sharey=True).ravel()
+    panels[-1].set_axis_off()
+    for axes, (setting, label) in zip(panels, SETTINGS.items(), strict=False):
+        axes.set_xscale("linear" if setting == "dropout" else "log")
         axes.set_xlabel(label)
-    panels[-1].set_xscale("log", base=2)
-    panels[-1].xaxis.set_major_formatter(lambda epochs, _: f"{epochs:g}")
-    panels[0].set_ylabel("best validation log-loss, nats")
-    panels[0].legend(title="budget")
+        for index, sweep in enumerate(swept):
+            _recipes_tried(axes, sweep, setting, colour(index))
+    panels[2].xaxis.set_major_formatter(lambda epochs, _: f"{epochs:g}")
+    for left in panels[::3]:
+        left.set_ylabel("validation log-loss, nats")
+    panels[0].legend(title="budget", fontsize=8)
     return figure
+
+
+def _recipes_tried(axes: Axes, sweep: Mapping[str, Any], setting: str, shade: str) -> None:
+    values = [recipe[setting] for recipe in sweep["recipes"]]
+    losses = np.array([recipe["val_log_losses"] for recipe in sweep["recipes"]])
+    means, errors = losses.mean(1), losses.std(1, ddof=1) / np.sqrt(losses.shape[1])
+    axes.errorbar(values, means, errors, fmt="o", ms=3, color=shade, label=sweep["budget"])
+    best = sweep["best"]
+    for place, mark in ((0, "s"), (best, "o")):
+        axes.plot(values[place], means[place], mark, color=shade, ms=11, mfc="none", mew=1.5)
 
 
 # --- forecasts and data ----------------------------------------------------------------------

@@ -6,19 +6,24 @@ by hand, or was made by code with a mistake. None of them may reach the page.
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import product
 from typing import Any
 
 import pandas as pd
 
+from scaling.config import EarningsConfig, TaskConfig
 from scaling.errors import UserError
 from scaling.judging.run_files import name_in
 from scaling.judging.study_files import StudyFiles
+from scaling.law.beyond_volatility import with_what_is_beyond_volatility
 from scaling.law.cells import Cell
+from scaling.law.direction import Direction
+from scaling.law.earnings import Earnings
 from scaling.law.result import StudyLaw
 from scaling.law.table import Table, read_tables
 from scaling.metrics import Recalibration, score
-from scaling.run import BASELINES, RunName
+from scaling.run import BASELINES, Run, RunName
 
 # The same sum differs by 1e-15 between machines, and JSON keeps every digit.
 ROUNDING = 1e-9
@@ -123,7 +128,7 @@ def _scores(rows: pd.DataFrame, recalibration: Mapping[str, float], base_rate: f
 
 def _law_says(law: StudyLaw) -> Numbers:
     """The test losses and skills in the law's file, of the ladder and of each surface."""
-    said = _cells_say(law.ladder.cells, "")
+    said = _cells_say(law.ladder.cells, "") | _beyond_volatility(law)
     for name, row in law.best_network.against.items():
         said |= {f"log_loss of {name}": row.log_loss, f"skill of {name}": row.skill}
     for draw, surface in law.surfaces.items():
@@ -132,6 +137,32 @@ def _law_says(law: StudyLaw) -> Numbers:
             for cell in baseline.cells:
                 said[f"log_loss of {_where(name, cell.train_days, draw)}"] = cell.log_loss
     return said
+
+
+def _beyond_volatility(law: StudyLaw) -> Numbers:
+    """The numbers of the ladder that are held against the volatility model's."""
+    said: Numbers = {}
+    if isinstance(law.direction, Direction):
+        said["skill of volatility alone"] = law.direction.volatility_skill
+        for name, ranking in law.direction.rankings.items():
+            said[f"AUC of {name}"] = ranking.auc.value
+        for size, added in law.direction.additions.items():
+            said[f"gain of {size} over volatility"] = added.gain.value
+    if isinstance(law.earnings, Earnings):
+        for at in law.earnings.costs:
+            for name, result in at.results.items():
+                said[f"Sharpe ratio of {name} at {at.cost_bp:g} bp"] = result.sharpe
+    return said
+
+
+def _beyond_volatility_should_be(study: StudyFiles) -> Numbers:
+    """The same from the predictions. No interval is compared, so few draws are made."""
+    law = study.law
+    few = replace(law, settings=replace(law.settings, samples=2))
+    task = TaskConfig(**Run(**law.runs[0]).settings["task"])
+    rules = EarningsConfig(**law.made_by["earnings"])
+    rows = (study.predictions, study.baseline_predictions)
+    return _beyond_volatility(with_what_is_beyond_volatility(few, *rows, task, rules))
 
 
 def _cells_say(cells: Sequence[Cell], draw: str) -> Numbers:
@@ -154,7 +185,7 @@ def _law_should_say(study: StudyFiles) -> Numbers:
     """The same numbers from the predictions."""
     tables = read_tables(study.predictions, study.baseline_predictions)
     reference = float(tables.ladder.baselines["base_rate"][-1].mean())
-    found = _table_should_say(tables.ladder, "", reference)
+    found = _table_should_say(tables.ladder, "", reference) | _beyond_volatility_should_be(study)
     for name, (losses,) in tables.ladder.baselines.items():
         mean = float(losses.mean())
         found |= {f"log_loss of {name}": mean, f"skill of {name}": 1 - mean / reference}

@@ -12,11 +12,11 @@ from scaling.errors import UserError
 from scaling.judging.study_files import StudyFiles
 from scaling.record import read_json
 from scaling.run import MACHINE, Run, refuse
-from scaling.sizes import MULTIPLIERS
 
 # A control vouches for the code as well, a sweep for the recipe alone; both have their own seeds.
 MAY_DIFFER = ("seed", "device", "precision", "micro_batch", *MACHINE)
-OF_A_SWEEP = ("code", *(f"model.{multiplier}" for multiplier in MULTIPLIERS))
+VARIED = ("optimiser.learning_rate", "optimiser.weight_decay", "optimiser.epochs")
+OF_A_SWEEP = ("code", *VARIED, "model.dropout", "model.initial_deviation")
 
 
 def read_optional(

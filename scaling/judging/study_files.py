@@ -169,8 +169,9 @@ def _require_the_laws_inputs(law: StudyLaw, predictions: Mapping[str, Path]) -> 
 def merged_checks(evaluations: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Each check once: passed if every run passed it, else what the first failing run found.
 
-    If none failed, but it could not be made for some run, it could not be made. `evaluations` have
-    a `run` and its `checks`. `runs` in the result names those that failed.
+    If none failed, but it could not be made for some run, it could not be made. Evaluations, and
+    records of baselines, have a `run` and its `checks`. `runs` in the result names those that
+    failed.
     """
     worse = {True: 0, None: 1, False: 2}
     merged: dict[str, dict[str, Any]] = {}

@@ -78,7 +78,8 @@ def summarise(grid: GridConfig, path: Path, results: Path) -> Summary:
     known = [record | Run.of(record, record["run"]).values() for record in study.records]
     (baselines,) = study.ladder.baselines
     ends = [_end_of_training(folder / f"{record['run']}{SUFFIX}") for record, _ in made]
-    checks = [check["passed"] for _, evaluation in made for check in evaluation["checks"]]
+    judged = (*(evaluation for _, evaluation in made), *study.baselines)
+    checks = [check["passed"] for file in judged for check in file["checks"]]
     return Summary(
         command=f"snakemake --configfile {path}",
         experiment=experiment,
@@ -142,7 +143,7 @@ def _end_of_training(local_record: Path) -> float:
 def _run_row(
     run: RunName, record: Mapping[str, Any], evaluation: Mapping[str, Any]
 ) -> dict[str, Any]:
-    counted = ("parameters", "parameters_without_embeddings", "flops", "seconds", "best_epoch")
+    counted = ("parameters", "parameters_without_embeddings", "flops", "seconds")
     return {
         "run": record["run"],
         **run.columns(),

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -114,8 +115,9 @@ def cells_of(table: Table, settings: Settings) -> list[Cell]:
     base = base_losses(table.y, table.base_rate)
     scores = score_all(table.losses, base, settings)
     together = score_all(table.ensembles, base, settings)
+    # No figure of a ladder shows losses, and its best network alone meets the baselines.
     several = len(table.varying) > 1
-    paired = paired_intervals(table, settings) if several else Paired.nothing(table)
+    paired = paired_intervals(table, settings) if several else None
     against = differences(table, settings) if several else [{} for _ in table.losses]
     parameters, train_days = table.axes["parameters"], table.axes["train_days"]
     cells = []
@@ -130,7 +132,7 @@ def cells_of(table: Table, settings: Settings) -> list[Cell]:
                 members=len(losses),
                 gain=gain.estimate,
                 gain_interval95=gain.interval95,
-                paired_interval95=paired.ensembles[i],
+                paired_interval95=paired.ensembles[i] if paired else None,
             )
         cells.append(
             Cell(
@@ -144,7 +146,7 @@ def cells_of(table: Table, settings: Settings) -> list[Cell]:
                 seed_deviation=float(losses.std(ddof=1)) if len(losses) > 1 else None,
                 validation_log_loss=None if np.isnan(validation) else validation,
                 ensemble=ensemble,
-                paired_interval95=paired.cells[i],
+                paired_interval95=paired.cells[i] if paired else None,
                 against=against[i],
             )
         )
@@ -157,30 +159,22 @@ def _gain(losses: Array, mean: Array, settings: Settings) -> Effect:
     return estimate_effects([mean], np.ones((1, 1)), settings, minus=members).effects[0]
 
 
-@dataclass(frozen=True)
-class Paired:
-    """95 % intervals of losses, without what is common to all cells on the same day.
+class Paired(NamedTuple):
+    """95 % intervals of losses, without what is common to all cells on the same day."""
 
-    A loss wanders with the weather of the test days, and the interval of a level is wide for that
-    reason. The weather is common to all models. What is left of it, when the mean of all cells is
-    subtracted day by day, decides whether one cell lies above another.
-    """
-
-    cells: Sequence[Interval | None]
+    cells: list[Interval]
     """Over days and seeds."""
-    ensembles: Sequence[Interval | None]
+    ensembles: list[Interval]
     baselines: dict[str, list[Interval]]
     """For each baseline in each column, over days."""
 
-    @classmethod
-    def nothing(cls, table: Table) -> "Paired":
-        """For a ladder, of which no figure shows losses."""
-        none = [None] * len(table.losses)
-        return cls(none, none, {})
-
 
 def paired_intervals(table: Table, settings: Settings) -> Paired:
-    """The intervals of all distances from the mean of the cells, each put around its own loss."""
+    """The intervals of all distances from the mean of the cells, each put around its own loss.
+
+    A loss wanders with the weather of the test days, which is common to all models. What is left
+    when the mean of all cells is subtracted day by day decides whether one lies above another.
+    """
     count = len(table.losses)
     mean = np.mean([loss.mean(axis=0) for loss in table.losses], axis=0)
     centre = float(mean.mean())
@@ -193,11 +187,8 @@ def paired_intervals(table: Table, settings: Settings) -> Paired:
         for found in (of_cells, of_fixed)
     )
     rest = iter(others[count:])
-    return Paired(
-        cells=cells,
-        ensembles=others[:count],
-        baselines={name: [next(rest) for _ in fits] for name, fits in table.baselines.items()},
-    )
+    by_baseline = {name: [next(rest) for _ in fits] for name, fits in table.baselines.items()}
+    return Paired(cells, others[:count], by_baseline)
 
 
 def differences(table: Table, settings: Settings) -> list[dict[str, Difference]]:

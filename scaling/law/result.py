@@ -11,10 +11,14 @@ from scaling.law.axis import AxisLaw
 from scaling.law.baselines import BestNetwork
 from scaling.law.bootstrap import Settings
 from scaling.law.cells import BaselineLaw, Cell
+from scaling.law.direction import Direction, NotMeasured
+from scaling.law.earnings import Earnings
 from scaling.law.effects import Effect
 from scaling.law.power_law import FittedLaw
 from scaling.law.shape import Shapes
 from scaling.record import read_json
+
+NO_OUTCOMES = NotMeasured("nothing is known of these days but the label")
 
 
 @dataclass(frozen=True)
@@ -77,6 +81,10 @@ class StudyLaw:
     """Sizes times training days, for each draw of the days; empty for a plain study."""
     runs: list[dict[str, Any]] = dataclasses.field(default_factory=list)
     """What each run was made with; see `scaling.run.Run`."""
+    direction: Direction | NotMeasured = NO_OUTCOMES
+    """How much of the ladder's skill is the direction of the move."""
+    earnings: Earnings | NotMeasured = NO_OUTCOMES
+    """What the forecasts of its best network would have earned."""
     inputs: dict[str, str] = dataclasses.field(default_factory=dict)
     """The MD5 of each file of predictions."""
     made_by: dict[str, Any] = dataclasses.field(default_factory=dict)

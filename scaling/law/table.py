@@ -113,11 +113,7 @@ def read_files(
     files = [*predictions, *baselines]
     if twice := sorted({str(path) for path in files if files.count(path) > 1}):
         raise UserError(f"given twice: {', '.join(twice)}; give each file of predictions once")
-    networks, rivals = (
-        pd.concat([_read_parquet(path) for path in paths], ignore_index=True)
-        for paths in (predictions, baselines)
-    )
-    runs = read_runs(networks, rivals)
+    runs = read_runs(read_rows(predictions), read_rows(baselines))
     dates = runs.days.dates
     (first, last), begin, end = test_block, dates[0].date(), dates[-1].date()
     if begin < first or end > last:
@@ -126,6 +122,11 @@ def read_files(
             "evaluate again with this config"
         )
     return tables_of(runs)
+
+
+def read_rows(paths: Sequence[Path]) -> pd.DataFrame:
+    """The prediction rows of several files."""
+    return pd.concat([_read_parquet(path) for path in paths], ignore_index=True)
 
 
 def _read_parquet(path: Path) -> pd.DataFrame:

@@ -18,7 +18,6 @@ from scaling.run import RunName
 from scaling.sizes import load_model_config
 from scaling.training.batch_size import parameters_of
 from scaling.training.model import check_budget, training_flops
-from scaling.training.recipe import recipe_of
 
 FORWARD_SHARE = 1 / 3  # of a training step: the backward pass costs twice the forward
 
@@ -72,7 +71,7 @@ def cost_of(experiment: str, run: RunName, results: Path, device_flops: float | 
     parameters = parameters_of(model, config.window, n_channels)
     check_budget(run.budget, model.family, parameters)
     train, validation = epoch_windows(config)
-    windows = recipe_of(config, model).optimiser.epochs * (train + FORWARD_SHARE * validation)
+    windows = config.recipe.epochs * (train + FORWARD_SHARE * validation)
     flops = windows * training_flops(model, config.window, n_channels)
     name = run.written(configs.load_config(path).seed)
     search = _read_if_there(results / experiment / f"{run.budget}.batch_size.json")

@@ -7,11 +7,12 @@ from scaling.config import WindowConfig
 from scaling.errors import UserError
 from scaling.sizes import BUDGET_TOLERANCE, ModelConfig, budget_parameters, model_config_path
 from scaling.training.families import family_of
+from scaling.training.transfer import fold
 
 
 def build_model(shape: ModelConfig, window: WindowConfig, n_channels: int) -> nn.Module:
     """A new network on the current default device, drawn from its generator."""
-    return family_of(shape.family).build(shape, window, n_channels)
+    return fold(family_of(shape.family).build(shape, window, n_channels), shape)
 
 
 def count_parameters(network: nn.Module) -> int:

@@ -30,10 +30,9 @@ from scaling.training.model import (
     count_without_embeddings,
 )
 from scaling.training.model import training_flops as window_flops
-from scaling.training.recipe import recipe_of
 from scaling.training.request import Request
 from scaling.training.step import sample_order
-from scaling.training.trainer import Hardware, Outcome
+from scaling.training.trainer import Hardware, Outcome, Recipe
 
 LOG = logging.getLogger(__name__)
 TAGS = ("budget", "seed", "parameters", "prices", "git_commit", "device")
@@ -110,8 +109,7 @@ def planned_record(
     run: Run,
 ) -> dict[str, Any]:
     """The run record as far as it is known before the first step."""
-    recipe = recipe_of(request.config, request.model)
-    epochs, seed = recipe.optimiser.epochs, recipe.seed
+    epochs, seed = request.config.recipe.epochs, request.config.seed
     order = sample_order(study.samples["train"], epochs, seed, study.epoch_windows)
     return {
         "kind": "train",
@@ -122,7 +120,6 @@ def planned_record(
         # Replicates of a budget must differ in both.
         "initial_weights": checkpoint.checksum(model.state_dict()),
         "sample_order": checkpoint.checksum({"days": order}),
-        "recipe": configs.as_dict(recipe.optimiser),
         "feature_names": list(study.feature_names),
         "train_base_rate": study.train_base_rate,
         "device_name": device_name(hardware.device),
@@ -166,7 +163,7 @@ def run_to_its_end(
             outcome = trainer.train(
                 model,
                 study,
-                recipe_of(request.config, request.model),
+                Recipe(request.config.recipe, request.config.seed, request.model),
                 hardware,
                 guard=guard,
                 tracker=trackers,
@@ -182,8 +179,7 @@ def run_to_its_end(
         write_results(request, study, outcome, record, trackers.ids)
         trackers.artifact(request.output)
     LOG.info(
-        f"made {request.output}: {record['parameters']:,} parameters, best epoch "
-        f"{record['best_epoch']} of {len(record['epochs'])}, validation log-loss "
+        f"made {request.output}: {record['parameters']:,} parameters, validation log-loss "
         f"{record['validation']['log_loss']:.4f}, skill {100 * record['validation']['skill']:.1f} "
         f"% over the base rate, {record['seconds']:.0f} s\n"
         f"next: snakemake results/{run.experiment}/{request.run}.eval.json"
@@ -222,7 +218,7 @@ def tracked(
     ending: tuple[Status, str] = ("failed", "an error; see the log")
     try:
         yield trackers
-        ending = ("finished", record.get("stop_reason", ""))
+        ending = ("finished", "completed")
     except trainer.Stopped as stop:
         ending = ("stopped", str(stop))
         raise
@@ -233,7 +229,7 @@ def tracked(
 
 def run_info(request: Request, record: dict[str, Any]) -> RunInfo:
     """What the trackers are told of the run."""
-    optimiser = configs.as_dict(recipe_of(request.config, request.model).optimiser)
+    optimiser = configs.as_dict(request.config.recipe)
     model = configs.as_dict(request.model)
     prices = [str(market.prices) for market in request.config.data.markets]
     digests = str(request.asked.prices).split(", ")
@@ -251,17 +247,16 @@ def run_info(request: Request, record: dict[str, Any]) -> RunInfo:
 def finished_record(outcome: Outcome, flops: float) -> dict[str, Any]:
     """What only the end of a training can tell; `flops` are those of one window."""
     progress = outcome.progress
-    best = progress.epochs[progress.best_epoch - 1]
     return {
         "windows": progress.windows,
         "flops": progress.windows * flops,
         "seconds": progress.seconds,
         "windows_per_second": progress.windows / progress.seconds,
         "used": outcome.used,
-        "best_epoch": progress.best_epoch,
-        "epochs": progress.epochs,
-        "validation": {"log_loss": best["val_log_loss"], "skill": best["val_skill"]},
-        "stop_reason": outcome.stop_reason,
+        "first_step": progress.first_step,
+        "clipped": outcome.clipped,
+        "looks": progress.looks,
+        "validation": outcome.validation,
     }
 
 
@@ -277,7 +272,7 @@ def write_results(
     Then the resume states go: this run's, and those of settings that have changed since.
     """
     content = {
-        "weights": outcome.best_weights,
+        "weights": outcome.weights,
         "last_weights": outcome.last_weights,
         "normaliser": {"mean": study.normaliser.mean, "std": study.normaliser.std},
         "record": json.dumps(record),

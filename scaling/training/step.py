@@ -10,10 +10,10 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 from scaling.data.dataset import Indices, WindowDataset
 from scaling.machine.device import Precision, autocast
 from scaling.machine.processes import ALONE, Group
-from scaling.sizes import OptimiserConfig
 from scaling.training.capture import Captured, captured
 from scaling.training.draws import Draws
 from scaling.training.model import probabilities
+from scaling.training.transfer import clip_gradient
 
 EVALUATION_BATCH = 256
 
@@ -39,16 +39,6 @@ def sample_order(samples: Indices, epochs: int, seed: int, windows: int) -> list
         return days[torch.randperm(len(days), generator=generator)]
 
     return [torch.cat([shuffled() for _ in range(rounds)])[:windows] for _ in range(epochs)]
-
-
-def make_optimiser(model: torch.nn.Module, config: OptimiserConfig) -> torch.optim.AdamW:
-    """AdamW; only matrices decay, as biases and norms have no scale to shrink (nanoGPT, GPT-2)."""
-    parameters = [p for p in model.parameters() if p.requires_grad]
-    groups = [
-        {"params": [p for p in parameters if p.dim() >= 2], "weight_decay": config.weight_decay},
-        {"params": [p for p in parameters if p.dim() < 2], "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW(groups, lr=0.0, betas=(0.9, 0.95), fused=True)
 
 
 def prepared(
@@ -81,9 +71,10 @@ def optimiser_step(
     seed: int,
     step: int,
     group: Group = ALONE,
-) -> torch.Tensor:
-    """One step on `days`, in pieces of `micro_batch`; returns the mean loss, left on the device.
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """One step on `days`, in pieces of `micro_batch`.
 
+    Returns the mean loss and the gradient's norm before it is clipped, both left on the device.
     `model` is what `prepared` gave. In a `group` each process computes its share of `days`.
     Dropout is keyed by `seed` and `step`, whatever was drawn before.
     """
@@ -101,9 +92,9 @@ def optimiser_step(
             loss = loss / len(days) * piece.weight
             loss.backward()  # type: ignore[no-untyped-call]
         total += loss.detach()
-    torch.nn.utils.clip_grad_norm_(model.parameters(), gradient_clip)
+    norm = clip_gradient(model, optimiser, gradient_clip)
     optimiser.step()
-    return group.mean(total)
+    return group.mean(total), norm
 
 
 def predict(

@@ -4,12 +4,13 @@ import logging
 import math
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
 import torch
+from torch.distributed.tensor import DTensor
 from tqdm import tqdm
 
 from scaling.data.dataset import BEFORE_TEST, Study
@@ -17,17 +18,23 @@ from scaling.errors import UserError
 from scaling.machine.device import Precision
 from scaling.machine.processes import ALONE, Group
 from scaling.metrics import log_loss, log_loss_skill
+from scaling.sizes import ModelConfig, OptimiserConfig
 from scaling.training.checkpoint import ResumeStore
-from scaling.training.recipe import Recipe
 from scaling.training.step import (
     learning_rate,
-    make_optimiser,
     optimiser_step,
     predict,
     prepared,
     sample_order,
 )
+from scaling.training.transfer import make_optimiser, reach, set_learning_rate
 
+LOOKS = 9  # at validation, the first after a sixteenth of the steps
+# The mean of the weights over the end of the schedule is better than the last weights or those of
+# the best look, and depends less on the seed: docs/experiments.md; Haegele et al. 2024, arXiv
+# 2405.18392.
+AVERAGED = 0.25
+FIRST_STEP_DAYS = 32
 STEPS_BETWEEN_CHECKS = 50  # looking at a loss waits for the device; a NaN can wait 50 steps
 LOG = logging.getLogger(__name__)
 
@@ -62,6 +69,18 @@ class Stopped(Exception):
 
 
 @dataclass(frozen=True)
+class Recipe:
+    """How a network is trained, whatever the machine. The rate and the decay are the base size's.
+
+    Those of `shape` follow from it (scaling/training/transfer.py).
+    """
+
+    optimiser: OptimiserConfig
+    seed: int
+    shape: ModelConfig
+
+
+@dataclass(frozen=True)
 class Hardware:
     """What a training runs on. The micro-batch is what the device holds at once."""
 
@@ -78,9 +97,9 @@ class Progress:
     step: int = 0
     windows: int = 0
     peak_learning_rate: float = 0.0
-    best_log_loss: float = math.inf
-    best_epoch: int = 0
-    epochs: list[dict[str, float]] = field(default_factory=list)
+    first_step: float = math.nan
+    """How far the first step can move the logit (`transfer.first_step`)."""
+    looks: list[dict[str, float]] = field(default_factory=list)
     seconds: float = 0.0
     tracker_ids: dict[str, Any] = field(default_factory=dict)
 
@@ -89,19 +108,20 @@ class Progress:
 class Outcome:
     """What a finished training leaves behind."""
 
-    best_weights: dict[str, torch.Tensor]
+    weights: dict[str, torch.Tensor]
+    """The mean over the last quarter of the schedule."""
     last_weights: dict[str, torch.Tensor]
     progress: Progress
-    stop_reason: str
+    validation: dict[str, float]
+    """Log-loss and skill of `weights` on the validation block."""
+    clipped: float
+    """The share of the steps whose gradient was clipped."""
     used: dict[str, float]
     """Peak learning rate, weight decay and epochs as the loop had them, not as they were asked."""
 
 
 def refuse_test_rows(study: Study) -> None:
-    """A study that holds a test day is a `UserError`: what training could see, it could choose on.
-
-    Lesson 12 of the study that this project corrects: the best of 75 trials was called "test".
-    """
+    """A study that holds a test day is a `UserError`: training could choose on what it sees."""
     held = sorted(set(study.samples) - set(BEFORE_TEST))
     last = max(study.dates[study.samples[block]].max() for block in BEFORE_TEST)
     labelled = np.flatnonzero(study.dataset.labels.isfinite().cpu().numpy())
@@ -111,6 +131,27 @@ def refuse_test_rows(study: Study) -> None:
             f"training was given {', '.join(held) or f'{later} days after validation'}; allowed: "
             "train and validation alone, as load_study(config) gives them"
         )
+
+
+def look_steps(steps: int) -> list[int]:
+    """After which steps validation is looked at: the last one, and 1.41 times fewer each before."""
+    return sorted({max(1, round(steps * 2 ** (-k / 2))) for k in range(LOOKS)})
+
+
+def averaging_starts(steps: int) -> int:
+    """The last step whose weights are not in the mean that a training of `steps` leaves behind."""
+    return steps - max(1, round(AVERAGED * steps))
+
+
+def first_step(model: torch.nn.Module, study: Study, recipe: Recipe) -> float:
+    """How far one step at the highest rate can move the logit of the fresh network.
+
+    Adam's first step moves every weight by its rate, whichever way its gradient points. So it is
+    the sum of the rates times the gradient of the mean logit, over days spread over all of them.
+    """
+    every = study.samples["train"]
+    days = torch.from_numpy(every[:: max(1, len(every) // FIRST_STEP_DAYS)].copy())
+    return recipe.optimiser.learning_rate * reach(model, recipe.shape, study.dataset.windows(days))
 
 
 class Training:
@@ -126,21 +167,26 @@ class Training:
         days = study.samples["train"]
         first = torch.from_numpy(days[: hardware.micro_batch]).to(device)
         self.stepped = prepared(model.train(), self.dataset, first, hardware.precision, group)
-        self.optimiser = make_optimiser(model, config)
+        self.optimiser = make_optimiser(model, recipe.shape, config)
         order = sample_order(days, config.epochs, recipe.seed, study.epoch_windows)
         self.order = [epoch.to(device) for epoch in order]
         self.epoch_steps = math.ceil(study.epoch_windows / config.batch_size)
         self.total_steps = self.epoch_steps * config.epochs
-        # Losses stay on the device and are fetched once an epoch: reading one would wait for it.
+        self.looks = look_steps(self.total_steps)
+        # Losses stay on the device and are fetched at each look: reading one would wait for it.
         self.losses = torch.full((self.total_steps,), torch.nan, device=device)
+        self.norms = torch.full_like(self.losses, torch.nan)  # the gradient's, before clipping
         self.progress = Progress()
-        self.best_weights = self._weights()
+        self.mean: list[torch.Tensor] = []  # of the weights so far, once averaging has begun
 
     def resume(self, state: dict[str, Any]) -> None:
         """Go on from what `state` gave."""
         self.hardware.group.load(self.model, self.optimiser, state["weights"], state["optimiser"])
-        self.best_weights = state["best_weights"]
-        self.losses[: len(state["losses"])] = state["losses"].to(self.hardware.device)
+        if state["mean"]:
+            placed = self.hardware.group.placed(self.model, state["mean"])
+            self.mean = [weight.to(self.hardware.device) for weight in placed.values()]
+        for kept, name in ((self.losses, "losses"), (self.norms, "norms")):
+            kept[: len(state[name])] = state[name].to(self.hardware.device)
         self.progress = Progress(**state["progress"])
 
     def state(self) -> dict[str, Any]:
@@ -150,35 +196,36 @@ class Training:
         return {
             "weights": group.gathered(self.model.state_dict()),
             "optimiser": group.gathered(self.optimiser.state_dict()),
-            "best_weights": self.best_weights,
+            "mean": group.gathered(dict(zip(self.model.state_dict(), self.mean, strict=False))),
             "losses": self.losses[: self.progress.step].clone(),
+            "norms": self.norms[: self.progress.step].clone(),
             "progress": vars(self.progress),
         }
 
     @property
     def finished(self) -> bool:
-        """True after the last step, or when patience with validation is spent."""
-        waited = len(self.progress.epochs) - self.progress.best_epoch
-        patience = self.recipe.optimiser.early_stopping_patience
-        return self.progress.step == self.total_steps or waited >= patience
+        """True after the last step."""
+        return self.progress.step == self.total_steps
 
     @property
-    def epoch_ended(self) -> bool:
-        """True when the last step was the last of its epoch."""
-        return self.progress.step % self.epoch_steps == 0
+    def look_due(self) -> bool:
+        """True when validation is looked at after the last step."""
+        return self.progress.step in self.looks
+
+    def rate(self, step: int) -> float:
+        """The learning rate of one step, as the base size has it."""
+        config = self.recipe.optimiser
+        return learning_rate(step, self.total_steps, config.learning_rate, config.warmup_fraction)
 
     def step(self) -> int:
         """Take one optimiser step; returns how many windows it saw."""
         began = time.monotonic()
         config, hardware, progress = self.recipe.optimiser, self.hardware, self.progress
         epoch, within = divmod(progress.step, self.epoch_steps)
-        rate = learning_rate(
-            progress.step, self.total_steps, config.learning_rate, config.warmup_fraction
-        )
-        for parameters in self.optimiser.param_groups:
-            parameters["lr"] = rate
+        rate = self.rate(progress.step)
+        set_learning_rate(self.optimiser, rate)
         days = self.order[epoch][within * config.batch_size : (within + 1) * config.batch_size]
-        self.losses[progress.step] = optimiser_step(
+        self.losses[progress.step], self.norms[progress.step] = optimiser_step(
             self.stepped,
             self.optimiser,
             self.dataset,
@@ -193,39 +240,50 @@ class Training:
         progress.step += 1
         progress.windows += len(days)
         progress.peak_learning_rate = max(progress.peak_learning_rate, rate)
+        self._average()
         if progress.step % STEPS_BETWEEN_CHECKS == 0:
             self.require_finite_losses()
         progress.seconds += time.monotonic() - began
         return len(days)
 
-    def validate(self) -> dict[str, float]:
-        """Judge the epoch that just ended on the validation block; keep the weights if best."""
+    def _average(self) -> None:
+        """Take the weights after this step into their mean, in the last quarter of the schedule."""
+        taken = self.progress.step - averaging_starts(self.total_steps)
+        weights = list(self.model.state_dict().values())
+        if taken == 1:
+            self.mean = [weight.detach().clone() for weight in weights]
+        elif taken > 1:
+            torch._foreach_lerp_(_own(self.mean), _own(weights), 1 / taken)
+
+    def look(self) -> dict[str, float]:
+        """Judge the weights of now on the validation block. Nothing is chosen by it."""
         began = time.monotonic()
         self.require_finite_losses()
-        progress, study, hardware = self.progress, self.study, self.hardware
+        progress = self.progress
+        judged = {
+            "step": progress.step,
+            "epoch": progress.step / self.epoch_steps,
+            "train_loss": float(np.mean(self.losses_since_look())),
+            **{f"val_{name}": value for name, value in self._validation().items()},
+            "learning_rate": self.rate(progress.step - 1),
+        }
+        progress.seconds += time.monotonic() - began
+        progress.looks.append(judged | {"seconds": progress.seconds})
+        return progress.looks[-1]
+
+    def _validation(self) -> dict[str, float]:
+        """Log-loss, skill and spread of the forecasts of the validation block."""
+        study, hardware = self.study, self.hardware
         days, y = study.samples["validation"], study.labels("validation")
         p = predict(self.model, self.dataset, days, hardware.device, hardware.precision)
         p = hardware.group.as_first(p)
-        loss = log_loss(y, p)
-        epoch = {
-            "epoch": len(progress.epochs) + 1,
-            "train_loss": float(np.mean(self.epoch_losses())),
-            "val_log_loss": loss,
-            "val_skill": log_loss_skill(y, p, study.train_base_rate),
-            "val_spread": float(np.std(p)),
-            "learning_rate": self.optimiser.param_groups[0]["lr"],
-        }
-        if loss < progress.best_log_loss:
-            progress.best_log_loss, progress.best_epoch = loss, len(progress.epochs) + 1
-            self.best_weights = self._weights()
-        progress.seconds += time.monotonic() - began
-        progress.epochs.append(epoch | {"seconds": progress.seconds})
-        return progress.epochs[-1]
+        skill = log_loss_skill(y, p, study.train_base_rate)
+        return {"log_loss": log_loss(y, p), "skill": skill, "spread": float(np.std(p))}
 
-    def epoch_losses(self) -> list[float]:
-        """The training losses of the epoch that just ended, one a step."""
-        steps = self.progress.step
-        losses: list[float] = self.losses[steps - self.epoch_steps : steps].tolist()
+    def losses_since_look(self) -> list[float]:
+        """The training losses of the steps since the look before, one a step."""
+        before = max((look for look in self.looks if look < self.progress.step), default=0)
+        losses: list[float] = self.losses[before : self.progress.step].tolist()
         return losses
 
     def require_finite_losses(self) -> None:
@@ -235,21 +293,22 @@ class Training:
         if len(bad):
             raise UserError(
                 f"the loss is {losses[bad[0]].item()} at step {int(bad[0]) + 1}; lower "
-                "optimiser.learning_rate, or the budget's learning_rate_multiplier"
+                "optimiser.learning_rate"
             )
 
     def outcome(self) -> Outcome:
-        """What the training leaves behind, once it is finished."""
-        completed = self.progress.step == self.total_steps
-        reason = (
-            "completed" if completed else f"early stopping at epoch {len(self.progress.epochs)}"
-        )
+        """What the training leaves behind, once it is finished. The model gets the mean weights."""
         used = {
             "learning_rate": self.progress.peak_learning_rate,
-            "weight_decay": max(group["weight_decay"] for group in self.optimiser.param_groups),
+            "weight_decay": self.recipe.optimiser.weight_decay,
             "epochs": len(self.order),
         }
-        return Outcome(self.best_weights, self._weights(), self.progress, reason, used)
+        clipped = (self.norms > self.recipe.optimiser.gradient_clip).float().mean().item()
+        last = self._weights()
+        for weight, mean in zip(self.model.state_dict().values(), self.mean, strict=True):
+            weight.copy_(mean)
+        validation = self._validation()
+        return Outcome(self._weights(), last, self.progress, validation, clipped, used)
 
     def _weights(self) -> dict[str, torch.Tensor]:
         """A copy on the CPU."""
@@ -258,7 +317,7 @@ class Training:
 
 
 class Saver:
-    """Writes resume states, at the end of each epoch and when the last is some minutes old."""
+    """Writes resume states, at each look at validation and when the last is some minutes old."""
 
     def __init__(
         self, training: Training, store: ResumeStore, tracker: Tracker, minutes: float
@@ -307,7 +366,11 @@ def train(
     and `UserError` when the loss is no longer finite. On a CPU a run that was killed at any step
     and resumed ends with the same bits as one that was not.
     """
+    first = math.nan
+    if state is None:
+        first = hardware.group.from_first(lambda: first_step(model, study, recipe))
     training = Training(model, study, recipe, hardware)
+    training.progress.first_step = first
     if state is not None:
         training.resume(state)
         LOG.info(f"resumed at step {training.progress.step:,} of {training.total_steps:,}")
@@ -318,14 +381,15 @@ def train(
                 saver.save()
                 raise Stopped(reason, training.progress.step)
             bar.update(training.step())
-            if training.epoch_ended:
-                epoch = training.validate()
-                _log_epoch(training, epoch, guard, tracker)
+            if training.look_due:
+                losses = training.losses_since_look()
+                look = training.look()
+                _log_look(losses, look, guard, tracker)
                 bar.set_postfix_str(
-                    f"epoch {epoch['epoch']}/{recipe.optimiser.epochs}, "
-                    f"validation skill {100 * epoch['val_skill']:.1f} %"
+                    f"epoch {look['epoch']:.2g}/{recipe.optimiser.epochs}, "
+                    f"validation skill {100 * look['val_skill']:.1f} %"
                 )
-            if training.epoch_ended or saver.due():
+            if training.look_due or saver.due():
                 saver.save()
     return training.outcome()
 
@@ -342,14 +406,19 @@ def _reason_to_stop(
     return group.agreed(reason)
 
 
-def _log_epoch(training: Training, epoch: dict[str, float], guard: Guard, tracker: Tracker) -> None:
-    """Give the trackers the losses of the epoch's steps, its validation, and the temperature."""
-    last = training.progress.step
-    for step, loss in enumerate(training.epoch_losses(), start=last - training.epoch_steps + 1):
+def _log_look(losses: list[float], look: dict[str, float], guard: Guard, tracker: Tracker) -> None:
+    """Give the trackers the losses of the steps since the look before, and this one's figures."""
+    last = int(look["step"])
+    for step, loss in enumerate(losses, start=last - len(losses) + 1):
         tracker.log({"loss": loss}, step=step)
     celsius = getattr(guard.latest, "celsius", None)  # None: no sensor, or a pressure level
     heat = {} if celsius is None else {"celsius": celsius}
-    tracker.log(epoch | heat, step=last)
+    tracker.log(look | heat, step=last)
+
+
+def _own(weights: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+    """The parts of sharded weights that lie in this process."""
+    return [w.to_local() if isinstance(w, DTensor) else w for w in weights]
 
 
 def _progress_bar(training: Training) -> "tqdm[Any]":

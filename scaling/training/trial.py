@@ -7,12 +7,10 @@ import torch
 from scaling import config as configs
 from scaling.data.dataset import Study
 from scaling.machine.device import choose_device, choose_precision, tune
-from scaling.sizes import ModelConfig
 from scaling.tracking.trackers import NoTracker
 from scaling.training.checkpoint import ResumeStore
-from scaling.training.recipe import Recipe
 from scaling.training.run import fresh_model
-from scaling.training.trainer import Guard, Hardware, Outcome, train
+from scaling.training.trainer import Guard, Hardware, Outcome, Recipe, train
 
 
 def hardware_of(
@@ -29,7 +27,6 @@ def hardware_of(
 
 def trial(
     config: configs.TrainingConfig,
-    model: ModelConfig,
     study: Study,
     recipe: Recipe,
     hardware: Hardware,
@@ -38,7 +35,7 @@ def trial(
     """Train a fresh model of the recipe's seed. Raises `trainer.Stopped` where heat asks it to."""
     with tempfile.TemporaryDirectory() as states:
         return train(
-            fresh_model(config, model, study, recipe.seed),
+            fresh_model(config, recipe.shape, study, recipe.seed),
             study,
             recipe,
             hardware,

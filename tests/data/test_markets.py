@@ -54,7 +54,6 @@ def asked(assets: tuple[str, ...] = BOTH, judged: tuple[str, ...] = ("ABC",)) ->
             "weight_decay": 0.01,
             "warmup_fraction": 0.1,
             "gradient_clip": 1.0,
-            "early_stopping_patience": 1,
         },
         data={"assets": assets, "judged": judged},  # type: ignore[arg-type]
     )
@@ -227,9 +226,7 @@ def test_a_market_without_enough_days_in_a_block_is_named() -> None:
 
 
 def test_what_is_judged_is_part_of_what_was_trained() -> None:
-    shape = PatchTSTShape(
-        d_model=8, layers=1, heads=2, ffn_dim=8, dropout=0.1, learning_rate_multiplier=1.0
-    )
+    shape = PatchTSTShape(d_model=8, layers=1, heads=2, ffn_dim=8, dropout=0.1)
     one, two = (run_of(asked(judged=judged), shape, "x") for judged in (("ABC",), BOTH))
     (found,) = one.difference(two)
     assert (found.key, found.there) == ("data.judged", ["ABC"])

@@ -3,7 +3,7 @@
 What a planted network says is truth mixed with noise, so the larger ones are better.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -12,8 +12,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from scaling.config import EarningsConfig, TaskConfig, as_dict
 from scaling.judging import checks
 from scaling.judging.run_files import file_digests
+from scaling.law.beyond_volatility import with_what_is_beyond_volatility
 from scaling.law.bootstrap import Settings
 from scaling.law.judge import fit_study
 from scaling.law.result import as_json
@@ -28,6 +30,7 @@ from scaling.record import (
     write_parquet,
 )
 from scaling.run import ALL_DAYS, BASELINES, Run, RunName, TrainingDays, Values
+from scaling.training.search import compared
 
 PARAMETERS = {"200k": 201_000, "600k": 598_000, "2m": 2_010_000}
 QUALITIES = {"200k": 0.5, "600k": 0.7, "2m": 0.8}
@@ -47,9 +50,12 @@ SETTINGS: dict[str, Any] = {
     "optimiser": {"learning_rate": 1e-3, "epochs": 5, "weight_decay": 0.01},
 }
 RECIPE = SETTINGS["optimiser"]
-MODEL = {"d_model": 32, "dropout": 0.1, "learning_rate_multiplier": 1.0}
+MODEL = {"d_model": 32, "dropout": 0.1, "initial_deviation": 0.02}
 
 
+VOLATILITY_CHECK = checks.check(
+    "volatility baselines do not see the future", True, "no forecast changes", "none", "a leak"
+)
 MakeRun = Callable[[RunName], Run]
 
 
@@ -105,6 +111,14 @@ class Market:
                 "y": (self.rng.random(2 * DAYS) < chance).astype(np.int8),
             }
         )
+        rises = self.days["y"].to_numpy()
+        falls = (1 - rises) * (np.arange(2 * DAYS) % 8 == 0)
+        quiet = np.where(np.arange(2 * DAYS) % 2, 0.003, -0.002)
+        self.outcomes = {
+            "rises": rises,
+            "falls": falls.astype(np.int8),
+            "next_return": np.where(rises, 0.012, np.where(falls, -0.015, quiet)),
+        }
 
     def forecast(self, quality: float) -> pd.DataFrame:
         noise = self.rng.normal(size=2 * DAYS) * (1 - quality)
@@ -159,16 +173,17 @@ def write_run(
     write_json(root / f"{run}.eval.json", evaluation)
     record = {
         **known,
-        "recipe": RECIPE,
         "initial_weights": f"weights of {run}",
         "sample_order": f"order of {seed}",
         "parameters_without_embeddings": parameters - 1_000,
         "train_base_rate": BASE_RATE,
         "flops": 6e10 * parameters * (1 + 0.1 * (seed - 42)),
         "seconds": parameters / 1000,
-        "best_epoch": 4,
-        "epochs": [
-            {"epoch": e, "train_loss": loss + 0.1 / e, "val_log_loss": loss + 0.05 * (4 - e) ** 2}
+        "first_step": 1.2,
+        "clipped": 0.4,
+        "validation": {"log_loss": loss},
+        "looks": [
+            {"epoch": e, "train_loss": 0.4 + 0.1 / e, "val_log_loss": loss + 0.05 * (4 - e) ** 2}
             for e in range(1, 6)
         ],
         "device_name": "a <fast> CPU & more",
@@ -190,12 +205,15 @@ def write_law(root: Path) -> None:
     """Fit the law to the prediction files in `root`."""
     predictions, baselines = networks_in(root), baselines_in(root)
     runs = [Run.of(identity_of_parquet(path), path) for path in predictions]
-    rows = (
+    rows = [
         pd.concat(map(pd.read_parquet, paths), ignore_index=True)
         for paths in (predictions, baselines)
-    )
+    ]
+    fitted = fit_study(read_tables(*rows), Settings(1, 0.01, samples=200), runs[0].experiment)
+    rules = EarningsConfig()
     law = replace(
-        fit_study(read_tables(*rows), Settings(1, 0.01, samples=200), runs[0].experiment),
+        with_what_is_beyond_volatility(fitted, *rows, TaskConfig(**SETTINGS["task"]), rules),
+        made_by={"earnings": as_dict(rules)},
         runs=[run.as_json() for run in runs],
         inputs={str(path): file_md5(path) for path in (*predictions, *baselines)},
         provenance=provenance(),
@@ -218,6 +236,7 @@ def write_baselines(
         "identity": made.as_json(),
         "train_base_rate": BASE_RATE,
         "models": {model: judged(part) for model, part in rows.items()},
+        "checks": [VOLATILITY_CHECK],
     }
     write_json(root / f"{name}.json", content)
 
@@ -231,8 +250,10 @@ def make_study(root: Path, make_run: MakeRun = planted) -> None:
             write_run(root, budget, seed, market.forecast(quality), drift, make_run=make_run)
     rows = {
         "base_rate": market.constant(BASE_RATE),
+        "garch": market.forecast(0.4),
         "logistic_regression": market.forecast(0.85),
     }
+    rows = {name: part.assign(**market.outcomes) for name, part in rows.items()}
     write_baselines(root, rows, ALL_DAYS, make_run)
     write_law(root)
 
@@ -288,28 +309,33 @@ def put(content: dict[str, Any], key: str, value: Any) -> None:
 
 # --- files that a study may have -------------------------------------------------------------
 
-VALLEY = {0.5: 0.42, 1.0: 0.41, 2.0: 0.40, 4.0: 0.43}
-FALLING = {0.5: 0.42, 1.0: 0.41, 2.0: 0.40}
+# Validation log-losses of three recipes, the experiment's own first, with three seeds each.
+BETTER = ((0.41, 0.42, 0.43), (0.40, 0.4101, 0.42), (0.45, 0.46, 0.44))
+NO_BETTER = ((0.41, 0.42, 0.43), (0.40, 0.43, 0.42), (0.45, 0.46, 0.44))
 NOTHING: Values = {}
 LEAKS, SOUND = [0.30, 0.31, 0.29], [-0.02, 0.01, -0.01]
 
 
 def write_sweep(
-    root: Path, budget: str, losses: Mapping[float, float], odd: Values = NOTHING, **values: Any
+    root: Path,
+    budget: str,
+    losses: Sequence[Sequence[float]],
+    odd: Values = NOTHING,
+    **values: Any,
 ) -> str:
-    """A sweep with these validation losses by multiplier of the rate; returns its path."""
-    trials = [
-        {**RECIPE, "learning_rate": 1e-3 * m, "val_log_loss": loss} for m, loss in losses.items()
+    """A sweep whose recipes had these validation losses by seed; returns its path."""
+    recipes = [
+        {**RECIPE, "learning_rate": 1e-3 * 2**i, "initial_deviation": 0.02, "dropout": 0.1}
+        | {"val_log_losses": list(by_seed)}
+        for i, by_seed in enumerate(losses)
     ]
-    best = min(trials, key=lambda trial: trial["val_log_loss"])
     sweep = {
         "kind": "sweep",
         "budget": budget,
-        "identity": _identity(budget, {"name.seed": 1000, "code": "5eeb", **odd}),
-        "trials": trials,
-        "best": best,
-        "interior": best not in (trials[0], trials[-1]),
-        "confirmation": {"gain": 0.004, "holds": best not in (trials[0], trials[-1])},
+        "identity": _identity(budget, {"code": "5eeb", **odd}),
+        "seeds": [1000, 1001, 1002],
+        "recipes": recipes,
+        **compared(np.array(losses)),
     }
     write_json(root / f"{budget}.sweep.json", {**sweep, **values})
     return str(root / f"{budget}.sweep.json")

@@ -47,9 +47,6 @@ def swap(a: Path, b: Path) -> None:
 
 def test_an_evaluation_from_before_the_run_was_trained_again_is_refused(study: Path) -> None:
     remake(study / "2m.seed43.json", "settings.optimiser.epochs", 9)
-    law = read_json(study / "scaling_law.json")
-    law["runs"][-1]["settings"]["optimiser"]["epochs"] = 9
-    write_json(study / "scaling_law.json", law)
     message = "2m.seed43.eval.json: optimiser.epochs is 5, not 9; the run was trained again"
     refused(study, message, "2m.seed43.eval.json")
 
@@ -256,11 +253,17 @@ def test_another_recipe_at_another_size_stands_beside_the_verdict(
     made: Path, study: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert "differences" not in read_page(made).ids
+    law = read_json(study / "scaling_law.json")
     for run in ("2m", "2m.seed43"):
-        change(study / f"{run}.json", precision="bf16", micro_batch=8)
+        for suffix in ("json", "eval.json"):
+            made_with = read_json(study / f"{run}.{suffix}")["identity"]
+            changed = {**made_with, "precision": "bf16", "micro_batch": 8}
+            change(study / f"{run}.{suffix}", identity=changed)
+        law["runs"][law["runs"].index(made_with)] = changed
+    write_json(study / "scaling_law.json", law)
     report.main(flags_of(study))
     page, printed = read_page(study), capsys.readouterr().out
     assert page.ids.index("verdict") < page.ids.index("differences") < page.ids.index("ladder")
-    for line in ("precision: fp32 for 200k, 600k; bf16 for 2m", "micro-batch: 32 for 200k, 600k"):
+    for line in ("precision: fp32 for 200k, 600k; bf16 for 2m", "micro_batch: 32 for 200k, 600k"):
         assert line in page.text
         assert f"besides size, the runs differ in {line}" in printed

@@ -8,7 +8,7 @@ import pytest
 from scaling.figures import plots, svg
 from scaling.law.result import read_law
 from scaling.record import read_json
-from tests.figures.planted_study import FALLING, VALLEY, write_sweep
+from tests.figures.planted_study import BETTER, NO_BETTER, write_sweep
 
 
 def test_figure_files_are_dark_on_white_and_the_pages_take_its_own_colours(made: Path) -> None:
@@ -22,19 +22,19 @@ def test_figure_files_are_dark_on_white_and_the_pages_take_its_own_colours(made:
         assert placeholder not in page
 
 
-def test_the_sweep_figure_has_rates_on_a_log_axis_and_marks_an_edge_otherwise(
+def test_the_sweep_figure_has_a_point_a_recipe_and_marks_the_own_and_the_best_one(
     tmp_path: Path,
 ) -> None:
-    paths = [write_sweep(tmp_path, "200k", VALLEY), write_sweep(tmp_path, "2m", FALLING)]
-    axes, _, _ = plots.sweeps([read_json(path) for path in paths]).axes
-    valley, ring, falling, star = axes.get_lines()
+    paths = [write_sweep(tmp_path, "200k", BETTER), write_sweep(tmp_path, "2m", NO_BETTER)]
+    axes = plots.sweeps([read_json(path) for path in paths]).axes[0]
+    points, own, best, *_ = axes.get_lines()
     assert axes.get_xscale() == "log"
-    assert list(valley.get_xdata()) == pytest.approx([5e-4, 1e-3, 2e-3, 4e-3])
-    assert list(valley.get_ydata()) == list(VALLEY.values())
-    assert (valley.get_label(), falling.get_label()) == ("200k", "2m")
-    for mark, shape in ((ring, "o"), (star, "*")):
+    assert list(points.get_xdata()) == pytest.approx([1e-3, 2e-3, 4e-3])
+    assert list(points.get_ydata()) == pytest.approx([sum(row) / 3 for row in BETTER])
+    for mark, shape, rate, loss in ((own, "s", 1e-3, 0.42), (best, "o", 2e-3, 0.41003)):
         assert mark.get_marker() == shape
-        assert [*mark.get_xdata(), *mark.get_ydata()] == pytest.approx([2e-3, 0.40])
+        assert [*mark.get_xdata(), *mark.get_ydata()] == pytest.approx([rate, loss], rel=1e-4)
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["200k", "2m"]
 
 
 def test_names_of_baselines_with_nearly_equal_skill_do_not_cover_each_other(made: Path) -> None:

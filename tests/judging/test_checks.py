@@ -1,6 +1,7 @@
 """Each check passes on sound input, and fails on the mistake that it stands for."""
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +13,8 @@ from scaling.data.dataset import threshold_labels
 from scaling.data.features import build_features
 from scaling.errors import UserError
 from scaling.judging import checks
+from scaling.run import RunName
+from tests.figures.planted_study import planted
 
 SPLITS = SplitConfig(
     train=("2000-01-01", "2009-12-31"),  # type: ignore[arg-type]
@@ -254,40 +257,25 @@ def test_one_permutation_is_no_control() -> None:
         checks.shuffled_labels_teach_nothing([-0.1])
 
 
-def trained_record(**changes: object) -> dict[str, object]:
-    losses = [0.40, 0.36, 0.38]
+ASKED = {"learning_rate": 0.001, "weight_decay": 0.01, "epochs": 5}
+
+
+def trained_record(used: dict[str, float]) -> dict[str, Any]:
+    made = planted(RunName(budget="2m", seed=42))
+    settings = {**made.settings, "optimiser": {**made.settings["optimiser"], **ASKED}}
     return {
-        "epochs": [{"val_log_loss": loss} for loss in losses],
-        "best_epoch": 2,
-        "validation": {"log_loss": 0.36},
-        "config": {"optimiser": {"learning_rate": 0.001, "weight_decay": 0.01, "epochs": 5}},
-        "model": {
-            "learning_rate_multiplier": 0.375,
-            "weight_decay_multiplier": 100.0,
-            "epochs_multiplier": 0.5,
-        },
-        "used": {"learning_rate": 0.000375, "weight_decay": 1.0, "epochs": 2},
-        **changes,
+        "run": "2m",
+        "identity": dataclasses.replace(made, settings=settings).as_json(),
+        "used": used,
     }
 
 
-def test_the_epoch_that_validation_prefers_passes() -> None:
-    assert checks.chosen_on_validation(trained_record())["passed"]
-
-
-@pytest.mark.parametrize("planted", [{"best_epoch": 3}, {"validation": {"log_loss": 0.35}}])
-def test_weights_chosen_by_something_else_than_validation_fail(planted: dict[str, object]) -> None:
-    assert not checks.chosen_on_validation(trained_record(**planted))["passed"]
-
-
-def test_the_recipe_of_the_size_passes() -> None:
-    assert checks.trained_with_the_sizes_recipe(trained_record())["passed"]
+def test_the_experiments_recipe_passes() -> None:
+    assert checks.trained_as_asked(trained_record(ASKED))["passed"]
 
 
 @pytest.mark.parametrize(
-    "ignored", [{"learning_rate": 0.001}, {"weight_decay": 0.01}, {"epochs": 5}], ids=str
+    "used", [{"learning_rate": 0.0003}, {"weight_decay": 0.1}, {"epochs": 4}], ids=str
 )
-def test_a_multiplier_that_training_ignored_fails(ignored: dict[str, float]) -> None:
-    record = trained_record()
-    used = {"learning_rate": 0.000375, "weight_decay": 1.0, "epochs": 2} | ignored
-    assert not checks.trained_with_the_sizes_recipe({**record, "used": used})["passed"]
+def test_a_setting_that_training_ignored_fails(used: dict[str, float]) -> None:
+    assert not checks.trained_as_asked(trained_record(ASKED | used))["passed"]

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from scaling.judging.recipes import recipe_differences
+from scaling.judging.recipes import recipe_differences, serves_every_size
 from scaling.run import RunName
 from tests.figures.planted_study import planted, put
 
@@ -17,7 +17,7 @@ def record(run: str) -> dict[str, Any]:
     budget = run.split(".")[0]
     shape = {
         **{"d_model": 32 if small else 128, "layers": 2 if small else 4, "heads": 4},
-        **{"ffn_dim": 64 if small else 256, "learning_rate_multiplier": 2.0 if small else 1.0},
+        **{"ffn_dim": 64 if small else 256},
     }
     made = replace(
         planted(RunName(budget=budget, seed=seed)),
@@ -56,3 +56,58 @@ def test_a_single_run_with_another_recipe_is_named() -> None:
     records = [record(run) for run in RUNS]
     records[3]["identity"]["settings"]["optimiser"]["epochs"] = 9
     assert recipe_differences(records) == ["optimiser.epochs: 5 for 200k, 2m; 9 for 2m.seed43"]
+
+
+# --- one recipe for every size ---------------------------------------------------------------
+
+
+def trained(budget: str, first_step: float, loss: float = 0.385, **changes: Any) -> dict[str, Any]:
+    """A record of a sound training: three looks at validation, of which the second is best."""
+    looks = [{"val_log_loss": v, "train_loss": 0.45} for v in (0.43, 0.40, 0.41)]
+    looks[-1]["train_loss"] = loss
+    made = {"budget": budget, "first_step": first_step, "clipped": 0.42, "looks": looks}
+    return {**made, **changes}
+
+
+def passed(*records: dict[str, Any]) -> bool | None:
+    (found,) = serves_every_size(records)
+    verdict: bool | None = found["passed"]
+    return verdict
+
+
+SMALL = [trained("200k", 1.30, 0.384), trained("200k", 1.25, 0.388)]
+
+
+def test_the_sizes_as_the_rule_trains_them_pass() -> None:
+    measured = {"600k": 1.11, "2m": 1.22, "20m": 1.13, "200m": 1.19}
+    assert passed(*SMALL, *(trained(budget, step) for budget, step in measured.items()))
+
+
+@pytest.mark.parametrize(("budget", "first_step"), [("2m", 8.0), ("20m", 4.3), ("200m", 5.4)])
+def test_the_sizes_as_they_were_trained_by_a_rate_of_their_own_fail(
+    budget: str, first_step: float
+) -> None:
+    assert not passed(*SMALL, trained(budget, first_step))
+
+
+@pytest.mark.parametrize(
+    "planted",
+    [
+        {"first_step": 0.4},
+        {"loss": 0.395},
+        {"clipped": 0.8},
+        {"looks": [{"val_log_loss": v, "train_loss": 0.385} for v in (0.40, 0.42, 0.41)]},
+    ],
+    ids=str,
+)
+def test_each_sign_of_a_recipe_that_does_not_fit_fails(planted: dict[str, Any]) -> None:
+    assert not passed(*SMALL, trained(**{"budget": "20m", "first_step": 1.2, **planted}))
+
+
+def test_with_one_seed_each_training_losses_are_not_judged_and_the_check_says_so() -> None:
+    (found,) = serves_every_size([SMALL[0], trained("20m", 1.2, 0.42)])
+    assert found["passed"] and "one seed each" in found["found"]
+
+
+def test_a_single_size_has_nothing_to_be_compared_with() -> None:
+    assert serves_every_size(SMALL) == []

@@ -44,7 +44,6 @@ def written(folder: Path, prices: pd.DataFrame) -> TrainingConfig:
             "weight_decay": 0.01,
             "warmup_fraction": 0.1,
             "gradient_clip": 1.0,
-            "early_stopping_patience": 1,
         },
         data=paths,  # type: ignore[arg-type]
     )

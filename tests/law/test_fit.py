@@ -7,15 +7,26 @@ import pytest
 
 from scaling import fit
 from scaling.errors import UserError
+from scaling.judging import identity
 from scaling.law.bootstrap import BOOTSTRAP_SEED
+from scaling.record import write_parquet
+from scaling.run import RunName
+from tests.figures.planted_study import planted
 from tests.law.worlds import study, study_of_days
 
 ROOT = Path(__file__).parents[2]
 
 
+def write(path, rows, budget, seed):
+    """Predictions that say which run they are of, as `scaling.evaluate` writes them."""
+    write_parquet(path, rows, planted(RunName(budget=budget, seed=seed)).as_json())
+
+
 @pytest.fixture
 def files(tmp_path, monkeypatch):
     monkeypatch.chdir(ROOT)
+    # Whether the runs are outdated is asked in tests/judging/test_identity.py.
+    monkeypatch.setattr(identity, "refuse_outdated", lambda runs, config: None)
     networks, baselines = study()
     config = tmp_path / "experiment.yaml"
     text = (ROOT / "configs/daily/threshold_1pct.yaml").read_text()
@@ -23,7 +34,7 @@ def files(tmp_path, monkeypatch):
     paths = []
     for (budget, seed), rows in networks.groupby(["budget", "seed"]):
         paths.append(str(tmp_path / f"{budget}.seed{seed}.predictions.parquet"))
-        rows.to_parquet(paths[-1])
+        write(paths[-1], rows, budget, seed)
     reference = tmp_path / "baselines.predictions.parquet"
     baselines.to_parquet(reference)
     return config, paths, reference, tmp_path / "scaling_law.json"
@@ -45,7 +56,9 @@ def test_the_command_writes_the_law_with_the_config_s_delta_and_what_it_was_made
     assert ladder["axes"]["parameters"]["verdict"] == "improves"
     assert ladder["best_network"]["budget"] == "2m"
     assert len(result["inputs"]) == 7
-    assert {"git_commit", "versions", "code_digest"} <= set(result["provenance"])
+    assert {"git_commit", "versions"} <= set(result["provenance"])
+    assert {"code", "law"} <= set(result["made_by"])
+    assert [run["name"]["seed"] for run in result["runs"]] == [42, 43] * 3
     printed = capsys.readouterr().out
     assert ladder["sentence"] in printed
     assert printed.splitlines()[-1].startswith(f"Wrote {files[-1]}.")
@@ -95,7 +108,7 @@ def files_of_days(files, tmp_path):
     paths = []
     for (budget, seed), rows in mixed.groupby(["budget", "seed"]):
         paths.append(str(tmp_path / f"{budget}.seed{seed}.days.predictions.parquet"))
-        rows.to_parquet(paths[-1])
+        write(paths[-1], rows, budget, seed)
     baselines.assign(train_days=baselines["train_days"].astype(str)).to_parquet(reference)
     return config, paths, reference, output
 
@@ -121,7 +134,8 @@ def test_the_two_axes_leave_the_ladder_of_the_whole_block_as_it_is(files, files_
         ["budget", "seed"]
     ):
         paths.append(files[2].parent / f"{budget}.{seed}.alone.predictions.parquet")
-        rows.drop(columns=["train_days", "draw", "counted_days"]).to_parquet(paths[-1])
+        alone = rows.drop(columns=["train_days", "draw", "counted_days"])
+        write(paths[-1], alone, budget, seed)
     baselines[baselines["train_days"] == "all"].drop(
         columns=["train_days", "draw", "counted_days"]
     ).to_parquet(files[2])

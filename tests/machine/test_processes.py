@@ -26,6 +26,7 @@ from scaling.record import read_json, write_json
 from scaling.sizes import load_model_config
 from scaling.training import checkpoint, step, trainer
 from scaling.training.model import build_model
+from scaling.training.transfer import make_optimiser
 from tests import miniature
 from tests.training.test_training import OPTIMISER, Quiet, fit
 
@@ -44,7 +45,7 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
         path.write_text(path.read_text().replace("dropout: 0.1", "dropout: 0.0"))
     tiny = folder / "configs/daily/tiny.yaml"
     text = tiny.read_text().replace("epochs: 2\n", f"epochs: {EPOCHS}\n")
-    tiny.write_text(text.replace("patience: 2", f"patience: {EPOCHS}"))
+    tiny.write_text(text)
     miniature.run(
         folder,
         *("python", "-m", "scaling.prepare", "--prices", "data/raw/SPY.parquet"),
@@ -66,8 +67,8 @@ def command(study: Path, name: str, processes: int, *more: str) -> list[str]:
 
 
 def losses(study: Path, name: str) -> list[float]:
-    epochs = read_json(study / name / "6k.json")["epochs"]
-    return [epoch[key] for epoch in epochs for key in ("train_loss", "val_log_loss")]
+    looks = read_json(study / name / "6k.json")["looks"]
+    return [look[key] for look in looks for key in ("train_loss", "val_log_loss")]
 
 
 @pytest.fixture(scope="module")
@@ -192,9 +193,10 @@ def five_days(group: Group) -> tuple[torch.nn.Module, torch.optim.Optimizer]:
     config = load_config("configs/daily/tiny.yaml")
     study = load_study(config)
     torch.manual_seed(42)
-    model = build_model(load_model_config("6k"), config.window, len(study.feature_names))
+    shape = load_model_config("6k")
+    model = build_model(shape, config.window, len(study.feature_names))
     stepped = group.wrap(model.train(), torch.device("cpu"))
-    optimiser = step.make_optimiser(model, OPTIMISER)
+    optimiser = make_optimiser(model, shape, OPTIMISER)
     days = torch.from_numpy(study.samples["train"][:5])
     options: dict[str, Any] = {"precision": "fp32", "gradient_clip": CLIP, "group": group}
     options |= {"micro_batch": 2, "seed": 42, "step": 0}

@@ -12,19 +12,20 @@ from scaling.data.dataset import WindowDataset
 from scaling.sizes import OptimiserConfig, PatchTSTShape
 from scaling.training.capture import Captured, captured
 from scaling.training.families.patchtst import PatchTST, build
-from scaling.training.step import make_optimiser, optimiser_step
+from scaling.training.step import optimiser_step
+from scaling.training.transfer import make_optimiser, set_learning_rate
 
 WINDOW = WindowConfig(16, 4, 15)
-OPTIMISER = OptimiserConfig(10, 1, 0.01, 0.01, 0.1, 1.0, 5)
+OPTIMISER = OptimiserConfig(10, 1, 0.01, 0.01, 0.1, 1.0)
 ROWS = 60
+
+
+SHAPE = PatchTSTShape(d_model=8, layers=2, heads=2, ffn_dim=12, dropout=0.0)
 
 
 def small_model() -> PatchTST:
     torch.manual_seed(2)
-    shape = PatchTSTShape(
-        d_model=8, layers=2, heads=2, ffn_dim=12, dropout=0.0, learning_rate_multiplier=1.0
-    )
-    return build(shape, WINDOW, 3)
+    return build(SHAPE, WINDOW, 3)
 
 
 def small_dataset(device: str = "cpu") -> WindowDataset:
@@ -68,9 +69,9 @@ def record(model: torch.nn.Module, samples: tuple[torch.Tensor]) -> None:
 
 def three_steps(stepped: torch.nn.Module, dataset: WindowDataset) -> dict[str, torch.Tensor]:
     """Batches of 10 in pieces of 4, so that the last piece is of another shape."""
-    optimiser = make_optimiser(stepped, OPTIMISER)
-    for group in optimiser.param_groups:
-        group["lr"] = 0.01
+    model = stepped.model if isinstance(stepped, Captured) else stepped
+    optimiser = make_optimiser(model, SHAPE, OPTIMISER)
+    set_learning_rate(optimiser, 0.01)
     days = torch.arange(15, 45, device=dataset.features.device)
     for step, batch in enumerate(days.split(10)):
         optimiser_step(

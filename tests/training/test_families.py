@@ -15,9 +15,7 @@ from scaling.training.families import family_of, patchtsmixer
 from tests.miniature import EXPERIMENT, build_features, make_miniature, run, run_here
 from tests.training.test_resume import Killed, at_step, killed
 
-SHAPE = PatchTSMixerShape(
-    d_model=24, layers=2, expansion_factor=2, dropout=0.1, learning_rate_multiplier=1.0
-)
+SHAPE = PatchTSMixerShape(d_model=24, layers=2, expansion_factor=2, dropout=0.1)
 WINDOW = WindowConfig(16, 4, 15)
 CHANNELS = 3
 SHAPE_FILE = """\
@@ -25,7 +23,6 @@ d_model: {d_model}
 layers: 2
 expansion_factor: 2
 dropout: 0.1
-learning_rate_multiplier: 1.0
 """
 
 

@@ -71,7 +71,6 @@ def model_shape(
         heads=heads,
         ffn_dim=ffn,
         dropout=rate,
-        learning_rate_multiplier=1.0,
     )
 
 

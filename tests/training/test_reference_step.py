@@ -5,6 +5,7 @@ over a ragged last piece, clipping each piece, a norm or a bias that decays.
 """
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,12 +17,12 @@ from scaling.config import WindowConfig
 from scaling.data.dataset import WindowDataset
 from scaling.sizes import OptimiserConfig, PatchTSTShape
 from scaling.training import step as steps
+from scaling.training import transfer
+from scaling.training.families import patchtst
 from scaling.training.families.patchtst import PatchTST, build, hf_config
 
 WINDOW = WindowConfig(16, 4, 15)
-SHAPE = PatchTSTShape(
-    d_model=8, layers=2, heads=2, ffn_dim=12, dropout=0.0, learning_rate_multiplier=1.0
-)
+SHAPE = PatchTSTShape(d_model=8, layers=2, heads=2, ffn_dim=12, dropout=0.0)
 CHANNELS, BATCH, MICRO_BATCH, STEPS = 3, 32, 12, 3
 RATE = 0.01
 CONFIG = OptimiserConfig(
@@ -31,8 +32,13 @@ CONFIG = OptimiserConfig(
     weight_decay=0.3,
     warmup_fraction=0.1,
     gradient_clip=1e-2,  # far below the gradient's norm, so that it binds
-    early_stopping_patience=1,
 )
+
+
+@pytest.fixture(autouse=True)
+def base(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The shape is the family's base; how others differ from it is in test_transfer.py."""
+    monkeypatch.setattr(patchtst, "BASE", SHAPE)
 
 
 @pytest.fixture(scope="module")
@@ -69,9 +75,8 @@ def batches(dataset: WindowDataset) -> list[torch.Tensor]:
 def by_the_library(dataset: WindowDataset) -> tuple[dict[str, torch.Tensor], list[float]]:
     """Weights after three steps in pieces of 12, 12 and 8, and the losses."""
     model = fresh()
-    optimiser = steps.make_optimiser(model, CONFIG)
-    for group in optimiser.param_groups:
-        group["lr"] = RATE
+    optimiser = transfer.make_optimiser(model, SHAPE, CONFIG)
+    transfer.set_learning_rate(optimiser, RATE)
     losses = [
         steps.optimiser_step(
             model,
@@ -83,7 +88,7 @@ def by_the_library(dataset: WindowDataset) -> tuple[dict[str, torch.Tensor], lis
             gradient_clip=CONFIG.gradient_clip,
             seed=0,
             step=number,
-        ).item()
+        )[0].item()
         for number, days in enumerate(batches(dataset))
     ]
     return dict(model.named_parameters()), losses
@@ -164,13 +169,13 @@ def test_clipping_inside_the_accumulation_is_noticed(
         torch.nn.utils.clip_grad_norm_(_parameters, CONFIG.gradient_clip)
 
     _parameters: list[torch.Tensor] = []
-    make = steps.make_optimiser
+    make = transfer.make_optimiser
 
-    def remembered(model: torch.nn.Module, config: OptimiserConfig) -> torch.optim.AdamW:
+    def remembered(model: torch.nn.Module, *given: Any) -> torch.optim.AdamW:
         _parameters[:] = [p for p in model.parameters() if p.requires_grad]
-        return make(model, config)
+        return make(model, *given)
 
-    monkeypatch.setattr(steps, "make_optimiser", remembered)
+    monkeypatch.setattr(transfer, "make_optimiser", remembered)
     monkeypatch.setattr(torch.Tensor, "backward", clipped_backward)
     with pytest.raises(AssertionError):
         assert_equal_to_reference(dataset)
@@ -179,12 +184,15 @@ def test_clipping_inside_the_accumulation_is_noticed(
 def test_a_bias_that_decays_is_noticed(
     dataset: WindowDataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def all_decay(model: torch.nn.Module, config: OptimiserConfig) -> torch.optim.AdamW:
-        trained = [p for p in model.parameters() if p.requires_grad]
-        decay = config.weight_decay
-        return torch.optim.AdamW(trained, lr=0.0, betas=(0.9, 0.95), weight_decay=decay)
+    make = transfer.make_optimiser
 
-    monkeypatch.setattr(steps, "make_optimiser", all_decay)
+    def all_decay(*given: Any) -> torch.optim.AdamW:
+        optimiser = make(*given)
+        for group in optimiser.param_groups:
+            group["weight_decay"] = CONFIG.weight_decay
+        return optimiser
+
+    monkeypatch.setattr(transfer, "make_optimiser", all_decay)
     with pytest.raises(AssertionError):
         assert_equal_to_reference(dataset)
 
@@ -194,8 +202,8 @@ def test_dropout_that_is_left_off_is_noticed(dataset: WindowDataset) -> None:
     losses = {}
     for rate in (0.0, 0.4):
         model = fresh(rate)
-        optimiser = steps.make_optimiser(model, CONFIG)
-        losses[rate] = steps.optimiser_step(
+        optimiser = transfer.make_optimiser(model, SHAPE, CONFIG)
+        loss, _ = steps.optimiser_step(
             model,
             optimiser,
             dataset,
@@ -205,5 +213,6 @@ def test_dropout_that_is_left_off_is_noticed(dataset: WindowDataset) -> None:
             gradient_clip=1.0,
             seed=0,
             step=0,
-        ).item()
+        )
+        losses[rate] = loss.item()
     assert abs(losses[0.0] - losses[0.4]) > 1e-4

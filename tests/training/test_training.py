@@ -1,10 +1,11 @@
 """The training command and its loop, on a small study of real prices."""
 
 import dataclasses
+import itertools
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +19,13 @@ from scaling.errors import UserError
 from scaling.machine.guard import ThermalGuard
 from scaling.machine.processes import ALONE
 from scaling.machine.sensors import Reading, Source
+from scaling.metrics import log_loss
 from scaling.sizes import OptimiserConfig, load_model_config
 from scaling.training import checkpoint, step, trainer
-from scaling.training.families.patchtst import PatchTST
+from scaling.training.families.patchtst import EncoderLayer, PatchTST
 from scaling.training.model import build_model
 from scaling.training.trainer import Hardware, Recipe
+from scaling.training.transfer import make_optimiser
 from tests.miniature import build_features, make_miniature, run, run_here
 
 CPU = torch.device("cpu")
@@ -72,7 +75,6 @@ OPTIMISER = OptimiserConfig(
     weight_decay=0.01,
     warmup_fraction=0.1,
     gradient_clip=1.0,
-    early_stopping_patience=2,
 )
 
 
@@ -82,8 +84,9 @@ def fit(study: Study, directory: Path, *, budget: str = "6k", **changes: Any) ->
     seed = changes.pop("seed", 42)
     torch.manual_seed(seed)
     config = load_config("configs/daily/tiny.yaml")
-    model = build_model(load_model_config(budget), config.window, len(study.feature_names))
-    recipe = Recipe(changes.pop("optimiser", OPTIMISER), seed)
+    shape = load_model_config(budget)
+    model = build_model(shape, config.window, len(study.feature_names))
+    recipe = Recipe(changes.pop("optimiser", OPTIMISER), seed, shape)
     hardware = Hardware(
         CPU,
         changes.pop("precision", "fp32"),
@@ -106,7 +109,6 @@ def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
 
 def test_train_one_epoch_completes(study: Study, tmp_path: Path) -> None:
     outcome = fit(study, tmp_path)
-    assert outcome.stop_reason == "completed"
     assert outcome.progress.windows == len(study.samples["train"])
 
 
@@ -114,7 +116,7 @@ def test_bf16_trains_and_its_forecasts_stay_near_those_of_fp32(
     study: Study, tmp_path: Path
 ) -> None:
     exact, coarse = (
-        fit(study, tmp_path / precision, precision=precision).progress.epochs[-1]["val_log_loss"]
+        fit(study, tmp_path / precision, precision=precision).validation["log_loss"]
         for precision in ("fp32", "bf16")
     )
     assert coarse != exact
@@ -192,7 +194,7 @@ def test_the_micro_batch_changes_no_gradient_dropout_included(study: Study) -> N
     for micro_batch in (4, 32):
         torch.manual_seed(0)
         model = build_model(shape, config.window, len(study.feature_names)).train()
-        optimiser = torch.optim.SGD(model.parameters(), lr=0.0)
+        optimiser = make_optimiser(model, shape, OPTIMISER)
         step.optimiser_step(
             model,
             optimiser,
@@ -221,11 +223,11 @@ def test_the_learning_rate_warms_up_peaks_and_ends_near_zero() -> None:
 
 def test_biases_and_norms_do_not_decay(study: Study) -> None:
     config = load_config("configs/daily/tiny.yaml")
-    model = build_model(load_model_config("6k"), config.window, 20)
-    decayed, plain = step.make_optimiser(model, OPTIMISER).param_groups
-    assert decayed["weight_decay"] == 0.01
-    assert all(p.dim() >= 2 for p in decayed["params"])
-    assert plain["weight_decay"] == 0.0
+    shape = load_model_config("6k")
+    groups = make_optimiser(build_model(shape, config.window, 20), shape, OPTIMISER).param_groups
+    for group in groups:
+        matrices = {p.dim() >= 2 for p in group["params"]}
+        assert matrices == {group["weight_decay"] > 0}
 
 
 def test_a_loss_that_is_not_a_number_stops_with_what_to_change(
@@ -251,15 +253,92 @@ def test_test_days_under_another_blocks_name_are_noticed(inside: Path, tmp_path:
         fit(dataclasses.replace(study, samples=kept), tmp_path)
 
 
-def test_early_stopping_keeps_the_best_weights(study: Study, tmp_path: Path) -> None:
-    """At a rate that ruins the model the best epoch is not the last."""
-    hasty = dataclasses.replace(OPTIMISER, epochs=6, early_stopping_patience=1, learning_rate=0.3)
-    outcome = fit(study, tmp_path, optimiser=hasty)
-    progress = outcome.progress
-    assert outcome.stop_reason.startswith("early stopping")
-    assert progress.best_epoch == len(progress.epochs) - 1
-    assert progress.best_log_loss == min(e["val_log_loss"] for e in progress.epochs)
-    assert not same(outcome.best_weights, outcome.last_weights)
+def recorded(
+    monkeypatch: pytest.MonkeyPatch, what: Callable[[torch.nn.Module, torch.Tensor], Any]
+) -> list[Any]:
+    """`what` of the model and the days of every step that a training takes from now on."""
+    real, found = trainer.optimiser_step, []
+
+    def watched(
+        model: torch.nn.Module, optimiser: Any, dataset: Any, days: Any, **given: Any
+    ) -> Any:
+        result = real(model, optimiser, dataset, days, **given)
+        found.append(what(model, days))
+        return result
+
+    monkeypatch.setattr(trainer, "optimiser_step", watched)
+    return found
+
+
+def test_the_weights_left_behind_are_the_mean_over_the_last_quarter_of_the_schedule(
+    study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken = recorded(
+        monkeypatch, lambda model, _: {k: v.clone() for k, v in model.state_dict().items()}
+    )
+    outcome = fit(study, tmp_path, optimiser=dataclasses.replace(OPTIMISER, epochs=2))
+    quarter = taken[-round(len(taken) / 4) :]
+    for name, weight in outcome.weights.items():
+        mean = torch.stack([weights[name] for weights in quarter]).double().mean(0)
+        torch.testing.assert_close(weight.double(), mean, rtol=1e-5, atol=1e-6)
+    assert same(outcome.last_weights, taken[-1])
+    assert not same(outcome.weights, outcome.last_weights)
+
+
+def test_what_is_said_of_validation_is_of_the_weights_left_behind(
+    study: Study, tmp_path: Path
+) -> None:
+    outcome = fit(study, tmp_path, optimiser=dataclasses.replace(OPTIMISER, learning_rate=0.01))
+    config, shape = load_config("configs/daily/tiny.yaml"), load_model_config("6k")
+    model = build_model(shape, config.window, len(study.feature_names))
+    model.load_state_dict(outcome.weights)
+    p = step.predict(model, study.dataset, study.samples["validation"], CPU, "fp32")
+    found = log_loss(study.labels("validation"), p)
+    assert outcome.validation["log_loss"] == pytest.approx(found, rel=1e-6)
+    assert found != pytest.approx(outcome.progress.looks[-1]["val_log_loss"], rel=1e-5)
+
+
+def test_validation_is_looked_at_after_equal_ratios_of_steps_and_after_the_last() -> None:
+    looks = trainer.look_steps(1600)
+    assert looks[-1] == 1600 and looks[0] == 100
+    assert all(b / a == pytest.approx(2**0.5, rel=0.01) for a, b in itertools.pairwise(looks))
+    assert trainer.look_steps(1) == [1]
+
+
+def test_no_two_epochs_see_the_days_in_the_same_order(
+    study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = recorded(monkeypatch, lambda _, days: days)
+    fit(study, tmp_path, optimiser=dataclasses.replace(OPTIMISER, epochs=3))
+    epochs = torch.cat(seen).view(3, -1)
+    for one, other in itertools.combinations(epochs, 2):
+        assert sorted(one.tolist()) == sorted(other.tolist())
+        assert (one == other).float().mean() < 0.05
+
+
+@pytest.mark.parametrize("own", [True, False], ids=["ours", "torch's"])
+def test_every_step_drops_other_elements(
+    study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, own: bool
+) -> None:
+    """The weights stand still and every window is of one day, so that dropout alone is left."""
+    if not own:
+        monkeypatch.setattr(EncoderLayer, "drop", lambda *_: None)
+    day = study.samples["train"][:1].repeat(32)
+    one = dataclasses.replace(
+        study, samples={**study.samples, "train": day}, epoch_windows=len(day)
+    )
+    still = dataclasses.replace(OPTIMISER, epochs=12, learning_rate=1e-12, weight_decay=0.0)
+    losses: list[float] = []
+    real = trainer.optimiser_step
+
+    def watched(*given: Any, **options: Any) -> Any:
+        loss, norm = real(*given, **options)
+        losses.append(loss.item())
+        return loss, norm
+
+    monkeypatch.setattr(trainer, "optimiser_step", watched)
+    fit(one, tmp_path, optimiser=still)
+    assert len(set(losses)) == len(losses) == 12
 
 
 def test_train_respects_thermal_stop(study: Study, tmp_path: Path) -> None:
@@ -371,7 +450,7 @@ def test_the_commands_seed_changes_initial_weights_order_and_result(
 def test_the_record_tells_the_recipe_that_was_used(trained: tuple[Path, str]) -> None:
     record = json.loads((trained[0] / f"{RUN}.json").read_text())
     for name, used in record["used"].items():
-        assert used == pytest.approx(record["recipe"][name])
+        assert used == pytest.approx(record["config"]["optimiser"][name])
 
 
 def refused(done: subprocess.CompletedProcess[str]) -> str:
@@ -384,7 +463,7 @@ def refused(done: subprocess.CompletedProcess[str]) -> str:
 
 
 def test_another_run_under_the_same_name_is_refused(trained: tuple[Path, str]) -> None:
-    """Elsewhere, results under a name that two runs shared were overwritten."""
+    """Results that go by a name which two runs share overwrite each other."""
     directory, _ = trained
     before = (directory / f"{RUN}.ckpt").read_bytes()
     line = refused(train(directory, "--seed", "7", "--output", f"{RUN}.ckpt", check=False))

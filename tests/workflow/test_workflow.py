@@ -197,9 +197,9 @@ def test_a_changed_model_shape_retrains_that_budget(study: Path) -> None:
     assert planned(study) == {TRAIN_OTHER, "find_batch_size daily/other 6k"}
 
 
-def test_another_rate_of_a_size_trains_it_again_and_searches_no_batch_size(study: Path) -> None:
-    model = study / "configs/model/patchtst_6k.yaml"
-    replace(model, "learning_rate_multiplier: 1.0", "learning_rate_multiplier: 0.5")
+def test_a_recipe_of_its_own_trains_that_size_again_and_searches_no_batch_size(study: Path) -> None:
+    config = study / "configs/daily/other.yaml"
+    config.write_text(config.read_text() + "recipes: {6k: {learning_rate: 0.0005}}\n")
     assert planned(study) == {TRAIN_OTHER}
 
 

@@ -98,12 +98,6 @@ def shape_of(experiment, budget):
     return MODELS[budget, family]
 
 
-def without_recipe(model):
-    """What a size is built of, without how it is trained."""
-    shape = configs.as_dict(model)
-    return {key: shape[key] for key in shape if key not in MULTIPLIERS}
-
-
 def name_of(experiment, text):
     """The run of that name: its budget, its training days and its seed."""
     return RunName.read(text, EXPERIMENTS[experiment].seed)
@@ -229,7 +223,7 @@ def figures_of_the_grid():
     return {
         figure.name: report(
             f"results/{{experiment}}/figures/{figure.name}.svg",
-            caption=figure.caption_file,
+            caption=str(figure.caption_file),
             category="{experiment}",
             subcategory=figure.group,
             labels={"shows": figure.shows},

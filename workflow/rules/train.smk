@@ -16,12 +16,12 @@ rule find_batch_size:
     resources:
         gpu=int(has_gpu()),
     params:
-        # A change of the search's own code does not make what it found wrong, nor does a recipe.
+        # A change of the search's own code does not make what it found wrong.
         identity=lambda wildcards: code_of(
             "training.model:build_model",
             family_of(wildcards),
             versions=versions_of(COMPUTING_PACKAGES),
-            model=without_recipe(shape_of(wildcards.experiment, wildcards.budget)),
+            model=configs.as_dict(shape_of(wildcards.experiment, wildcards.budget)),
             window=configs.as_dict(EXPERIMENTS[wildcards.experiment].window),
             batch_size=EXPERIMENTS[wildcards.experiment].optimiser.batch_size,
             device=EXPERIMENTS[wildcards.experiment].device,

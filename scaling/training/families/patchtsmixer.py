@@ -11,6 +11,9 @@ from transformers import PatchTSMixerConfig, PatchTSMixerForTimeSeriesClassifica
 from scaling.config import WindowConfig
 from scaling.sizes import PatchTSMixerShape
 from scaling.training.draws import Draws
+from scaling.training.families import Transfer
+
+BASE = PatchTSMixerShape(d_model=112, layers=3, expansion_factor=2, dropout=0.1)
 
 
 class PatchTSMixer(PatchTSMixerForTimeSeriesClassification):  # type: ignore[misc]
@@ -49,8 +52,43 @@ def build(shape: PatchTSMixerShape, window: WindowConfig, n_channels: int) -> Pa
         scaling=None,
         head_aggregation="avg_pool",
         num_targets=1,
+        init_std=shape.initial_deviation,
     )
     return PatchTSMixer(config)
+
+
+def transfer(name: str, base: PatchTSMixerShape, shape: PatchTSMixerShape) -> Transfer:
+    """How the parameter `name` differs from its like in the `base` (`Family.transfer`).
+
+    Each of a layer's two blocks adds 1 / layers of what it computes. A gate follows the second
+    matrix of an MLP and multiplies by a softmax, over all features in the one block, so that what
+    it lets through falls as 1 / d_model; that matrix makes up for both. The gate is given the
+    inverse, so that its softmax sees what it sees in the base. In the other block the MLP and the
+    softmax are over the patches, which are as many at every size.
+    """
+    width, shallower = shape.d_model / base.d_model, base.layers / shape.layers
+    hidden = width * shape.expansion_factor / base.expansion_factor
+    ratio = shape.expansion_factor / base.expansion_factor
+    layer, _, kind = name.rpartition(".")
+    module = layer.removeprefix("model.encoder.mlp_mixer_encoder.mixers.").lstrip("0123456789.")
+    inputs, gain = {
+        "patch_mixer.mlp.fc1": (1.0, 1.0),
+        "patch_mixer.mlp.fc2": (ratio, shallower),
+        "patch_mixer.gating_block.attn_layer": (1.0, 1 / shallower),
+        "feature_mixer.mlp.fc1": (width, 1.0),
+        "feature_mixer.mlp.fc2": (hidden, shallower * width),
+        "feature_mixer.gating_block.attn_layer": (width, 1 / (shallower * width)),
+        "patch_mixer.norm.norm": (1.0, 1.0),
+        "feature_mixer.norm.norm": (1.0, 1.0),
+        "model.encoder.patcher": (1.0, 1.0),
+        "head.projection": (width, 1.0),
+    }[module]
+    if kind == "bias":
+        # A gate's bias is beside what its matrix makes, which is as large as in the base.
+        return Transfer.bias(1.0 if "gating" in module else gain)
+    if module.endswith("norm"):
+        return Transfer.bias()
+    return Transfer.head(inputs) if module == "head.projection" else Transfer.matrix(inputs, gain)
 
 
 def embedding(network: PatchTSMixer) -> nn.Module:

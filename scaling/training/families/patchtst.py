@@ -16,6 +16,9 @@ from transformers.models.patchtst.modeling_patchtst import PatchTSTEncoderLayer
 from scaling.config import WindowConfig
 from scaling.sizes import PatchTSTShape
 from scaling.training.draws import Draws, Dropped, dropped
+from scaling.training.families import Transfer
+
+BASE = PatchTSTShape(d_model=96, layers=2, heads=4, ffn_dim=320, dropout=0.1)
 
 # The options that `PatchTST.forward` computes. It would be wrong for any other value.
 COMPUTED = {
@@ -294,12 +297,42 @@ def hf_config(shape: PatchTSTShape, window: WindowConfig, n_channels: int) -> Pa
         use_cls_token=False,
         scaling=None,
         num_targets=1,
+        init_std=shape.initial_deviation,
     )
 
 
 def build(shape: PatchTSTShape, window: WindowConfig, n_channels: int) -> PatchTST:
     """A new network on the current default device, drawn from its generator."""
     return PatchTST(hf_config(shape, window, n_channels))
+
+
+def transfer(name: str, base: PatchTSTShape, shape: PatchTSTShape) -> Transfer:
+    """How the parameter `name` differs from its like in the `base` (`Family.transfer`).
+
+    A layer adds 1 / layers of what it computes, so that more of them add as much. HF divides the
+    product of query and key by the root of a head's width. They come to agree as they are trained,
+    and then it grows with the width, so the query has the other root.
+    """
+    width, ffn_width = shape.d_model / base.d_model, shape.ffn_dim / base.ffn_dim
+    shallower = base.layers / shape.layers
+    narrower = (base.d_model / base.heads) / (shape.d_model / shape.heads)
+    layer, _, kind = name.rpartition(".")
+    module = layer.removeprefix("model.encoder.").removeprefix("layers.").lstrip("0123456789.")
+    inputs, gain = {
+        "self_attn.q_proj": (width, narrower**0.5),
+        "self_attn.k_proj": (width, 1.0),
+        "self_attn.v_proj": (width, 1.0),
+        "self_attn.out_proj": (width, shallower),
+        "ff.0": (width, 1.0),
+        "ff.3": (ffn_width, shallower),
+        "norm_sublayer1": (1.0, 1.0),
+        "norm_sublayer3": (1.0, 1.0),
+        "embedder.input_embedding": (1.0, 1.0),
+        "head.linear": (width, 1.0),
+    }[module]
+    if kind == "bias" or module.startswith("norm"):
+        return Transfer.bias(gain)
+    return Transfer.head(inputs) if module == "head.linear" else Transfer.matrix(inputs, gain)
 
 
 def embedding(network: PatchTST) -> nn.Module:
