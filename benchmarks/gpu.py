@@ -16,6 +16,7 @@ A part that fails, or for which no time is left, says so in its place, and the e
 """
 
 import argparse
+import dataclasses
 import gc
 import json
 import subprocess
@@ -115,9 +116,8 @@ def training(cell: Cell, folder: Path) -> dict[str, Any]:
     import numpy as np
     import torch
 
-    from scaling.data.dataset import Normaliser, Study
+    from scaling.config import load_config
     from scaling.machine.device import tune
-    from scaling.sizes import OptimiserConfig
     from scaling.training.checkpoint import ResumeStore
     from scaling.training.model import build_model
     from scaling.training.trainer import Hardware, Recipe, train
@@ -128,25 +128,25 @@ def training(cell: Cell, folder: Path) -> dict[str, Any]:
     shape, window = shape_and_window(cell)
     dataset = random_windows(128, window)
     days, batch = dataset.items.numpy(), 32
-    study = Study(
+    samples = {"train": days[:64], "validation": days[64:]}
+    study = SimpleNamespace(  # as much of a `Study` as a training reads
         dataset=dataset,
-        assets={"random": slice(0, len(dataset.features))},
-        judged=("random",),
         dates=np.datetime64("2000-01-01") + np.arange(len(dataset.features)),
-        close=np.ones(len(dataset.features)),
-        raw_features=dataset.features.numpy(),
-        feature_names=tuple(map(str, range(CHANNELS))),
-        samples={"train": days[:64], "validation": days[64:]},
-        normaliser=Normaliser(torch.zeros(CHANNELS), torch.ones(CHANNELS)),
-        label_hash="",
+        samples=samples,
+        labels=lambda block: dataset.labels.numpy()[samples[block]],
         train_base_rate=0.5,
         epoch_windows=64,
+    )
+    optimiser = dataclasses.replace(
+        load_config(SHIPPED).optimiser,
+        batch_size=batch,
+        epochs=EPOCHS,
     )
     store = ResumeStore(folder)
     done = train(
         build_model(shape, window, CHANNELS),
         study,
-        Recipe(OptimiserConfig(batch, EPOCHS, 1e-3, 0.01, 0.1, 1.0), 42, shape),
+        Recipe(optimiser, 42, shape),
         Hardware(device, cell["precision"], batch),
         guard=SimpleNamespace(stop_reason=None, latest=None, wait_if_hot=lambda _: 0.0),
         tracker=SimpleNamespace(ids={}, log=lambda *_, **__: None),

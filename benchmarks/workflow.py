@@ -41,7 +41,7 @@ done
 
 def copy_of_the_study(folder: Path, trainings: int) -> None:
     """The repository as far as the workflow reads it, a grid of that many trainings, the shim."""
-    from scaling.figures.page import FIGURES
+    from scaling.figures.catalogue import figures_of
 
     ignored = shutil.ignore_patterns("__pycache__", "processed")
     for name in ("scaling", "workflow", "configs", "data"):
@@ -56,7 +56,11 @@ def copy_of_the_study(folder: Path, trainings: int) -> None:
     write_artefacts(folder, budgets, seeds)
     shim = folder / "bin/python"
     shim.parent.mkdir()
-    shim.write_text(SHIM.format(python=sys.executable, figures=" ".join(FIGURES)))
+    shim.write_text(
+        SHIM.format(
+            python=sys.executable, figures=" ".join(figure.name for figure in figures_of(["runs"]))
+        )
+    )
     shim.chmod(0o755)
 
 

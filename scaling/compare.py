@@ -29,20 +29,20 @@ def main(argv: list[str] | None = None) -> None:
     from scaling.figures.plots import ladders
     from scaling.figures.svg import to_svg
     from scaling.judging.recipes import study_differences
-    from scaling.law.beside import read_laws
+    from scaling.law.comparison import read_laws
 
     laws = read_laws(arguments.laws)
     differences = study_differences(laws)
-    sizes = {experiment: law["sizes"] for experiment, law in laws.items()}
+    sizes = {experiment: law.ladder.cells for experiment, law in laws.items()}
     figure = ladders(sizes, differences)
     with atomic_file(arguments.output) as stream:
         stream.write(to_svg(figure, "ladders").file.encode())
     for experiment, law in laws.items():
-        print(f"{experiment}: {law['verdict']}. {law['sentence']}")
+        print(f"{experiment}: {law.ladder.parameters.verdict}. {law.ladder.sentence}")
     for line in differences:
         print(f"besides the networks' shapes, the studies differ in {line}")
     print(
-        f"made {arguments.output}: {len(laws)} ladders on the same {law['days']['count']:,} days\n"
+        f"made {arguments.output}: {len(laws)} ladders on the same {law.test_days.count:,} days\n"
         f"next: open {arguments.output} in a browser"
     )
 

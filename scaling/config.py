@@ -289,6 +289,7 @@ class TrainingConfig:
     thermal: ThermalConfig = ThermalConfig()
     tracking: TrackingConfig = TrackingConfig()
     law: LawConfig = LawConfig()
+    earnings: EarningsConfig = EarningsConfig()
 
     @model_validator(mode="after")
     def _recipes_of_sizes(self) -> "TrainingConfig":
@@ -306,7 +307,7 @@ class TrainingConfig:
 
 
 # These keys cannot change a trained weight, so they are no part of what identifies a training.
-NOT_TRAINING = ("thermal", "tracking", "law", "checkpoint_minutes")
+NOT_TRAINING = ("thermal", "tracking", "law", "earnings", "checkpoint_minutes")
 # Where these are `auto`, the machine decides, and only a training knows what it was made with.
 FOUND = ("device", "precision")
 
@@ -413,7 +414,11 @@ def controlled_by(config: TrainingConfig) -> dict[str, Any]:
 
 def fitted_by(config: TrainingConfig) -> dict[str, Any]:
     """What a law depends on, besides its runs."""
-    return {"code": code_digest("fit"), "law": as_dict(config.law)}
+    return {
+        "code": code_digest("fit"),
+        "law": as_dict(config.law),
+        "earnings": as_dict(config.earnings),
+    }
 
 
 def baselines_run(config: TrainingConfig, experiment: str) -> Run:

@@ -20,7 +20,7 @@ PACKAGE = Path(__file__).parent
 # watch a run, write files and explain errors. `config` and `sizes` are among them, as the values
 # that count stand in the `params` of the rules themselves.
 LEFT_OUT = (
-    *("tracking.", "machine.guard.", "machine.heat.", "machine.sensors.", "machine.signals."),
+    *("tracking.", "machine.guard.", "machine.sensors.", "machine.signals."),
     *("config.", "digest.", "errors.", "grid.", "names.", "reading.", "record.", "run.", "sizes."),
 )
 # Families of networks are modules in this room, of which others call these functions.
@@ -80,6 +80,9 @@ class _Walk:
         self.meet(module, name)
         while self.waiting:
             module, statement = self.waiting.pop()
+            if "globals()" in uses(statement)[0]:
+                for name in self.run(module):
+                    self.meet(module, name)
             places = [module, *self.imported(statement)]
             for place in places:  # it grows on the way
                 for name in self.run(place).keys() & re.findall(r"\w+", uses(statement)[0]):

@@ -35,12 +35,9 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     )
     add("--output", type=Path, help="JSON (default: results/<experiment>/<budget>.batch_size.json)")
     arguments = parser.parse_args(argv)
-    if arguments.max is not None and arguments.max < 1:
-        raise UserError(f"--max: got {arguments.max}; allowed: 1 or more")
-    if arguments.processes < 1:
-        raise UserError(f"--processes: got {arguments.processes}; allowed: 1 or more")
-    if not arguments.timeout > 0:
-        raise UserError(f"--timeout: got {arguments.timeout}; allowed: seconds above 0")
+    for name in ("max", "processes", "timeout"):
+        if (got := getattr(arguments, name)) is not None and not got > 0:
+            raise UserError(f"--{name}: got {got}; allowed: more than 0")
     return arguments
 
 
@@ -83,7 +80,6 @@ def main(argv: list[str] | None = None) -> None:
         **asked.identity,
         "n_channels": asked.probe.n_channels,
         "ceiling_bytes": asked.probe.ceiling,
-        "processes": asked.probe.processes,
         "sharded": asked.probe.sharded,
         "timeout_seconds": arguments.timeout,
         "tried": tried,

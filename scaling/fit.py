@@ -8,10 +8,14 @@ python -m scaling.fit --table published.csv --output published_law.json
 """
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from scaling.errors import UserError, run_command
+
+if TYPE_CHECKING:
+    from scaling.law.result import StudyLaw
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
@@ -52,54 +56,53 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
 
 def fit_study(
     config_path: Path, predictions: list[Path], baselines: list[Path], experiments: int
-) -> dict[str, Any]:
-    """The law of one study's predictions, with the files it was fitted to.
-
-    A study of several numbers of training days also has `two_axes`, a law for each draw of them.
-    """
+) -> "StudyLaw":
+    """The law of one study's predictions, with the files it was fitted to."""
     from scaling.config import fitted_by, load_config
     from scaling.judging.identity import refuse_outdated
-    from scaling.law.ladder import read_files
-    from scaling.law.one_axis import fit_law
-    from scaling.law.two_axes import fit_surface
+    from scaling.law.beyond_volatility import with_what_is_beyond_volatility
+    from scaling.law.bootstrap import Settings
+    from scaling.law.judge import fit_study
+    from scaling.law.table import read_files, read_rows
     from scaling.names import experiment_name
-    from scaling.record import file_md5, identity_of_parquet
+    from scaling.record import file_md5, identity_of_parquet, provenance
     from scaling.run import Run
 
     runs = [Run.of(identity_of_parquet(path), path) for path in predictions]
     refuse_outdated(runs, config_path)
     config = load_config(config_path)
-    ladder, surfaces = read_files(predictions, baselines, config.splits.test)
-    horizon, delta, samples = config.task.horizon, config.law.delta, config.law.bootstrap_samples
-    law = fit_law(ladder, horizon=horizon, delta=delta, samples=samples, experiments=experiments)
-    if surfaces:
-        law["two_axes"] = {
-            surface.draw: fit_surface(surface, horizon=horizon, delta=delta, samples=samples)
-            for surface in surfaces
-        }
-    return {
-        "kind": "fit",
-        "experiment": experiment_name(config_path),
-        "runs": [run.as_json() for run in runs],
-        **law,
-        "inputs": {str(path): file_md5(path) for path in (*predictions, *baselines)},
-        "made_by": fitted_by(config),
-    }
+    settings = Settings(
+        config.task.horizon, config.law.delta, config.law.bootstrap_samples, experiments
+    )
+    tables = read_files(predictions, baselines, config.splits.test)
+    law = with_what_is_beyond_volatility(
+        fit_study(tables, settings, experiment_name(config_path)),
+        *(read_rows(predictions), read_rows(baselines)),
+        *(config.task, config.earnings),
+    )
+    return replace(
+        law,
+        runs=[run.as_json() for run in runs],
+        inputs={str(path): file_md5(path) for path in (*predictions, *baselines)},
+        made_by=fitted_by(config),
+        provenance=provenance(),
+    )
 
 
 def fit_table(path: Path, huber: float) -> dict[str, Any]:
     """The two-variable law of a CSV with the columns N, D and loss."""
     from scaling.law.published import fit_two_variable_law, read_table
-    from scaling.record import file_md5
+    from scaling.record import file_md5, provenance
 
     law = fit_two_variable_law(*read_table(path), huber=huber)
-    return {"kind": "fit", **law, "inputs": {str(path): file_md5(path)}}
+    return {"kind": "fit", **law, "inputs": {str(path): file_md5(path)}, **provenance()}
 
 
 def main(argv: list[str] | None = None) -> None:
     """Fit, write the JSON, print the finding."""
     args = parse_args(argv)
-    from scaling.record import provenance, write_json
+    from scaling.law.result import as_json
+    from scaling.record import write_json
 
     if args.table:
         result = fit_table(args.table, args.huber)
@@ -109,13 +112,13 @@ def main(argv: list[str] | None = None) -> None:
         )
         then = "95 % intervals stand in it."
     else:
-        result = fit_study(args.config, args.predictions, args.baselines, args.experiments)
-        for warning in result["warnings"]:
+        law = fit_study(args.config, args.predictions, args.baselines, args.experiments)
+        for warning in law.ladder.warnings:
             print(f"warning: {warning}")
-        both = [surface["sentence"] for surface in result.get("two_axes", {}).values()]
-        found = "\n".join([f"{result['verdict']}: {result['sentence']}", *both])
-        then = "Next: python -m scaling.report"
-    write_json(args.output, result | provenance())
+        both = [surface.sentence for surface in law.surfaces.values()]
+        found = "\n".join([f"{law.ladder.parameters.verdict}: {law.ladder.sentence}", *both])
+        result, then = as_json(law), "Next: python -m scaling.report"
+    write_json(args.output, result)
     print(found)
     print(f"Wrote {args.output}. {then}")
 

@@ -9,6 +9,7 @@ is compared with the baselines.
 """
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 
 from scaling.config import LawConfig
@@ -58,27 +59,26 @@ def main(argv: list[str] | None = None) -> None:
     """Read and check the rows, fit, write the JSON and the page, print the finding."""
     arguments = parse(argv)
 
-    from scaling.law import foreign
+    from scaling.law import prediction_rows as theirs
+    from scaling.law.bootstrap import Settings
+    from scaling.law.result import as_json
     from scaling.record import atomic_file, file_md5, provenance, write_json
 
-    networks = foreign.read_rows(arguments.predictions, foreign.NETWORKS)
+    networks = theirs.read_rows(arguments.predictions, theirs.NETWORKS)
     files = list(arguments.predictions)
     rivals = None
     if arguments.baselines:
         files.append(arguments.baselines)
-        rivals = foreign.read_rows([arguments.baselines], foreign.BASELINES)
-    baselines = foreign.with_base_rate(networks, rivals, arguments.base_rate)
-    horizon, delta = arguments.horizon, arguments.delta
-    samples = LawConfig().bootstrap_samples
-    law = {
-        "kind": "fit",
-        "experiment": arguments.output.stem,
-        "horizon": horizon,
-        **foreign.judge_rows(networks, baselines, horizon=horizon, delta=delta, samples=samples),
-        "inputs": {str(path): file_md5(path) for path in files},
-        **provenance(),
-    }
-    write_json(arguments.output, law)
+        rivals = theirs.read_rows([arguments.baselines], theirs.BASELINES)
+    baselines = theirs.with_base_rate(networks, rivals, arguments.base_rate)
+    settings = Settings(arguments.horizon, arguments.delta, LawConfig().bootstrap_samples)
+    law = replace(
+        theirs.judge_rows(networks, baselines, settings),
+        experiment=arguments.output.stem,
+        inputs={str(path): file_md5(path) for path in files},
+        provenance=provenance(),
+    )
+    write_json(arguments.output, as_json(law))
     made = str(arguments.output)
     if arguments.page:
         from scaling.figures.ladder_page import ladder_page
@@ -86,9 +86,9 @@ def main(argv: list[str] | None = None) -> None:
         with atomic_file(arguments.page) as stream:
             stream.write(ladder_page(law, networks, baselines).encode())
         made += f" and {arguments.page}"
-    for warning in law["warnings"]:
+    for warning in law.ladder.warnings:
         print(f"warning: {warning}")
-    print(f"{law['verdict']}: {law['sentence']}\nmade {made}")
+    print(f"{law.ladder.parameters.verdict}: {law.ladder.sentence}\nmade {made}")
 
 
 if __name__ == "__main__":

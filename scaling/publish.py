@@ -7,6 +7,7 @@ figures in README and docs with the written files.
 """
 
 import argparse
+from dataclasses import asdict
 from pathlib import Path
 
 from scaling.errors import run_command
@@ -35,11 +36,11 @@ def main(argv: list[str] | None = None) -> None:
     from scaling.record import write_json
 
     summary = summarise(grid, arguments.grid, arguments.results)
-    write_json(arguments.output, summary)
+    write_json(arguments.output, asdict(summary))
     print("\n\n".join(markdown(table) for table in tables(summary)))
-    checks = summary["checks"]
+    checks, verdict = summary.checks, summary.law.ladder.parameters.verdict
     print(
-        f"\nmade {arguments.output}: {len(summary['runs'])} runs, {summary['law']['verdict']}, "
+        f"\nmade {arguments.output}: {len(summary.runs)} runs, {verdict}, "
         f"{checks['passed']} of {checks['made']} checks passed\n"
         "next: put these tables into docs/experiments.md; a test compares the two"
     )

@@ -9,7 +9,6 @@
 
 import argparse
 from pathlib import Path
-from typing import Any
 
 from scaling.errors import run_command
 from scaling.record import atomic_file
@@ -55,8 +54,9 @@ def main(argv: list[str] | None = None) -> None:
     """Read the files of a study, refuse a mixture, write the page and its figures."""
     arguments = parse(argv)
 
-    from scaling.figures.gallery import draw
-    from scaling.figures.page import OPTIONAL, html_page
+    from scaling.figures.catalogue import CATALOGUE
+    from scaling.figures.gallery import Shown, draw
+    from scaling.figures.page import html_page
     from scaling.figures.svg import to_svg
     from scaling.judging.agreement import require_agreement
     from scaling.judging.identity import refuse_outdated
@@ -83,16 +83,26 @@ def main(argv: list[str] | None = None) -> None:
         {"run": f"{control['budget']} shuffled", "checks": [control["check"]]}
         for control in controls
     ]
-    ladder = {"run": "all sizes", "checks": serves_every_size(study.ladder.records)}
-    checks = merged_checks([*study.evaluations, ladder, *shuffled])
+    all_sizes = {"run": "all sizes", "checks": serves_every_size(study.ladder.records)}
+    checks = merged_checks([*study.evaluations, *study.baselines, all_sizes, *shuffled])
     differences = recipe_differences(study.records)
 
-    svg = {name: to_svg(figure, name) for name, figure in draw(study, sweeps).items()}
-    for name in OPTIONAL.keys() - svg.keys():
-        (arguments.figures / f"{name}.svg").unlink(missing_ok=True)
-    for name, drawn in svg.items():
-        with atomic_file(arguments.figures / f"{name}.svg") as stream:
-            stream.write(drawn.file.encode())
+    ladder = study.ladder
+    shown = Shown(
+        study.law,
+        ladder.predictions,
+        ladder.baseline_predictions,
+        ladder.records,
+        ladder.evaluations,
+        sweeps,
+    )
+    svg = {name: to_svg(figure, name) for name, figure in draw(shown).items()}
+    for path in (arguments.figures / f"{figure.name}.svg" for figure in CATALOGUE):
+        if path.stem not in svg:
+            path.unlink(missing_ok=True)
+            continue
+        with atomic_file(path) as stream:
+            stream.write(svg[path.stem].file.encode())
     elements = {name: drawn.element for name, drawn in svg.items()}
     with atomic_file(arguments.output) as stream:
         stream.write(html_page(study, checks, differences, sweeps, left_out, elements).encode())
@@ -107,19 +117,9 @@ def main(argv: list[str] | None = None) -> None:
     failed = ", ".join(check["name"] for check in checks if check["passed"] is False)
     print(
         f"made {arguments.output} and {len(svg)} figures in {arguments.figures}: "
-        f"{_answer(study.law)}{f' (CHECKS FAILED: {failed})' if failed else ''}\n"
+        f"{study.law.answer}{f' (CHECKS FAILED: {failed})' if failed else ''}\n"
         f"next: open {arguments.output} in a browser"
     )
-
-
-def _answer(law: dict[str, Any]) -> str:
-    """The verdict, or for each way to draw the training days both verdicts."""
-    laws = law.get("two_axes", {})
-    both = [
-        f"{draw} days: parameters {found['parameters']['verdict']}, days {found['days']['verdict']}"
-        for draw, found in laws.items()
-    ]
-    return "; ".join(both) or str(law["verdict"])
 
 
 if __name__ == "__main__":

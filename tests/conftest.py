@@ -88,6 +88,14 @@ def trained(make_once: MakeOnce) -> Path:
     return make_once("trained", make)
 
 
+@pytest.fixture(scope="session")
+def ladder(make_once: MakeOnce) -> Path:
+    """The small ladder that a reader of the docs finds trained, which no test may change."""
+    from tests.reader import lay_out_ladder
+
+    return make_once("ladder", lay_out_ladder)
+
+
 @pytest.fixture
 def study(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A copy of the small study as working directory."""

@@ -4,26 +4,39 @@ The networks of the pages take minutes to train. Those of the copy bear the same
 has one, and take seconds: its `configs/laptop.yaml` has two tiny sizes and one seed.
 """
 
+import contextlib
+import io
 import re
 from pathlib import Path
 
 import yaml
 
-from tests.miniature import EXPERIMENT, REPOSITORY, make_miniature, run
+from tests.miniature import EXPERIMENT, REPOSITORY, make_miniature, run, run_here
 from tests.test_docs import blocks, lines_typed
 
 LADDER = "experiments: [daily/{}]\nbudgets: [6k, 20k]\nseeds: [42]\n"
 MINE = Path("configs/daily/mine.yaml")
 
 
+def lay_out(place: Path) -> Path:
+    """A small copy of the repository in `place`, as its reader finds it."""
+    make_miniature(place)
+    (place / "configs/daily/threshold_1pct.yaml").write_text(EXPERIMENT)
+    (place / "configs/laptop.yaml").write_text(LADDER.format("threshold_1pct"))
+    return place
+
+
+def lay_out_ladder(place: Path) -> None:
+    """The same with the ladder trained, judged and reported, as the README has it."""
+    run(lay_out(place), "snakemake", "--configfile", "configs/laptop.yaml")
+
+
 class Reader:
     """A reader of the page `docs/<name>.md`, who types in `place`."""
 
     def __init__(self, place: Path, name: str) -> None:
-        self.place = make_miniature(place)
+        self.place = place
         self.page = re.sub(r"\b2m\b", "20k", (REPOSITORY / f"docs/{name}.md").read_text())
-        (place / "configs/daily/threshold_1pct.yaml").write_text(EXPERIMENT)
-        (place / "configs/laptop.yaml").write_text(LADDER.format("threshold_1pct"))
 
     def section(self, heading: str) -> str:
         """What stands under a heading."""
@@ -35,7 +48,13 @@ class Reader:
         consoles = [text for kind, text in blocks(self.section(heading)) if kind == "console"]
         typed = lines_typed("\n".join(f"```console\n{text}```" for text in consoles))
         assert typed
-        return [run(self.place, *command).stdout for command in typed]
+        return [self.enter(*words) for words in typed]
+
+    def enter(self, *words: str) -> str:
+        """What a command prints."""
+        if words[:2] == ("python", "-m"):
+            return run_here(self.place, words[2].removeprefix("scaling."), *words[3:]).stdout
+        return run(self.place, *words).stdout
 
     def python(self, heading: str) -> str:
         """The only Python of a section."""
@@ -44,15 +63,19 @@ class Reader:
 
     def program(self, heading: str) -> str:
         """What the Python program of a section prints."""
-        return run(self.place, "python", "-c", self.python(heading)).stdout
+        output = io.StringIO()
+        with contextlib.chdir(self.place), contextlib.redirect_stdout(output):
+            exec(self.python(heading), {})
+        return output.getvalue()
 
-    def write_config(self, heading: str) -> None:
-        """Write the section's YAML as `mine`. What it says alone builds on the experiment."""
+    def write_config(self, *headings: str) -> None:
+        """Write the YAML of these sections as `mine`, which builds on the experiment."""
         content = {"extends": "daily/threshold_1pct.yaml"}
-        settings = [text for kind, text in blocks(self.section(heading)) if kind in ("", "yaml")]
-        assert settings
-        for text in settings:
-            content |= yaml.safe_load(text)
+        for heading in headings:
+            pieces = [text for kind, text in blocks(self.section(heading)) if kind in ("", "yaml")]
+            assert pieces
+            for text in pieces:
+                content |= yaml.safe_load(text)
         (self.place / MINE).write_text(yaml.safe_dump(content))
 
     def report(self, experiment: str = "daily/mine") -> str:

@@ -6,13 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from scaling.judging.summary import Summary, label, markdown, percent, tables
-from scaling.record import read_json
+from scaling.judging.summary import Summary, label, markdown, percent, read_summary, tables
 
 COUNTS = {2: "two seeds", 3: "three seeds", 4: "four seeds", 5: "five seeds"}
 README = Path("README.md").read_text()
 EXPERIMENTS = Path("docs/experiments.md").read_text()
-STUDIES = {path.stem: read_json(path) for path in sorted(Path("docs/results").glob("*.json"))}
+STUDIES = {path.stem: read_summary(path) for path in sorted(Path("docs/results").glob("*.json"))}
 
 
 def one_line(text: str) -> str:
@@ -36,34 +35,34 @@ def study_of(paragraph: str) -> Summary:
 
 def figures(study: Summary) -> dict[str, str]:
     """Each figure that the README must give of a study, by its name."""
-    law = study["law"]
-    slope, days, sizes = law["slope"], law["days"], law["sizes"]
-    *smaller, largest = [label(size["budget"]) for size in sizes]
-    low, high = slope["interval95"]
-    first, last = (date.fromisoformat(days[end]) for end in ("first", "last"))
-    skills = [f"{100 * size['skill']:.0f}" for size in sizes]
-    minutes, hours = study["training_minutes"], study["training_minutes"] / 60
+    days, sizes, law = study.law.test_days, study.law.ladder.cells, study.law.ladder.parameters
+    slope = law.slope
+    *smaller, largest = [label(size.budget) for size in sizes]
+    low, high = slope.interval95
+    first, last = (date.fromisoformat(day) for day in (days.first, days.last))
+    skills = [f"{100 * size.skill:.0f}" for size in sizes]
+    minutes, hours = study.training_minutes, study.training_minutes / 60
     found = {
         "sizes": f"{', '.join(smaller)} and {largest} parameters",
-        "seeds": seeds_of(law["seeds"]),
-        "test days": f"{days['count']:,} test days",
+        "seeds": seeds_of({size.budget: size.seeds for size in sizes}),
+        "test days": f"{days.count:,} test days",
         "years": f"{first:%Y} to {last:%B %Y}",
-        "verdict": f"*{law['verdict']}*",
-        "slope": f"{'falls' if slope['estimate'] < 0 else 'rises'} by "
-        f"{abs(slope['estimate']):.4f} nats for ten times the parameters",
+        "verdict": f"*{law.verdict}*",
+        "slope": f"{'falls' if slope.estimate < 0 else 'rises'} by "
+        f"{abs(slope.estimate):.4f} nats for ten times the parameters",
         "interval": f"95 % interval of {low:+.4f} to {high:+.4f}",
         "skill": f"{min(skills, key=float)} to {max(skills, key=float)} % skill",
-        "command": f"`{study['command']}`",
-        "date": study["finished"],
+        "command": f"`{study.command}`",
+        "date": study.finished,
         "duration": f"{minutes:.0f} minutes" if minutes < 100 else f"{hours:.1f} hours",
     }
-    if law["verdict"] == "inconclusive":
-        smallest = law["smallest_detectable_effect"]
+    if law.verdict == "inconclusive":
+        smallest = law.sensitivity.smallest_detectable_effect
         found["smallest effect"] = f"An effect below {smallest:.4f} would probably have been missed"
-    for name, row in law["best_network"]["against"].items():
-        if row["verdict"] == "loses to it":
+    for name, row in study.law.best_network.against.items():
+        if row.verdict == "loses to it":
             words = name.replace("_", " ")
-            found[words] = f"loses to {words} ({percent(row['skill'])} %)"
+            found[words] = f"loses to {words} ({percent(row.skill)} %)"
     return found
 
 
@@ -114,28 +113,28 @@ def test_the_answer_of_the_readme_is_that_of_the_published_study() -> None:
     assert complaints(answer(), study_of(answer())) == []
 
 
-SURFACES = [name for name, study in STUDIES.items() if "two_axes" in study["law"]]
+SURFACES = [name for name, study in STUDIES.items() if study.law.surfaces]
 
 
 @pytest.mark.parametrize("name", SURFACES)
 def test_the_readme_quotes_the_sentence_that_answers_both_questions(name: str) -> None:
     study = STUDIES[name]
-    for surface in study["law"]["two_axes"].values():
-        assert one_line(surface["sentence"]) in one_line(README.replace("\n> ", "\n"))
-    assert f"`{study['command']}`" in README
-    assert study["finished"] in README
+    for surface in study.law.surfaces.values():
+        assert one_line(surface.sentence) in one_line(README.replace("\n> ", "\n"))
+    assert f"`{study.command}`" in README
+    assert study.finished in README
 
 
 @pytest.mark.parametrize("name", STUDIES)
 def test_the_page_of_experiments_shows_the_tables_of_every_published_study(name: str) -> None:
-    section = section_of(EXPERIMENTS, STUDIES[name]["command"])
+    section = section_of(EXPERIMENTS, STUDIES[name].command)
     assert missing_rows(section, STUDIES[name]) == []
 
 
 def test_every_row_of_a_size_in_the_readme_is_one_of_the_published_study() -> None:
     study = study_of(answer())
     rows = markdown(tables(study)[0]).splitlines()
-    sizes = "|".join(label(size["budget"]) for size in study["law"]["sizes"])
+    sizes = "|".join(label(size.budget) for size in study.law.ladder.cells)
     shown = re.findall(rf"^\| (?:{sizes}) \|.*$", README, re.M)
     assert [row for row in shown if row not in rows] == []
 
@@ -169,7 +168,7 @@ def test_the_figure_that_differs_is_named(name: str, written: str) -> None:
 def test_another_verdict_another_baseline_and_another_direction_are_noticed() -> None:
     study = study_of(answer())
     for true, wrong in (
-        (f"*{study['law']['verdict']}*", "*certain*"),
+        (f"*{study.law.ladder.parameters.verdict}*", "*certain*"),
         ("loses to logistic regression", "beats logistic regression"),
         ("Test log-loss rises by", "Test log-loss falls by"),
         ("three seeds each", "five seeds each"),

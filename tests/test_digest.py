@@ -143,6 +143,7 @@ WAYS = {
         f"{F}def h(): f()\nkept = h\ndef h(): pass\ndef main(): kept()"
     ),
     "a text": "from scaling.room import target\ndef main(): getattr(target, 'f')()",
+    "a module that looks itself up": f"{F}def h(): f()\ndef main(): globals()[chr(104)]()",
     "a call on import": f"{F}f()\ndef main(): pass",
     "an attribute set on import": f"import torch\n{F}torch.step = f\ndef main(): pass",
     "a default that is called on import": f"{F}def h(x=f()): pass\ndef main(): pass",
@@ -260,18 +261,20 @@ def test_only_what_the_named_family_gives_counts(
 # --- the library itself ------------------------------------------------------------------------
 
 
-def entries() -> dict[str, str]:
-    """Every rule's entry point, as the rules write it."""
-    found = {"baselines": "judge_baselines"}  # through a function in common.smk
-    for path in sorted(Path("workflow/rules").glob("*.smk")):
-        parts = re.split(r"^(?:rule|checkpoint) (\w+):$", path.read_text(), flags=re.M)
-        for rule, body in zip(parts[1::2], parts[2::2], strict=True):
-            named = re.search(r'identity\([^"]*"([\w.:]+)"', body)
-            found[rule] = found.get(rule) or (named[1] if named else "")
-    return found
-
-
-RULES = entries()
+# Every rule's entry point: the command that it calls, but for the search of the micro-batch, whose
+# own code does not make what it found wrong.
+RULES = {
+    "features": "prepare",
+    "check_manifest": "check_data",
+    "find_batch_size": "training.model:build_model",
+    "train": "train",
+    "sweep": "sweep",
+    "evaluate": "evaluate",
+    "shuffled_control": "shuffled_control",
+    "baselines": "judge_baselines",
+    "fit_law": "fit",
+    "report": "report",
+}
 TRAINED = {"train", "sweep", "shuffled_control"}
 BUILT = {*TRAINED, "find_batch_size", "evaluate"}
 # Words of the library, and by hand the rules that run again when they change, because they compute
@@ -306,7 +309,8 @@ def test_a_real_change_rebuilds_what_depends_on_it_and_nothing_else(words: str) 
 
 def test_a_comment_and_an_unused_function_in_every_module_rebuild_nothing(tmp_path: Path) -> None:
     package = shutil.copytree(PACKAGE, tmp_path / "scaling")
-    for path in package.rglob("*.py"):
+    # A module that looks its own names up counts whole.
+    for path in (p for p in package.rglob("*.py") if "globals()[" not in p.read_text()):
         with path.open("a") as stream:
             stream.write('\n# A comment.\n\n\ndef unused_until_now():\n    """Not used."""\n')
     shutil.copy(package / "data/tiers/c14.py", package / "data/tiers/mine.py")
@@ -340,7 +344,8 @@ def test_a_side_effect_in_any_module_rebuilds_what_imports_it_and_nothing_else(r
 
 
 def test_every_rule_has_an_entry_point_and_what_is_named_by_hand_is_there() -> None:
-    assert all(RULES.values()) and len(RULES) > 8
+    text = "".join(path.read_text() for path in Path("workflow/rules").glob("*.smk"))
+    assert {*re.findall(r"^(?:rule|checkpoint) (\w+):$", text, flags=re.M)} == {*RULES}
     assert all(any(f"{module}.".startswith(name) for module in SOURCES) for name in LEFT_OUT)
     assert {name for name in vars(Family) if not name.startswith("_")} == set(GIVEN_BY_A_FAMILY)
 
@@ -348,7 +353,7 @@ def test_every_rule_has_an_entry_point_and_what_is_named_by_hand_is_there() -> N
 def test_nothing_in_the_library_is_reached_without_being_named() -> None:
     # `pkgutil.resolve_name` finds families and tiers, of which the digests know.
     unnamed = re.compile(
-        r"import_module|__import__|(?<![.\w])(eval|exec|globals)\(|import \*|^ *from \.", re.M
+        r"import_module|__import__|(?<![.\w])(eval|exec)\(|import \*|^ *from \.", re.M
     )
     assert {m for m, text in SOURCES.items() if unnamed.search(text)} == set()
     resolving = {module for module, text in SOURCES.items() if "resolve_name" in text}

@@ -96,6 +96,7 @@ def help_of(program: str, *subcommand: str) -> str:
     ):
         patch.setattr(sys, "argv", [program, *subcommand, "--help"])
         if program.endswith(".py"):
+            patch.syspath_prepend(Path(program).parent)  # as Python does for a file
             runpy.run_path(program, run_name="__main__")
         else:
             importlib.import_module(program).main()

@@ -155,7 +155,7 @@ PLANTED = [
     ("data.prices", "def f():\n    from scaling.training.trainer import train"),
     ("data.prices", "import scaling.fetch"),
     ("record", "from scaling.data.prices import load_prices"),
-    ("training.model", "from scaling.law import one_axis"),
+    ("training.model", "from scaling.law import judge"),
     ("train", "from scaling import sweep"),
     ("train", "from scaling.sweep import main"),
 ]

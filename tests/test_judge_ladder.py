@@ -8,9 +8,10 @@ import pytest
 from scaling import judge_ladder
 from scaling.config import LawConfig
 from scaling.errors import UserError
-from scaling.law.ladder import read_ladder
-from scaling.law.one_axis import fit_law
-from scaling.record import read_json
+from scaling.law.bootstrap import Settings
+from scaling.law.judge import fit_study
+from scaling.law.result import StudyLaw, read_law
+from scaling.law.table import read_tables
 from tests.law.worlds import BASE_RATE, SIZES, study
 
 COLUMNS = ["budget", "parameters", "seed", "date", "label", "probability"]
@@ -28,28 +29,21 @@ def their_rows(split: str = "test", **changes: int) -> pd.DataFrame:
     return chosen.rename(columns={"y": "label", "p": "probability"})[COLUMNS]
 
 
-def judge(rows: pd.DataFrame, *flags: str) -> dict:
+def judge(rows: pd.DataFrame, *flags: str) -> StudyLaw:
     rows.to_csv("theirs.csv", index=False)
     files = ["--predictions", "theirs.csv", "--output", "law.json", "--page", "law.html"]
     judge_ladder.main([*files, "--base-rate", str(BASE_RATE), "--horizon", "1", *flags])
-    return read_json("law.json")
+    return read_law("law.json")
 
 
 def test_rows_give_the_verdict_that_a_study_of_our_own_would_get() -> None:
     networks, baselines = study()
-    law = fit_law(
-        read_ladder(networks, baselines[baselines["model"] == "base_rate"]),
-        horizon=1,
-        delta=LawConfig().delta,
-        samples=LawConfig().bootstrap_samples,
-    )
-    found = judge(their_rows())
-    assert found["verdict"] == law["verdict"] == "improves"
-    for key in ("estimate", "interval95"):
-        assert found["slope"][key] == pytest.approx(law["slope"][key])
-    assert [size["skill"] for size in found["sizes"]] == pytest.approx(
-        [size["skill"] for size in law["sizes"]]
-    )
+    settings = Settings(1, LawConfig().delta, LawConfig().bootstrap_samples)
+    tables = read_tables(networks, baselines[baselines["model"] == "base_rate"])
+    law, found = fit_study(tables, settings).ladder, judge(their_rows()).ladder
+    assert found.parameters.verdict == "improves"
+    assert found.parameters == law.parameters
+    assert [cell.skill for cell in found.cells] == [cell.skill for cell in law.cells]
 
 
 def test_parquet_and_several_files_give_what_one_csv_gives() -> None:
@@ -61,9 +55,9 @@ def test_parquet_and_several_files_give_what_one_csv_gives() -> None:
         paths.append(f"{budget}.parquet")
     flags = ["--base-rate", str(BASE_RATE), "--horizon", "1", "--output", "again.json"]
     judge_ladder.main(["--predictions", *paths, *flags])
-    again = read_json("again.json")
-    assert set(again["inputs"]) == set(paths)
-    assert again["slope"]["estimate"] == pytest.approx(found["slope"]["estimate"])
+    again = read_law("again.json")
+    assert set(again.inputs) == set(paths)
+    assert again.ladder == found.ladder
     assert not Path("again.html").exists()
 
 
@@ -75,10 +69,10 @@ def test_without_validation_rows_the_largest_size_meets_the_baselines_whatever_t
     rows["budget"] = rows["budget"].map(other)
     rows["parameters"] = rows["budget"].map(SIZES)
     found = judge(rows)
-    assert found["verdict"] == "inverse scaling"
-    assert found["best_network"]["budget"] == "2m"
-    assert "the largest network (2m)" in found["sentence"]
-    assert [size["validation_log_loss"] for size in found["sizes"]] == [None] * 3
+    assert found.ladder.parameters.verdict == "inverse scaling"
+    assert found.best_network.budget == "2m"
+    assert "the largest network (2m)" in found.ladder.sentence
+    assert [cell.validation_log_loss for cell in found.ladder.cells] == [None] * 3
 
 
 def test_validation_rows_choose_the_size_that_meets_the_baselines() -> None:
@@ -87,8 +81,8 @@ def test_validation_rows_choose_the_size_that_meets_the_baselines() -> None:
     validation.loc[worse, "probability"] = 1 - validation.loc[worse, "probability"]
     rows = pd.concat([test.assign(split="test"), validation.assign(split="validation")])
     found = judge(rows)
-    assert found["best_network"]["budget"] == "600k"
-    assert "the best network on validation (600k)" in found["sentence"]
+    assert found.best_network.budget == "600k"
+    assert "the best network on validation (600k)" in found.ladder.sentence
 
 
 def test_baselines_of_theirs_stand_beside_the_base_rate() -> None:
@@ -96,7 +90,7 @@ def test_baselines_of_theirs_stand_beside_the_base_rate() -> None:
     own = baselines[(baselines["model"] != "base_rate") & (baselines["split"] == "test")]
     own[["model", "date", "y", "p"]].to_csv("baselines.csv", index=False)
     found = judge(their_rows(), "--baselines", "baselines.csv")
-    assert set(found["best_network"]["against"]) == {"base_rate", "logistic_regression"}
+    assert set(found.best_network.against) == {"base_rate", "logistic_regression"}
     baselines.to_csv("baselines.csv", index=False)
     with pytest.raises(UserError, match="leave it out, --base-rate gives it"):
         judge(their_rows(), "--baselines", "baselines.csv")
@@ -104,9 +98,9 @@ def test_baselines_of_theirs_stand_beside_the_base_rate() -> None:
 
 def test_models_without_replicates_are_never_more_than_inconclusive() -> None:
     found = judge(their_rows(seeds=(1,)))
-    assert found["verdict"] == "inconclusive"
-    assert "one seed only for 200k, 600k, 2m" in found["warnings"][0]
-    assert "the largest network (2m, one seed, so on these days alone)" in found["sentence"]
+    assert found.ladder.parameters.verdict == "inconclusive"
+    assert "one seed only for 200k, 600k, 2m" in found.ladder.warnings[0]
+    assert "the largest network (2m, one seed, so on these days alone)" in found.ladder.sentence
 
 
 def test_the_page_says_the_verdict_and_that_nothing_else_is_known(
@@ -116,8 +110,8 @@ def test_the_page_says_the_verdict_and_that_nothing_else_is_known(
     rows["budget"] = rows["budget"].replace("2m", "<b>big")
     found = judge(rows)
     page = Path("law.html").read_text()
-    assert found["verdict"] in page
-    assert found["sentence"].replace("<b>", "&lt;b&gt;") in page
+    assert found.ladder.parameters.verdict in page
+    assert found.ladder.sentence.replace("<b>", "&lt;b&gt;") in page
     assert "<b>big" not in page
     assert "No validity checks were made" in page
     assert page.count("<svg") == 3
@@ -125,8 +119,8 @@ def test_the_page_says_the_verdict_and_that_nothing_else_is_known(
         assert f"<h2>{heading}</h2>" not in page
     for heading in ("Against the baselines", "All models", "The law", "Calibration", "Provenance"):
         assert f"<h2>{heading}</h2>" in page
-    assert found["inputs"]["theirs.csv"] in page
-    assert found["sentence"] in capsys.readouterr().out
+    assert found.inputs["theirs.csv"] in page
+    assert found.ladder.sentence in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -15,14 +15,25 @@ from scaling import config as configs
 from scaling import publish
 from scaling.errors import UserError
 from scaling.judging import identity
-from scaling.judging.summary import markdown, tables
+from scaling.judging.summary import Summary, markdown, read_summary, tables
+from scaling.law.judge import fit_law
+from scaling.law.result import read_law
 from scaling.names import experiment_path
-from scaling.record import file_md5, read_json, write_json, write_parquet
+from scaling.record import file_md5, read_json, write_json
 from scaling.run import BASELINES, Run, RunName, TrainingDays
 from scaling.sizes import load_model_config
-from tests.figures.planted_axes import make_axes, networks_in
-from tests.figures.planted_study import RUNS, MakeRun, change, make_study, remake
-from tests.law.worlds import surface_law, surface_world
+from tests.figures.planted_axes import make_axes
+from tests.figures.planted_study import (
+    RUNS,
+    MakeRun,
+    change,
+    make_study,
+    networks_in,
+    remake,
+    rewrite,
+    spoil,
+)
+from tests.law.worlds import SETTINGS, surface_world
 
 EXPERIMENT = "daily/threshold_1pct"
 GRID = f"experiments: [{EXPERIMENT}]\nbudgets: [200k, 600k, 2m]\nseeds: [42, 43]\n"
@@ -75,31 +86,31 @@ def now(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(configs, "code_digest", lambda entry, family=None: CODE)
 
 
-def published(root: Path) -> dict:
+def published(root: Path) -> Summary:
     output = root / "planted.json"
     flags = ["--grid", str(root / "planted.yaml"), "--results", str(root / "results")]
     publish.main([*flags, "--output", str(output)])
-    return read_json(output)
+    return read_summary(output)
 
 
 def test_a_summary_has_the_law_the_runs_and_when_and_how_long_they_were_trained(
     made: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    found, law = published(made), read_json(made / "results" / EXPERIMENT / "scaling_law.json")
-    for key in ("verdict", "slope", "sizes", "best_network", "slope_over"):
-        assert found["law"][key] == law[key]
-    assert "inputs" not in found["law"]
-    assert found["command"] == f"snakemake --configfile {made / 'planted.yaml'}"
-    assert found["finished"] == "2026-11-24"
-    assert found["training_minutes"] == pytest.approx(2 * (201 + 598 + 2010) / 60)
-    assert [run["run"] for run in found["runs"]] == RUNS
+    found, law = published(made), read_law(made / "results" / EXPERIMENT / "scaling_law.json")
+    assert found.law.ladder == law.ladder
+    assert found.law.inputs == {}
+    assert found.law.provenance.keys() == {"git_commit"}
+    assert found.command == f"snakemake --configfile {made / 'planted.yaml'}"
+    assert found.finished == "2026-11-24"
+    assert found.training_minutes == pytest.approx(2 * (201 + 598 + 2010) / 60)
+    assert [run["run"] for run in found.runs] == RUNS
     record = read_json(made / "results" / EXPERIMENT / "2m.seed43.json")
-    last = found["runs"][-1]
+    last = found.runs[-1]
     assert (last["budget"], last["seed"], last["train_days"]) == ("2m", 43, "all")
     assert [last[key] for key in ("parameters", "flops", "seconds")] == [
         record[key] for key in ("parameters", "flops", "seconds")
     ]
-    assert found["checks"] == {"made": 24, "passed": 24}
+    assert found.checks == {"made": 24, "passed": 24}
     printed = capsys.readouterr().out
     for table in tables(found):
         assert markdown(table) in printed
@@ -110,23 +121,23 @@ def test_the_table_of_a_ladder_shows_each_size_and_each_baseline(made: Path) -> 
     assert head[:4] == ["budget", "parameters", "PFLOP", "seconds"]
     assert first[:4] == ["200k", "201,000", "12.1", "201"]
     assert third[:2] == ["2M", "2,010,000"]
-    size = read_json(made / "planted.json")["law"]["sizes"][0]
-    low, high = size["skill_interval"]
-    assert first[5] == f"{100 * size['skill']:.1f} ({100 * low:.1f} to {100 * high:.1f})"
+    size = read_summary(made / "planted.json").law.ladder.cells[0]
+    low, high = size.skill_interval95
+    assert first[5] == f"{100 * size.skill:.1f} ({100 * low:.1f} to {100 * high:.1f})"
     assert rival[0] == "logistic regression" and rival[1:4] == ["", "", ""]
 
 
 def test_a_study_of_two_axes_has_a_table_of_its_cells_and_three_slopes(made: Path) -> None:
-    surface = surface_law(surface_world(np.random.default_rng(1)))
+    surface = fit_law(surface_world(np.random.default_rng(1)), SETTINGS)
     summary = published(made)
-    summary["law"]["two_axes"] = {"recent": surface}
-    _, cells, slopes = tables(summary)
+    law = replace(summary.law, surfaces={"recent": surface})
+    _, cells, slopes = tables(replace(summary, law=law))
     assert cells[0] == ["test skill, %, by training days (recent)", "500", "1000", "2000", "all"]
     assert [row[0] for row in cells[1:]] == ["200000", "600000", "2e+06", "base rate"]
     assert {len(row) for row in cells} == {5}
     axes = ["parameters (recent)", "days (recent)", "both (recent)"]
     assert [row[0] for row in slopes[1:]] == ["parameters", *axes]
-    assert slopes[3][1].startswith(f"{surface['days']['slope']['estimate']:+.4f} (")
+    assert slopes[3][1].startswith(f"{surface.train_days.slope.estimate:+.4f} (")
 
 
 def test_the_runs_of_two_axes_are_published_in_the_order_of_their_grid(tmp_path: Path) -> None:
@@ -135,13 +146,13 @@ def test_the_runs_of_two_axes_are_published_in_the_order_of_their_grid(tmp_path:
     lay_out(tmp_path, lambda folder, made: make_axes(folder, days=days, make_run=made), grid)
     found = published(tmp_path)
     of_2m = ["2m.seed43", "2m", "2m.days500.seed43", "2m.days500"]
-    assert [run["run"] for run in found["runs"]][-4:] == of_2m
-    assert [(run["seed"], run["train_days"]) for run in found["runs"]][-4:] == [
+    assert [run["run"] for run in found.runs][-4:] == of_2m
+    assert [(run["seed"], run["train_days"]) for run in found.runs][-4:] == [
         *((43, "all"), (42, "all")),
         *((43, "500"), (42, "500")),
     ]
     whole = read_json(tmp_path / "results" / EXPERIMENT / "baselines.json")["models"]
-    skills = {name: scores["test_skill"] for name, scores in found["baselines"].items()}
+    skills = {name: scores["test_skill"] for name, scores in found.baselines.items()}
     assert skills == {name: model["test"]["log_loss_skill"] for name, model in whole.items()}
 
 
@@ -156,12 +167,6 @@ def refused(study: Path, message: str) -> None:
     with pytest.raises(UserError, match=message) as caught:
         published(study)
     assert "\n" not in str(caught.value)
-
-
-def spoil(path: Path, change_it: Callable[[dict[str, Any]], None]) -> None:
-    content = read_json(path)
-    change_it(content)
-    write_json(path, content)
 
 
 # What a row of a published table is made of.
@@ -188,7 +193,7 @@ def test_baselines_with_a_changed_score_are_refused(study: Path, block: str, sco
 
 def test_a_law_with_a_changed_skill_is_refused(study: Path) -> None:
     def flatter(law: dict[str, Any]) -> None:
-        law["sizes"][-1]["skill"] += 1e-6
+        law["ladder"]["cells"][-1]["skill"] += 1e-6
 
     spoil(study / "results" / EXPERIMENT / "scaling_law.json", flatter)
     refused(study, "scaling_law.json: says skill of 2m .*its predictions give")
@@ -200,7 +205,7 @@ def test_changed_predictions_are_refused_though_evaluation_and_law_name_their_md
     folder = study / "results" / EXPERIMENT
     path, law = folder / "2m.predictions.parquet", folder / "scaling_law.json"
     rows = pd.read_parquet(path)
-    write_parquet(path, rows.assign(p=rows["p"] ** 1.01))
+    rewrite(path, rows.assign(p=rows["p"] ** 1.01))
     refused(study, "2m: its predictions are not those that the evaluation wrote")
     change(folder / "2m.eval.json", predictions_md5=file_md5(path))
     refused(study, "2m.predictions.parquet: the law was not fitted to this file")

@@ -11,6 +11,7 @@ from pydantic.dataclasses import dataclass
 
 from scaling.config import NOT_TRAINING, as_dict, load_config, run_of
 from scaling.errors import UserError
+from scaling.record import write_json
 from scaling.run import (
     ALL_DAYS,
     Difference,
@@ -21,6 +22,7 @@ from scaling.run import (
     days_flags,
     days_of,
     difference,
+    outdated,
     refuse,
 )
 from scaling.sizes import load_model_config
@@ -199,3 +201,67 @@ def test_a_refusal_says_file_key_there_here_and_what_to_type() -> None:
 def test_a_file_that_does_not_say_what_it_was_made_with_is_one_line(identity: Any) -> None:
     with pytest.raises(UserError, match="2m.json: does not say .*snakemake --force 2m.json"):
         Run.of({} if identity is None else {"identity": identity}, "2m.json")
+
+
+# --- what is on disk, and what is asked for now ----------------------------------------------
+
+CODE = {"code": "c0de", "law": {"delta": 0.01}}
+
+
+def written(folder: Path, *runs: Run, **values: Any) -> Path:
+    """An artefact of one run, or a law of several."""
+    made = [run.as_json() for run in runs]
+    of = {"identity": made[0]} if len(made) == 1 else {"runs": made}
+    write_json(folder / "made.json", {**of, "made_by": CODE, **values})
+    return folder / "made.json"
+
+
+def test_an_artefact_of_what_is_asked_for_is_not_outdated(tmp_path: Path) -> None:
+    one, two = planted(named("2m")), planted(named("200k", 43))
+    assert outdated(written(tmp_path, one), [one], CODE) == ""
+    assert outdated(written(tmp_path, one, two), [two, one], CODE) == ""
+    other_machine = dataclasses.replace(one, versions={"torch": "1.0"})
+    not_known_yet = dataclasses.replace(one, device=None, micro_batch=None, labels=None)
+    assert outdated(written(tmp_path, other_machine), [not_known_yet], CODE) == ""
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ({"code": "new"}, "code is c0de, not new"),
+        ({"precision": "bf16"}, "precision is fp32, not bf16"),
+        ({"prices": "d1"}, "prices is d0, not d1"),
+        ({"model": {"d_model": 64}}, "model.d_model is 32, not 64"),
+        ({"name": named("2m", 43)}, "seed is 42, not 43"),
+        ({"name": named("2m", 42, 500)}, "train_days is all, not 500"),
+    ],
+)
+def test_an_artefact_of_something_else_says_what_differs(
+    tmp_path: Path, change: dict[str, Any], why: str
+) -> None:
+    one = planted(named("2m"))
+    assert why in outdated(written(tmp_path, one), [dataclasses.replace(one, **change)], CODE)
+
+
+def test_what_an_artefact_depends_on_besides_its_run_is_compared(tmp_path: Path) -> None:
+    one = planted(named("2m"))
+    path = written(tmp_path, one, made_by={"code": "old", "law": {"delta": 0.02}})
+    assert outdated(path, [one], CODE) == "code is old, not c0de; law.delta is 0.02, not 0.01"
+
+
+def test_a_law_of_other_runs_or_of_one_that_was_trained_otherwise_is_outdated(
+    tmp_path: Path,
+) -> None:
+    one, two = planted(named("2m")), planted(named("200k", 43))
+    path = written(tmp_path, one, two)
+    assert outdated(path, [one], CODE) == "runs is 200k seed 43, not without it"
+    more = planted(named("600k"))
+    assert outdated(path, [one, two, more], CODE) == "runs is without it, not 600k seed 42"
+    assert "code is c0de, not new" in outdated(
+        path, [one, dataclasses.replace(two, code="new")], CODE
+    )
+
+
+def test_an_artefact_that_does_not_say_what_it_was_made_with_is_outdated(tmp_path: Path) -> None:
+    path = written(tmp_path, planted(named("2m")), identity={})
+    assert "does not say what it was made with" in outdated(path, [planted(named("2m"))], CODE)

@@ -256,8 +256,9 @@ def _refuse_undefined_features(prices: Frame, where: str) -> None:
             f"{days}, and without a move the feature bollinger_b_20_2 is undefined; take another "
             "market, or leave those days out with --start DAY"
         )
-    traded = prices["volume"] if "volume" in prices else prices["close"]
-    if days := _stretch_ending(traded.rolling(FEATURE_DAYS).max().eq(0)):
+    if "volume" not in prices:
+        return
+    if days := _stretch_ending(prices["volume"].rolling(FEATURE_DAYS).max().eq(0)):
         raise UserError(
             f"{where}: volume is zero on {FEATURE_DAYS} or more days in a row between {days}: the "
             "source gives none there, and the features obv_change_20, adosc_3_10 and vwap_20 "

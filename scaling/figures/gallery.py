@@ -1,92 +1,143 @@
-"""All figures of one study, drawn from its files."""
+"""All figures of one study: a function for each one in the catalogue, of the same name."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import pandas as pd
 from matplotlib.figure import Figure
 
 from scaling.figures import plots, surfaces
+from scaling.figures.catalogue import figures_of
 from scaling.judging.checks import LARGEST_SHIFT
-from scaling.judging.study_files import StudyFiles
+from scaling.law.direction import VOLATILITY, Direction
+from scaling.law.result import Law, StudyLaw
 from scaling.metrics import log_loss
-from scaling.run import Draw
+
+Files = Sequence[Mapping[str, Any]]
 
 
-def draw(study: StudyFiles, sweeps: Sequence[Mapping[str, Any]]) -> dict[str, Figure]:
-    """Every figure of `page.FIGURES` by name, and those of `page.OPTIONAL` that the study has.
+@dataclass(frozen=True)
+class Shown:
+    """What is drawn: a law, and of its ladder the prediction rows and the files of the runs."""
 
-    The ladder and its diagnostics show the networks that were trained on all days.
-    """
-    ladder = study.ladder
-    drawn = draw_forecasts(study.law, ladder.predictions, ladder.baseline_predictions) | {
-        "compute": plots.compute(_losses(ladder)),
-        "learning_curves": plots.learning_curves(ladder.records),
-        "drift": plots.drift(ladder.evaluations[0]["drift"], LARGEST_SHIFT),
-    }
-    if sweeps:
-        drawn["sweeps"] = plots.sweeps(sweeps)
-    return drawn | draw_surfaces(study.law.get("two_axes", {}))
+    law: StudyLaw
+    predictions: pd.DataFrame
+    baseline_predictions: pd.DataFrame
+    records: Files = ()
+    evaluations: Files = ()
+    sweeps: Files = ()
+    networks: dict[str, pd.DataFrame] = field(init=False)
+    """Rows of date, y, p on the test days for each size; of several seeds, their mean."""
+    rival: tuple[str, pd.DataFrame] = field(init=False)
+    """The name of the strongest baseline, and its rows."""
+
+    def __post_init__(self) -> None:
+        rows = self.predictions[self.predictions["weights"] == "best"]
+        networks = _test_forecasts(rows, "budget")
+        ordered = {cell.budget: networks[cell.budget] for cell in self.law.ladder.cells}
+        against = self.law.best_network.against
+        strongest = max(against, key=lambda name: against[name].skill)
+        rival = _test_forecasts(self.baseline_predictions, "model")[strongest]
+        object.__setattr__(self, "networks", ordered)
+        object.__setattr__(self, "rival", (strongest, rival))
+
+    @property
+    def has(self) -> set[str]:
+        """What the catalogue's figures need, as far as it is here."""
+        surfaces = self.law.surfaces
+        present = {
+            "runs": self.records,
+            "sweeps": self.sweeps,
+            "train_days": surfaces,
+            "ensembles": surfaces and any(cell.ensemble for cell in self.surface.cells),
+            "draws": len(surfaces) > 1,
+            "direction": isinstance(self.law.direction, Direction),
+        }
+        return {name for name, found in present.items() if found}
+
+    @property
+    def surface(self) -> Law:
+        """The law of the first way to draw the training days, which the page is about."""
+        return next(iter(self.law.surfaces.values()))
 
 
-def draw_surfaces(laws: Mapping[Draw, Mapping[str, Any]]) -> dict[str, Figure]:
-    """The figures of two axes. The first way to draw the days has them, all have the last one."""
-    if not laws:
-        return {}
-    first = next(iter(laws.values()))
-    drawn = {
-        "two_axes": surfaces.loss_against_days(first),
-        "loss_by_size": surfaces.loss_against_size(first),
-        "skill_map": surfaces.skill_map(first),
-    }
-    if any(cell["ensemble"] for cell in first["cells"]):
-        drawn["ensembles"] = surfaces.ensembles(first)
-    return drawn | ({"draws": surfaces.draws(laws)} if len(laws) > 1 else {})
+def draw(shown: Shown) -> dict[str, Figure]:
+    """Every figure of the catalogue that the study has what it needs for, by name."""
+    return {figure.name: globals()[figure.name](shown) for figure in figures_of(shown.has)}
 
 
-def draw_forecasts(
-    law: Mapping[str, Any], predictions: pd.DataFrame, baseline_predictions: pd.DataFrame
-) -> dict[str, Figure]:
-    """The figures that need no more than a law and the prediction rows that it was fitted to."""
-    networks = _test_forecasts(predictions[predictions["weights"] == "best"], "budget")
-    baselines = _test_forecasts(baseline_predictions, "model")
-    best, against = law["best_network"]["budget"], law["best_network"]["against"]
-    strongest = max(against, key=lambda name: against[name]["skill"])
-    rival = baselines[strongest]
-    base_loss = log_loss(rival["y"], [law["base_rate"]] * len(rival))
-    ordered = {size["budget"]: networks[size["budget"]] for size in law["sizes"]}
-    return {
-        "ladder": plots.ladder(
-            law["sizes"], base_loss, {name: row["skill"] for name, row in against.items()}
-        ),
-        "reliability": plots.reliability_diagram(
-            {
-                best: (networks[best]["y"], networks[best]["p"]),
-                strongest: (rival["y"], rival["p"]),
-            }
-        ),
-        "skill_by_year": plots.skill_by_year({**ordered, strongest: rival}, law["base_rate"]),
-    }
+def ladder(shown: Shown) -> Figure:
+    law, (_, rival) = shown.law, shown.rival
+    base_loss = log_loss(rival["y"], [law.base_rate] * len(rival))
+    skills = {name: row.skill for name, row in law.best_network.against.items()}
+    return plots.ladder(law.ladder.cells, base_loss, skills)
+
+
+def reliability(shown: Shown) -> Figure:
+    best, (name, rival) = shown.law.best_network.budget, shown.rival
+    forecasts = {best: shown.networks[best], name: rival}
+    return plots.reliability_diagram({k: (rows["y"], rows["p"]) for k, rows in forecasts.items()})
+
+
+def skill_by_year(shown: Shown) -> Figure:
+    name, rival = shown.rival
+    return plots.skill_by_year({**shown.networks, name: rival}, shown.law.base_rate)
+
+
+def direction(shown: Shown) -> Figure:
+    assert isinstance(shown.law.direction, Direction), "the catalogue needs it"
+    rankings = {k: v for k, v in shown.law.direction.rankings.items() if k != VOLATILITY}
+    return plots.direction({name: ranking.minus_volatility for name, ranking in rankings.items()})
+
+
+def compute(shown: Shown) -> Figure:
+    runs = [
+        {
+            "budget": record["budget"],
+            "flops": record["flops"],
+            "log_loss": evaluation["metrics"]["best"]["test"]["log_loss"],
+        }
+        for record, evaluation in zip(shown.records, shown.evaluations, strict=True)
+    ]
+    return plots.compute(pd.DataFrame(runs))
+
+
+def learning_curves(shown: Shown) -> Figure:
+    return plots.learning_curves(shown.records)
+
+
+def drift(shown: Shown) -> Figure:
+    return plots.drift(shown.evaluations[0]["drift"], LARGEST_SHIFT)
+
+
+def sweeps(shown: Shown) -> Figure:
+    return plots.sweeps(shown.sweeps)
+
+
+def two_axes(shown: Shown) -> Figure:
+    return surfaces.loss_against_days(shown.surface)
+
+
+def loss_by_size(shown: Shown) -> Figure:
+    return surfaces.loss_against_size(shown.surface)
+
+
+def skill_map(shown: Shown) -> Figure:
+    return surfaces.skill_map(shown.surface)
+
+
+def ensembles(shown: Shown) -> Figure:
+    return surfaces.ensembles(shown.surface)
+
+
+def draws(shown: Shown) -> Figure:
+    return surfaces.draws(shown.law.surfaces)
 
 
 def _test_forecasts(rows: pd.DataFrame, name: str) -> dict[str, pd.DataFrame]:
-    """Rows of date, y, p on the test days for each `name`; of several seeds, their mean."""
     keys = [key for key in ("date", "asset") if key in rows]  # several markets have an asset
     return {
         str(model): own.groupby(keys, as_index=False).agg(y=("y", "first"), p=("p", "mean"))
         for model, own in rows[rows["split"] == "test"].groupby(name, sort=False)
     }
-
-
-def _losses(study: StudyFiles) -> pd.DataFrame:
-    """One row for each run: budget, flops, test log_loss."""
-    return pd.DataFrame(
-        [
-            {
-                "budget": record["budget"],
-                "flops": record["flops"],
-                "log_loss": evaluation["metrics"]["best"]["test"]["log_loss"],
-            }
-            for record, evaluation in zip(study.records, study.evaluations, strict=True)
-        ]
-    )

@@ -4,36 +4,22 @@ The page holds its figures and its style sheet, so that one file is the whole re
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from scaling.config import TaskConfig
+from scaling.figures.catalogue import CATALOGUE, FOLDER
 from scaling.figures.surfaces import baselines_shown
 from scaling.judging.study_files import StudyFiles
-from scaling.law.wording import rounded
+from scaling.law import baselines
+from scaling.law.cells import Cell
+from scaling.law.power_law import ASSUMED
+from scaling.law.result import StudyLaw
+from scaling.law.sentence import rounded
+from scaling.law.verdict import EQUIVALENCE
 from scaling.run import Run
-
-FOLDER = Path(__file__).parent
-
-
-def _caption(figure: str) -> str:
-    """The caption of one figure as a single line; Snakemake's own report reads the same file."""
-    return " ".join((FOLDER / "captions" / f"{figure}.rst").read_text().split())
-
-
-FIGURES = {
-    name: _caption(name)
-    for name in ("ladder", "compute", "learning_curves", "reliability", "skill_by_year", "drift")
-}
-# Drawn where recipes were tried, where the training days have several numbers, where sizes
-# have several seeds, and where the days were drawn in two ways.
-OPTIONAL = {
-    name: _caption(name)
-    for name in ("sweeps", "two_axes", "loss_by_size", "skill_map", "ensembles", "draws")
-}
 
 # --- filters: how the page writes a number ---------------------------------------------------
 
@@ -108,23 +94,27 @@ def mean_scores(scores: Sequence[Mapping[str, Any]]) -> dict[str, float | None]:
     return {name: _mean(score[name] for score in scores) for name in names}
 
 
-def _networks(study: StudyFiles) -> list[dict[str, Any]]:
-    """One row for each size, smallest first: means over its seeds.
+def size_row(size: Cell) -> dict[str, Any]:
+    """What the tables of models show of a size, as far as the law knows it."""
+    return {
+        "name": size.budget,
+        "parameters": size.parameters,
+        "seeds": len(size.seeds),
+        "skill": size.skill,
+        "skill_interval": size.skill_interval95,
+    }
 
-    Only records of newer trainings hold the parameters without embeddings.
-    """
+
+def _networks(study: StudyFiles) -> list[dict[str, Any]]:
+    """One row for each size, smallest first: means over its seeds."""
     rows = []
-    for size in study.law["sizes"]:
-        metrics = [e["metrics"] for e in study.evaluations if e["budget"] == size["budget"]]
-        runs = [record for record in study.records if record["budget"] == size["budget"]]
+    for size in study.law.ladder.cells:
+        metrics = [e["metrics"] for e in study.evaluations if e["budget"] == size.budget]
+        runs = [record for record in study.records if record["budget"] == size.budget]
         rows.append(
             {
-                "name": size["budget"],
-                "parameters": size["parameters"],
-                "without_embeddings": _mean(r.get("parameters_without_embeddings") for r in runs),
-                "seeds": len(size["seeds"]),
-                "skill": size["skill"],
-                "skill_interval": size["skill_interval"],
+                **size_row(size),
+                "without_embeddings": runs[0]["parameters_without_embeddings"],
                 "seconds": _mean(run["seconds"] for run in runs),
                 "flops": _mean(run["flops"] for run in runs),
                 "test": mean_scores([m["best"]["test"] for m in metrics]),
@@ -199,31 +189,34 @@ def _provenance(study: StudyFiles) -> list[tuple[str, str]]:
 
     law, runs = study.law, [Run.of(record, record["run"]) for record in study.records]
     settings = runs[0].settings
-    made = (law, *study.records, *study.evaluations)
+    made = (law.provenance, *study.records, *study.evaluations)
     changed = " with uncommitted changes" if any(item["git_dirty"] for item in made) else ""
     splits = settings["splits"]
     return [
-        ("experiment", law["experiment"]),
+        ("experiment", law.experiment),
         ("family of networks", settings["family"]),
         ("question", TaskConfig(**settings["task"]).question()),
         *((block, " to ".join(splits[block])) for block in ("train", "validation", "test")),
         ("prices, MD5", made_with("prices")),
         ("features, MD5", made_with("features")),
         ("labels, hash", made_with("labels")),
-        ("training base rate", percent(law["base_rate"], 2)),
+        ("training base rate", percent(law.base_rate, 2)),
         ("runs", ", ".join(record["run"] for record in study.records)),
         ("code, digest of training", made_with("code")),
         ("git commit", distinct("git_commit", made) + changed),
         ("versions, training", versions(study.records)),
-        ("versions, law", versions([law])),
+        ("versions, law", versions([law.provenance])),
         ("trained on", distinct("device_name")),
         ("precision", made_with("precision")),
-        (
-            "bootstrap",
-            f"{law['bootstrap_samples']:,} samples, mean block {law['block_length']} days, "
-            f"seed {law['bootstrap_seed']}",
-        ),
+        bootstrap_row(law),
     ]
+
+
+def bootstrap_row(law: StudyLaw) -> tuple[str, str]:
+    """How the intervals were drawn."""
+    settings, block = law.settings, law.ladder.parameters.block_length
+    said = f"{settings.samples:,} samples, mean block {block} days, seed {settings.seed}"
+    return "bootstrap", said
 
 
 def html_page(
@@ -238,15 +231,16 @@ def html_page(
 
     `checks` are merged over runs. `differences` has a line for each setting, besides size, in which
     the runs differ. `left_out` has a line for each file that was given and not used.
-    `svg` maps the names of `FIGURES`, and those of `OPTIONAL` that were drawn, to `<svg>` elements.
-    Everything but the checks and the laws of two axes is about the runs on all training days.
+    `svg` maps the names of the figures that were drawn to `<svg>` elements. Everything but the
+    checks and the laws of two axes is about the runs on all training days.
     """
-    ladder, laws = study.ladder, list(study.law.get("two_axes", {}).values())
+    ladder, laws = study.ladder, list(study.law.surfaces.values())
     two_axes = (
         {
             "surfaces": laws,
-            "levels": laws[0]["baselines"]["base_rate"]["levels"],
+            "points": laws[0].baselines["base_rate"].cells,
             "rivals": baselines_shown(laws[0]),
+            "assumed": ASSUMED,
         }
         if laws
         else {}
@@ -284,6 +278,7 @@ def render(template: str, svg: Mapping[str, str], **values: Any) -> str:
     environment.filters |= {written.__name__: written for written in FILTERS}
     return environment.get_template(template).render(
         svg={name: Markup(element) for name, element in svg.items()},
-        captions=FIGURES | OPTIONAL,
+        captions={figure.name: figure.caption for figure in CATALOGUE},
+        rules={"baselines": baselines.RULE, "equivalence": EQUIVALENCE},
         **values,
     )

@@ -12,6 +12,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from scaling.figures.svg import COLOURS, GREY, INK, RED, STYLE
+from scaling.law.cells import Cell
+from scaling.law.direction import Estimate
 from scaling.metrics import log_loss_skill, reliability
 
 MARKERS = "osD^vP"
@@ -45,34 +47,50 @@ def _legend_above(axes: Axes, columns: int) -> None:
     axes.legend(ncols=columns, loc="lower center", bbox_to_anchor=(0.5, 1))
 
 
+# --- direction beside volatility --------------------------------------------------------------
+
+
+@rc_context(STYLE)
+def direction(differences: Mapping[str, Estimate]) -> Figure:
+    """AUC among the large moves, minus that of volatility alone; `differences` are by model."""
+    figure, axes = _axes((7.2, 0.9 + 0.28 * len(differences)))
+    y = np.arange(len(differences))
+    values = np.array([estimate.value for estimate in differences.values()])
+    ends = np.array([estimate.interval95 for estimate in differences.values()]).T
+    axes.errorbar(values, y, xerr=np.abs(ends - values), fmt="o", color=COLOURS[0], capsize=3)
+    axes.axvline(0, color=INK, lw=0.8)
+    axes.set_yticks(y, [name.replace("_", " ") for name in differences])
+    axes.set_ylim(len(differences) - 0.5, -0.5)
+    axes.set_xlabel("AUC of the direction, minus that of volatility alone")
+    return figure
+
+
 # --- skill against size ----------------------------------------------------------------------
 
 
 @rc_context(STYLE)
-def ladder(
-    sizes: Sequence[Mapping[str, Any]], base_loss: float, baselines: Mapping[str, float]
-) -> Figure:
+def ladder(sizes: Sequence[Cell], base_loss: float, baselines: Mapping[str, float]) -> Figure:
     """Skill in per cent against counted parameters: means, 95 % intervals, seeds, baselines.
 
     A size with one seed has a hollow marker, and the line leaves it out, as the law does. `sizes`
-    as in the law's file, `base_loss` the base rate's test log-loss in nats, `baselines` maps names
-    to test skill (a fraction).
+    are the ladder's cells, `base_loss` the base rate's test log-loss in nats, `baselines` maps
+    names to test skill (a fraction).
     """
     figure, axes = _axes((7.2, 4.2))
     lines = {name: 100 * value for name, value in baselines.items()}
-    ends = [100 * end for size in sizes for end in size["skill_interval"]]
+    ends = [100 * end for size in sizes for end in size.skill_interval95]
     everything = np.array([*ends, *lines.values()])
     margin = 0.06 * (float(np.ptp(everything)) or 1.0)
     axes.set_xscale("log")
     axes.set_ylim(everything.min() - margin, everything.max() + margin)
     for size in sizes:
-        seeds = 100 * (1 - np.array(size["seed_log_losses"]) / base_loss)
+        seeds = 100 * (1 - np.array(size.seed_log_losses) / base_loss)
         if len(seeds) > 1:
-            x = np.full(len(seeds), size["parameters"])
+            x = np.full(len(seeds), size.parameters)
             axes.plot(x, seeds, "_", color=COLOURS[0], ms=11, mew=1.2)
     _points(axes, sizes, "o", COLOURS[0])
     _named_lines(axes, lines)
-    axes.set_xticks([size["parameters"] for size in sizes], [_label(size) for size in sizes])
+    axes.set_xticks([size.parameters for size in sizes], [_label(size) for size in sizes])
     axes.minorticks_off()
     axes.margins(x=0.08)
     axes.set_xlabel("counted parameters")
@@ -81,12 +99,10 @@ def ladder(
 
 
 @rc_context(STYLE)
-def ladders(
-    studies: Mapping[str, Sequence[Mapping[str, Any]]], differences: Sequence[str] = ()
-) -> Figure:
+def ladders(studies: Mapping[str, Sequence[Cell]], differences: Sequence[str] = ()) -> Figure:
     """Skill in per cent against counted parameters: means and 95 % intervals, a line per study.
 
-    `studies` maps a name to the sizes in its law's file. In what they differ stands below.
+    `studies` maps a name to the cells of its ladder. In what they differ stands below.
     """
     head = ["Besides the networks' shapes, the studies differ in"] if differences else []
     note = [part for line in (*head, *differences) for part in textwrap.wrap(line, 105)]
@@ -101,18 +117,16 @@ def ladders(
     return figure
 
 
-def _points(
-    axes: Axes, sizes: Sequence[Mapping[str, Any]], shape: str, shade: str, label: str = ""
-) -> None:
+def _points(axes: Axes, sizes: Sequence[Cell], shape: str, shade: str, label: str = "") -> None:
     """Means and 95 % intervals, with a line through the sizes that have several seeds."""
-    several = [size for size in sizes if len(size["seeds"]) > 1]
-    single = [size for size in sizes if len(size["seeds"]) == 1]
+    several = [size for size in sizes if len(size.seeds) > 1]
+    single = [size for size in sizes if len(size.seeds) == 1]
     groups = [group for group in ((several, "-", shade), (single, "none", "none")) if group[0]]
     for number, (own, line, face) in enumerate(groups):
-        skill = 100 * np.array([size["skill"] for size in own])
-        ends = 100 * np.array([size["skill_interval"] for size in own]).T
+        skill = 100 * np.array([size.skill for size in own])
+        ends = 100 * np.array([size.skill_interval95 for size in own]).T
         axes.errorbar(
-            [size["parameters"] for size in own],
+            [size.parameters for size in own],
             skill,
             yerr=np.abs(ends - skill),
             color=shade,
@@ -125,10 +139,10 @@ def _points(
         )
 
 
-def _label(size: Mapping[str, Any]) -> str:
+def _label(size: Cell) -> str:
     """What stands below a size: its budget, its counted parameters, and a lack of replicates."""
-    lines = [size["budget"], f"{size['parameters']:,}"]
-    return "\n".join([*lines, "one seed"] if len(size["seeds"]) == 1 else lines)
+    lines = [size.budget, f"{size.parameters:,}"]
+    return "\n".join([*lines, "one seed"] if len(size.seeds) == 1 else lines)
 
 
 def _named_lines(axes: Axes, values: Mapping[str, float]) -> None:

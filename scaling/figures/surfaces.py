@@ -1,4 +1,4 @@
-"""The figures of a study of two axes, each drawn from the law of a surface.
+"""The figures of a study of two axes, each drawn from the law of a law.
 
 They are narrow, so that their text stays readable on a phone. Lines differ in marker and dash as
 well as in colour, and their names stand at their ends.
@@ -16,14 +16,12 @@ from matplotlib.patches import Rectangle
 
 from scaling.figures.plots import colour, marker, spread
 from scaling.figures.svg import COLOURS, GREY, INK, STYLE
-from scaling.run import Draw
-
-Surface = Mapping[str, Any]
-Row = Mapping[str, Any]
+from scaling.law.cells import BaselineCell, Cell, Ensemble
+from scaling.law.result import Law
+from scaling.law.sentence import DRAWN
 
 WIDTH = 4.6
 DASHES = ("--", "-.", ":", (0, (1, 1)))
-DRAWN: Mapping[Draw, str] = {"recent": "most recent days", "blocks": "random quarters"}
 LOSS = "test log-loss, nats"
 
 
@@ -32,42 +30,41 @@ class Curve(NamedTuple):
 
     name: str
     x: Sequence[float]
-    rows: Sequence[Row]
-    """Each with `log_loss` and `paired_interval`."""
+    rows: Sequence[Cell] | Sequence[BaselineCell] | Sequence[Ensemble]
     style: Mapping[str, Any]
 
 
-def baselines_shown(surface: Surface) -> list[str]:
+def baselines_shown(law: Law) -> list[str]:
     """The baselines with a line of their own: all but the constant, which learns nothing more."""
-    return [name for name in surface["baselines"] if name != "base_rate"]
+    return [name for name in law.baselines if name != "base_rate"]
 
 
 @rc_context(STYLE)
-def loss_against_days(surface: Surface) -> Figure:
+def loss_against_days(law: Law) -> Figure:
     """Test log-loss against training days: a line for each size and each baseline."""
     figure, axes = _axes(3.9)
     curves = [
         Curve(budget, _days(cells), cells, _bold(index))
-        for index, (budget, cells) in enumerate(_by(surface["cells"], "budget").items())
+        for index, (budget, cells) in enumerate(_by_size(law).items())
     ]
-    for index, name in enumerate(baselines_shown(surface)):
-        levels = surface["baselines"][name]["levels"]
-        curves.append(Curve(name.replace("_", "\n"), _days(levels), levels, _faint(index)))
+    for index, name in enumerate(baselines_shown(law)):
+        fitted = law.baselines[name].cells
+        curves.append(Curve(name.replace("_", "\n"), _days(fitted), fitted, _faint(index)))
     _draw(axes, curves)
-    _days_axis(axes, next(iter(_by(surface["cells"], "budget").values())))
+    _days_axis(axes, next(iter(_by_size(law).values())))
     axes.set_ylabel(LOSS)
     return figure
 
 
 @rc_context(STYLE)
-def loss_against_size(surface: Surface) -> Figure:
+def loss_against_size(law: Law) -> Figure:
     """Test log-loss against counted parameters: a line for each number of training days."""
     figure, axes = _axes(3.9)
-    by_days = _by(surface["cells"], "train_days")
+    by_days = _by_days(law)
     curves = [
         Curve(
             f"{_named_days(cells[0])} days" if index == 0 else _named_days(cells[0]),
-            [cell["parameters"] for cell in cells],
+            [cell.parameters for cell in cells],
             cells,
             _bold(index) | {"ls": ("-", *DASHES)[index % 5]},
         )
@@ -76,8 +73,8 @@ def loss_against_size(surface: Surface) -> Figure:
     _draw(axes, curves)
     cells = next(iter(by_days.values()))
     axes.set_xticks(
-        [cell["parameters"] for cell in cells],
-        [f"{cell['budget']}\n{cell['parameters']:,}" for cell in cells],
+        [cell.parameters for cell in cells],
+        [f"{cell.budget}\n{cell.parameters:,}" for cell in cells],
     )
     axes.minorticks_off()
     axes.set_xlabel("counted parameters")
@@ -86,16 +83,16 @@ def loss_against_size(surface: Surface) -> Figure:
 
 
 @rc_context(STYLE)
-def skill_map(surface: Surface) -> Figure:
+def skill_map(law: Law) -> Figure:
     """Skill in per cent for each size and number of days, with a dot for each trained network."""
-    sizes, days = _by(surface["cells"], "budget"), _by(surface["cells"], "train_days")
+    sizes, days = _by_size(law), _by_days(law)
     figure, axes = _axes(0.9 + 0.62 * len(sizes))
-    skills = [cell["skill"] for cell in surface["cells"]]
+    skills = [cell.skill for cell in law.cells]
     lowest, reach = min(skills), (max(skills) - min(skills)) or 1.0
     for row, cells in enumerate(sizes.values()):
         for column, cell in enumerate(cells):
-            strength = 0.08 + 0.5 * (cell["skill"] - lowest) / reach
-            best = cell["skill"] == max(skills)
+            strength = 0.08 + 0.5 * (cell.skill - lowest) / reach
+            best = cell.skill == max(skills)
             axes.add_patch(
                 Rectangle(
                     (column - 0.48, row - 0.48),
@@ -105,10 +102,10 @@ def skill_map(surface: Surface) -> Figure:
                     lw=1.8 if best else 0,
                 )
             )
-            figure_of_cell = f"{100 * cell['skill']:.1f}".replace("-", "−")
+            figure_of_cell = f"{100 * cell.skill:.1f}".replace("-", "−")
             weight = "bold" if best else "normal"
             axes.text(column, row + 0.08, figure_of_cell, ha="center", va="center", weight=weight)
-            dots = column + 0.09 * (np.arange(len(cell["seeds"])) - (len(cell["seeds"]) - 1) / 2)
+            dots = column + 0.09 * (np.arange(len(cell.seeds)) - (len(cell.seeds) - 1) / 2)
             axes.plot(dots, np.full(len(dots), row - 0.3), "o", color=INK, ms=2.2)
     axes.set_xlim(-0.55, len(days) - 0.45)
     axes.set_ylim(-0.55, len(sizes) - 0.45)
@@ -124,35 +121,35 @@ def skill_map(surface: Surface) -> Figure:
 
 
 @rc_context(STYLE)
-def ensembles(surface: Surface) -> Figure:
+def ensembles(law: Law) -> Figure:
     """Single networks and the mean probability of a size's seeds against days, a panel a size."""
     panels = {}
-    for index, (budget, cells) in enumerate(_by(surface["cells"], "budget").items()):
+    for index, (budget, cells) in enumerate(_by_size(law).items()):
         panels[budget] = [Curve("single networks", _days(cells), cells, _bold(index))]
-        if together := [cell for cell in cells if cell["ensemble"]]:
-            rows = [cell["ensemble"] for cell in together]
-            curve = Curve("ensemble of the seeds", _days(together), rows, _hollow(index))
+        if rows := [cell.ensemble for cell in cells if cell.ensemble]:
+            days = _days([cell for cell in cells if cell.ensemble])
+            curve = Curve("ensemble of the seeds", days, rows, _hollow(index))
             panels[budget].append(curve)
-    return _panels(panels, next(iter(_by(surface["cells"], "budget").values())))
+    return _panels(panels, next(iter(_by_size(law).values())))
 
 
 @rc_context(STYLE)
-def draws(surfaces: Mapping[Draw, Surface]) -> Figure:
+def draws(surfaces: Mapping[str, Law]) -> Figure:
     """Both ways to draw the training days, a panel for each size and for logistic regression."""
     looks = {"recent": _bold, "blocks": _hollow}
     panels: dict[str, list[Curve]] = {}
-    for draw, surface in surfaces.items():
-        name, look = DRAWN[draw], looks[draw]
-        for index, (budget, cells) in enumerate(_by(surface["cells"], "budget").items()):
+    for draw, law in surfaces.items():
+        name, look = DRAWN[draw].removeprefix("the "), looks[draw]
+        for index, (budget, cells) in enumerate(_by_size(law).items()):
             panels.setdefault(budget, []).append(Curve(name, _days(cells), cells, look(index)))
         for baseline in ("logistic_regression",):
-            if baseline in surface["baselines"]:
-                levels = surface["baselines"][baseline]["levels"]
+            if baseline in law.baselines:
+                fitted = law.baselines[baseline].cells
                 style = look(0) | {"color": GREY}
                 title = baseline.replace("_", " ")
-                panels.setdefault(title, []).append(Curve(name, _days(levels), levels, style))
+                panels.setdefault(title, []).append(Curve(name, _days(fitted), fitted, style))
     first = next(iter(surfaces.values()))
-    return _panels(panels, next(iter(_by(first["cells"], "budget").values())))
+    return _panels(panels, next(iter(_by_size(first).values())))
 
 
 # --- parts -----------------------------------------------------------------------------------
@@ -163,20 +160,27 @@ def _axes(height: float) -> tuple[Figure, Axes]:
     return figure, figure.add_subplot()
 
 
-def _by(cells: Sequence[Row], key: str) -> dict[str, list[Row]]:
-    groups: dict[str, list[Row]] = {}
-    for cell in cells:
-        groups.setdefault(cell[key], []).append(cell)
+def _by_size(law: Law) -> dict[str, list[Cell]]:
+    groups: dict[str, list[Cell]] = {}
+    for cell in law.cells:
+        groups.setdefault(cell.budget, []).append(cell)
     return groups
 
 
-def _days(rows: Sequence[Row]) -> list[float]:
-    return [row["counted_days"] for row in rows]
+def _by_days(law: Law) -> dict[str, list[Cell]]:
+    groups: dict[str, list[Cell]] = {}
+    for cell in law.cells:
+        groups.setdefault(cell.train_days, []).append(cell)
+    return groups
 
 
-def _named_days(row: Row, apart: str = " ") -> str:
-    counted = f"{row['counted_days']:,.0f}"
-    return f"all{apart}{counted}" if row["train_days"] == "all" else counted
+def _days(rows: Sequence[Cell] | Sequence[BaselineCell]) -> list[float]:
+    return [row.counted_days or 0.0 for row in rows]
+
+
+def _named_days(row: Cell, apart: str = " ") -> str:
+    counted = f"{row.counted_days:,.0f}"
+    return f"all{apart}{counted}" if row.train_days == "all" else counted
 
 
 def _bold(index: int) -> dict[str, Any]:
@@ -203,8 +207,8 @@ def _draw(axes: Axes, curves: Sequence[Curve], *, named: bool = True) -> None:
     """The curves with their intervals, moved apart a little where they share their places."""
     axes.set_xscale("log")
     for index, curve in enumerate(curves):
-        loss = np.array([row["log_loss"] for row in curve.rows])
-        low, high = np.array([row["paired_interval"] for row in curve.rows]).T
+        loss = np.array([row.log_loss for row in curve.rows])
+        low, high = np.array([row.paired_interval95 for row in curve.rows]).T
         apart = 1.012 ** (2 * index - len(curves) + 1)
         axes.errorbar(
             np.array(curve.x) * apart,
@@ -226,7 +230,7 @@ def _name_ends(axes: Axes, curves: Sequence[Curve]) -> None:
     """Each name to the right of its line's end, moved apart where ends are close."""
     bottom, top = axes.get_ylim()
     lines = max(curve.name.count("\n") for curve in curves) + 1
-    ends = [curve.rows[-1]["log_loss"] for curve in curves]
+    ends = [curve.rows[-1].log_loss for curve in curves]
     places = spread(ends, (0.035 + 0.05 * lines) * (top - bottom))
     for curve, end, place in zip(curves, ends, places, strict=True):
         axes.annotate(
@@ -244,13 +248,13 @@ def _name_ends(axes: Axes, curves: Sequence[Curve]) -> None:
         )
 
 
-def _days_axis(axes: Axes, cells: Sequence[Row]) -> None:
+def _days_axis(axes: Axes, cells: Sequence[Cell]) -> None:
     axes.set_xticks(_days(cells), [_named_days(cell, "\n") for cell in cells])
     axes.minorticks_off()
     axes.set_xlabel("training days")
 
 
-def _panels(panels: Mapping[str, Sequence[Curve]], cells: Sequence[Row]) -> Figure:
+def _panels(panels: Mapping[str, Sequence[Curve]], cells: Sequence[Cell]) -> Figure:
     """Curves of loss against days, a panel for each name, below each other on common axes."""
     figure = Figure(figsize=(WIDTH, 0.9 + 1.35 * len(panels)), layout="constrained")
     found = figure.subplots(len(panels), 1, sharex=True, sharey=True, squeeze=False).ravel()

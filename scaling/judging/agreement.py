@@ -5,20 +5,25 @@ by hand, or was made by code with a mistake. None of them may reach the page.
 """
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import product
 from typing import Any
 
 import pandas as pd
 
+from scaling.config import EarningsConfig, TaskConfig
 from scaling.errors import UserError
 from scaling.judging.run_files import name_in
 from scaling.judging.study_files import StudyFiles
-from scaling.law.ladder import Surface, ladder_of, surfaces_of
-from scaling.law.paired import ensembles_of
-from scaling.law.runs import read_runs
+from scaling.law.beyond_volatility import with_what_is_beyond_volatility
+from scaling.law.cells import Cell
+from scaling.law.direction import Direction
+from scaling.law.earnings import Earnings
+from scaling.law.result import StudyLaw
+from scaling.law.table import Table, read_tables
 from scaling.metrics import Recalibration, score
-from scaling.run import BASELINES, RunName
+from scaling.run import BASELINES, Run, RunName
 
 # The same sum differs by 1e-15 between machines, and JSON keeps every digit.
 ROUNDING = 1e-9
@@ -37,7 +42,7 @@ def require_agreement(study: StudyFiles) -> None:
     Raises `UserError` naming the file, the number, what it should be, and what makes it again.
     """
     _require_one_base_rate(study)
-    rate = study.law["base_rate"]
+    rate = study.law.base_rate
     for evaluation in study.evaluations:
         rows = _rows_of(study.predictions, name_in(evaluation))
         for weights, said in evaluation["metrics"].items():
@@ -92,7 +97,7 @@ def _base_rates(study: StudyFiles) -> Iterator[tuple[str, float]]:
     rows = study.ladder.baseline_predictions
     for p in rows.loc[rows["model"] == "base_rate", "p"].unique():
         yield "baselines.predictions.parquet", p
-    yield "scaling_law.json", study.law["base_rate"]
+    yield "scaling_law.json", study.law.base_rate
 
 
 # --- losses and skill ------------------------------------------------------------------------
@@ -121,66 +126,90 @@ def _scores(rows: pd.DataFrame, recalibration: Mapping[str, float], base_rate: f
     )
 
 
-def _law_says(law: Mapping[str, Any]) -> Numbers:
+def _law_says(law: StudyLaw) -> Numbers:
     """The test losses and skills in the law's file, of the ladder and of each surface."""
-    said: Numbers = {}
-    for size in law["sizes"]:
-        said |= {f"skill of {size['budget']}": size["skill"]}
-        for seed, loss in zip(size["seeds"], size["seed_log_losses"], strict=True):
-            said[f"log_loss of {size['budget']} seed {seed}"] = loss
-    for name, row in law["best_network"]["against"].items():
-        said |= {f"log_loss of {name}": row["log_loss"], f"skill of {name}": row["skill"]}
-    for draw, surface in law.get("two_axes", {}).items():
-        for cell in surface["cells"]:
-            where = f"{cell['budget']} on {cell['train_days']} {draw} days"
-            together = cell["ensemble"] or {"log_loss": None}
-            said |= {
-                f"skill of {where}": cell["skill"],
-                f"ensemble of {where}": together["log_loss"],
-            }
-            for seed, loss in zip(cell["seeds"], cell["seed_log_losses"], strict=True):
-                said[f"log_loss of {where} seed {seed}"] = loss
-        for name, row in surface["baselines"].items():
-            for level in row["levels"]:
-                where = f"{name} on {level['train_days']} {draw} days"
-                said[f"log_loss of {where}"] = level["log_loss"]
+    said = _cells_say(law.ladder.cells, "") | _beyond_volatility(law)
+    for name, row in law.best_network.against.items():
+        said |= {f"log_loss of {name}": row.log_loss, f"skill of {name}": row.skill}
+    for draw, surface in law.surfaces.items():
+        said |= _cells_say(surface.cells, draw)
+        for name, baseline in surface.baselines.items():
+            for cell in baseline.cells:
+                said[f"log_loss of {_where(name, cell.train_days, draw)}"] = cell.log_loss
     return said
+
+
+def _beyond_volatility(law: StudyLaw) -> Numbers:
+    """The numbers of the ladder that are held against the volatility model's."""
+    said: Numbers = {}
+    if isinstance(law.direction, Direction):
+        said["skill of volatility alone"] = law.direction.volatility_skill
+        for name, ranking in law.direction.rankings.items():
+            said[f"AUC of {name}"] = ranking.auc.value
+        for size, added in law.direction.additions.items():
+            said[f"gain of {size} over volatility"] = added.gain.value
+    if isinstance(law.earnings, Earnings):
+        for at in law.earnings.costs:
+            for name, result in at.results.items():
+                said[f"Sharpe ratio of {name} at {at.cost_bp:g} bp"] = result.sharpe
+    return said
+
+
+def _beyond_volatility_should_be(study: StudyFiles) -> Numbers:
+    """The same from the predictions. No interval is compared, so few draws are made."""
+    law = study.law
+    few = replace(law, settings=replace(law.settings, samples=2))
+    task = TaskConfig(**Run(**law.runs[0]).settings["task"])
+    rules = EarningsConfig(**law.made_by["earnings"])
+    rows = (study.predictions, study.baseline_predictions)
+    return _beyond_volatility(with_what_is_beyond_volatility(few, *rows, task, rules))
+
+
+def _cells_say(cells: Sequence[Cell], draw: str) -> Numbers:
+    said: Numbers = {}
+    for cell in cells:
+        where = _where(cell.budget, cell.train_days, draw)
+        together = cell.ensemble.log_loss if cell.ensemble else None
+        said |= {f"skill of {where}": cell.skill, f"ensemble of {where}": together}
+        for seed, loss in zip(cell.seeds, cell.seed_log_losses, strict=True):
+            said[f"log_loss of {where} seed {seed}"] = loss
+    return said
+
+
+def _where(name: str, asked: str, draw: str) -> str:
+    """A cell of a surface, or of the ladder, which has no draw."""
+    return f"{name} on {asked} {draw} days" if draw else name
 
 
 def _law_should_say(study: StudyFiles) -> Numbers:
     """The same numbers from the predictions."""
-    runs = read_runs(study.predictions, study.baseline_predictions)
-    ladder = ladder_of(runs)
-    reference = float(ladder.baselines["base_rate"].mean())
-    found: Numbers = {}
-    for budget, seeds, losses in zip(ladder.budgets, ladder.seeds, ladder.losses, strict=True):
-        found[f"skill of {budget}"] = 1 - float(losses.mean()) / reference
-        for seed, loss in zip(seeds, losses.mean(axis=1), strict=True):
-            found[f"log_loss of {budget} seed {seed}"] = float(loss)
-    for name, loss in ladder.baselines.items():
-        mean = float(loss.mean())
+    tables = read_tables(study.predictions, study.baseline_predictions)
+    reference = float(tables.ladder.baselines["base_rate"][-1].mean())
+    found = _table_should_say(tables.ladder, "", reference) | _beyond_volatility_should_be(study)
+    for name, (losses,) in tables.ladder.baselines.items():
+        mean = float(losses.mean())
         found |= {f"log_loss of {name}": mean, f"skill of {name}": 1 - mean / reference}
-    for surface in surfaces_of(runs):
-        found |= _surface_should_say(surface, reference)
+    for draw, table in tables.surfaces.items():
+        found |= _table_should_say(table, draw, reference)
+        for name, fits in table.baselines.items():
+            for asked, losses in zip(table.axes["train_days"].points, fits, strict=True):
+                found[f"log_loss of {_where(name, asked, draw)}"] = float(losses.mean())
     return found
 
 
-def _surface_should_say(surface: Surface, reference: float) -> Numbers:
-    """A surface's numbers; `reference` is the test loss of the base rate of the whole block."""
+def _table_should_say(table: Table, draw: str, reference: float) -> Numbers:
+    """A table's numbers; `reference` is the test loss of the base rate of the whole block."""
     found: Numbers = {}
-    names = product(surface.budgets, surface.asked)
-    cells = zip(names, surface.seeds, surface.losses, ensembles_of(surface), strict=True)
+    names = product(*(axis.points for axis in table.axes.values()))
+    cells = zip(names, table.seeds, table.losses, table.ensembles, strict=True)
     for (budget, asked), seeds, losses, together in cells:
-        where = f"{budget} on {asked} {surface.draw} days"
+        where = _where(budget, asked, draw)
         found |= {
             f"skill of {where}": 1 - float(losses.mean()) / reference,
             f"ensemble of {where}": float(together.mean()) if len(seeds) > 1 else None,
         }
         for seed, loss in zip(seeds, losses.mean(axis=1), strict=True):
             found[f"log_loss of {where} seed {seed}"] = float(loss)
-    for name, levels in surface.baselines.items():
-        for asked, losses in zip(surface.asked, levels, strict=True):
-            found[f"log_loss of {name} on {asked} {surface.draw} days"] = float(losses.mean())
     return found
 
 
@@ -201,4 +230,4 @@ def _equal(a: float | None, b: float | None) -> bool:
 
 
 def _path(study: StudyFiles, file: str) -> str:
-    return f"results/{study.law['experiment']}/{file}"
+    return f"results/{study.law.experiment}/{file}"

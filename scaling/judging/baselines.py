@@ -134,7 +134,8 @@ def volatility_ignores_the_future(study: Study, task: TaskConfig) -> Check:
     """
     judged = np.concatenate([study.samples[block] for block in JUDGED])
     rows = judged[np.linspace(0, len(judged) - 1, SPOILT_DAYS).astype(int)]
-    unseen = _spoilt(study, study.samples["train"].max() + task.horizon)
+    trained = study.samples["train"]
+    unseen = _spoilt(study, trained[np.argmax(study.dates[trained])] + task.horizon)
     refitted = _fits_of_volatility(unseen, task)
     changed: dict[str, str] = {}
     for name, fit in _fits_of_volatility(study, task).items():

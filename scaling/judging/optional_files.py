@@ -57,5 +57,5 @@ def _refuse_another_studys(
         )
     record = next(record for record in study.records if record["budget"] == budget)
     may_differ = (*MAY_DIFFER, *(OF_A_SWEEP if kind == "sweep" else ()))
-    again = f"make it again: snakemake --force results/{study.law['experiment']}/{path.name}"
+    again = f"make it again: snakemake --force results/{study.law.experiment}/{path.name}"
     refuse(path, Run.of(made, path).difference(Run.of(record, path), may_differ), again)

@@ -5,6 +5,7 @@ from statistics import mean
 from typing import Any
 
 from scaling.judging.checks import Check, check
+from scaling.law.result import StudyLaw
 from scaling.run import NAME, Run
 
 # A budget's file declares these for its size alone. Dropout stands there too, but is no size.
@@ -108,7 +109,7 @@ def recipe_differences(records: Sequence[Mapping[str, Any]]) -> list[str]:
     return lines
 
 
-def study_differences(laws: Mapping[str, Mapping[str, Any]]) -> list[str]:
+def study_differences(laws: Mapping[str, StudyLaw]) -> list[str]:
     """One line for each key in which whole studies differ: `precision: bf16 for A; fp32 for B`.
 
     `laws` are the laws by the name of their experiment. Of a key that differs inside a study, all
@@ -116,13 +117,13 @@ def study_differences(laws: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """
     found: dict[str, dict[str, str]] = {}
     for experiment, law in laws.items():
-        runs = [Run.of({"identity": made}, experiment).values() for made in law.get("runs", [])]
+        runs = [Run.of({"identity": made}, experiment).values() for made in law.runs]
         values = {str(number): run for number, run in enumerate(runs)}
         for key, by_run in _by_key(values, ("experiment", *OF_THE_SIZE)).items():
             found.setdefault(key, {})[experiment] = ", ".join(dict.fromkeys(by_run.values()))
     lines = []
     for key, by_study in found.items():
-        unknown = {name: "nothing" if law.get("runs") else "unknown" for name, law in laws.items()}
+        unknown = {name: "nothing" if law.runs else "unknown" for name, law in laws.items()}
         said = {name: by_study.get(name, unknown[name]) for name in laws}
         if len({*said.values()}) > 1:
             parts = (f"{value} for {experiment}" for experiment, value in said.items())

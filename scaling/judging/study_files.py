@@ -10,6 +10,7 @@ import pandas as pd
 
 from scaling.errors import UserError
 from scaling.judging.run_files import name_in, require_one_training, require_replicates, run_in
+from scaling.law.result import StudyLaw, read_law
 from scaling.law.runs import with_training_days
 from scaling.record import file_md5, read_json
 from scaling.run import BASELINES, MACHINE, NAME, WHOLE_BLOCK, Run, RunName, refuse
@@ -33,7 +34,7 @@ class StudyFiles:
     training days, then by seed.
     """
 
-    law: dict[str, Any]
+    law: StudyLaw
     records: list[dict[str, Any]]
     evaluations: list[dict[str, Any]]
     baselines: list[dict[str, Any]]
@@ -46,7 +47,7 @@ class StudyFiles:
     @property
     def budgets(self) -> list[str]:
         """The ladder's sizes, smallest first."""
-        return [size["budget"] for size in self.law["sizes"]]
+        return [size.budget for size in self.law.ladder.cells]
 
     @property
     def ladder(self) -> "StudyFiles":
@@ -77,9 +78,9 @@ def read_study(
     baseline_predictions: Sequence[Path],
 ) -> StudyFiles:
     """Read the files of a study; a mixture of studies or of states of one is a `UserError`."""
-    found = read_json(law)
+    found = read_law(law)
     fitted = runs_of_law(found)
-    again = f"make old ones again: snakemake --force results/{found['experiment']}/scaling_law.json"
+    again = f"make old ones again: snakemake --force results/{found.experiment}/scaling_law.json"
     made, judged, rivals = (
         [(path, read_json(path)) for path in paths] for paths in (records, evaluations, baselines)
     )
@@ -112,20 +113,20 @@ def _rows(paths: Sequence[Path]) -> pd.DataFrame:
     return with_training_days(frame)
 
 
-def runs_of_law(law: Mapping[str, Any]) -> dict[RunName, Run]:
+def runs_of_law(law: StudyLaw) -> dict[RunName, Run]:
     """The runs that a law was fitted to, by size, then by number of days, then by seed.
 
     Runs on the whole block are the ladder, and they stand last among those of their size. A law
     without them is a `UserError`, because the base rate of that block is what skill refers to.
     """
-    path = f"results/{law['experiment']}/scaling_law.json"
-    runs = [Run.of({"identity": content}, path) for content in law.get("runs", [])]
+    path = f"results/{law.experiment}/scaling_law.json"
+    runs = [Run.of({"identity": content}, path) for content in law.runs]
     if not any(run.name.days.whole for run in runs):
         raise UserError(
-            f"{law['experiment']}: no size was trained on the whole training block, which the page "
+            f"{law.experiment}: no size was trained on the whole training block, which the page "
             "needs for its ladder and its base rate; add `all` to train_days in the grid"
         )
-    sizes = [size["budget"] for size in law["sizes"]]
+    sizes = [size.budget for size in law.ladder.cells]
 
     def place(name: RunName) -> tuple[int, float, str, int]:
         number = inf if name.days.whole else float(name.days.train_days)
@@ -154,22 +155,23 @@ def _without_seed(name: RunName) -> RunName:
     return replace(name, seed=0) if name.budget == BASELINES else name
 
 
-def _require_the_laws_inputs(law: Mapping[str, Any], predictions: Mapping[str, Path]) -> None:
+def _require_the_laws_inputs(law: StudyLaw, predictions: Mapping[str, Path]) -> None:
     """The very files that the law was fitted to; `predictions` maps MD5s to paths."""
-    fitted = set(law["inputs"].values())
+    fitted = set(law.inputs.values())
     for digest, path in predictions.items():
         if digest not in fitted:
             raise UserError(
                 f"{path}: the law was not fitted to this file; fit it again: snakemake --force "
-                f"results/{law['experiment']}/scaling_law.json"
+                f"results/{law.experiment}/scaling_law.json"
             )
 
 
 def merged_checks(evaluations: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Each check once: passed if every run passed it, else what the first failing run found.
 
-    If none failed, but it could not be made for some run, it could not be made. `evaluations` have
-    a `run` and its `checks`. `runs` in the result names those that failed.
+    If none failed, but it could not be made for some run, it could not be made. Evaluations, and
+    records of baselines, have a `run` and its `checks`. `runs` in the result names those that
+    failed.
     """
     worse = {True: 0, None: 1, False: 2}
     merged: dict[str, dict[str, Any]] = {}

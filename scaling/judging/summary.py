@@ -5,7 +5,7 @@ No file is believed: the study is read and refused as the report reads and refus
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from statistics import fmean, median
@@ -18,30 +18,48 @@ from scaling.judging.agreement import require_agreement
 from scaling.judging.identity import refuse_outdated
 from scaling.judging.run_files import name_in
 from scaling.judging.study_files import StudyFiles, read_study, runs_of_law
+from scaling.law.cells import Score
+from scaling.law.effects import Effect
+from scaling.law.result import Law, StudyLaw, law_from, read_law
 from scaling.names import experiment_path
 from scaling.record import read_json
 from scaling.run import BASELINES, WHOLE_BLOCK, Run, RunName
 from scaling.tracking.local import SUFFIX, read_lines
 
-# What says how the law's file was made, and not what was found.
-NOT_FOUND = (
-    "kind",
-    "inputs",
-    "runs",
-    "made_by",
-    "record_version",
-    "versions",
-    "platform",
-    "git_dirty",
-)
 MADE_BY = ("code", "git_commit", "device_name", "threads", "precision")
 
-Summary = dict[str, Any]
 Row = list[str]
 
 
+@dataclass(frozen=True)
+class Summary:
+    """What a page may cite of a study."""
+
+    command: str
+    """What builds the study."""
+    experiment: str
+    finished: str
+    """The day on which its last training ended."""
+    training_minutes: float
+    trained: dict[str, list[Any]]
+    """What the trainings were made by: code, commit, device, threads, precision."""
+    checks: dict[str, int]
+    """How many were `made`, and how many `passed`."""
+    runs: list[dict[str, Any]]
+    baselines: dict[str, dict[str, float]]
+    """The scores of each, fitted to all training days."""
+    law: StudyLaw
+    kind: str = "summary"
+
+
+def read_summary(path: Path) -> Summary:
+    """Read a published summary. Raises `UserError` for one of other code."""
+    content = read_json(path)
+    return Summary(**{**content, "law": law_from(content["law"], path)})
+
+
 def summarise(grid: GridConfig, path: Path, results: Path) -> Summary:
-    """The law, the runs, the baselines and the checks of a grid's only experiment, JSON-ready.
+    """The law, the runs, the baselines and the checks of a grid's only experiment.
 
     `path` is the grid's file, and `results` the folder that holds the experiment's results. Raises
     UserError for a grid of several experiments, and for a study that the report would refuse.
@@ -60,25 +78,31 @@ def summarise(grid: GridConfig, path: Path, results: Path) -> Summary:
     known = [record | Run.of(record, record["run"]).values() for record in study.records]
     (baselines,) = study.ladder.baselines
     ends = [_end_of_training(folder / f"{record['run']}{SUFFIX}") for record, _ in made]
-    checks = [check["passed"] for _, evaluation in made for check in evaluation["checks"]]
-    return {
-        "kind": "summary",
-        "command": f"snakemake --configfile {path}",
-        "experiment": experiment,
-        "finished": datetime.fromtimestamp(max(ends), UTC).date().isoformat(),
-        "training_minutes": sum(record["seconds"] for record, _ in made) / 60,
-        "trained": {key: sorted({run[key] for run in known}) for key in MADE_BY},
-        "checks": {"made": len(checks), "passed": checks.count(True)},
-        "runs": [_run_row(run, *files) for run, files in zip(grid.runs, made, strict=True)],
-        "baselines": {name: _scores(model) for name, model in baselines["models"].items()},
-        "law": {key: value for key, value in study.law.items() if key not in NOT_FOUND},
-    }
+    judged = (*(evaluation for _, evaluation in made), *study.baselines)
+    checks = [check["passed"] for file in judged for check in file["checks"]]
+    return Summary(
+        command=f"snakemake --configfile {path}",
+        experiment=experiment,
+        finished=datetime.fromtimestamp(max(ends), UTC).date().isoformat(),
+        training_minutes=sum(record["seconds"] for record, _ in made) / 60,
+        trained={key: sorted({run[key] for run in known}) for key in MADE_BY},
+        checks={"made": len(checks), "passed": checks.count(True)},
+        runs=[_run_row(run, *files) for run, files in zip(grid.runs, made, strict=True)],
+        baselines={name: _scores(model) for name, model in baselines["models"].items()},
+        law=_published(study.law),
+    )
+
+
+def _published(law: StudyLaw) -> StudyLaw:
+    """The law without what says of which files and with which versions it was made."""
+    commit = {"git_commit": law.provenance["git_commit"]}
+    return replace(law, runs=[], inputs={}, made_by={}, provenance=commit)
 
 
 def _read_verified(grid: GridConfig, path: Path, folder: Path) -> StudyFiles:
     """The files of the grid's runs, once they have passed what the report asks of them."""
     law = folder / "scaling_law.json"
-    if odd := {*grid.runs} ^ {*runs_of_law(read_json(law))}:
+    if odd := {*grid.runs} ^ {*runs_of_law(read_law(law))}:
         raise UserError(
             f"{law} and {path} do not name the same runs: {', '.join(sorted(map(str, odd)))}; "
             f"fit the law again: snakemake --configfile {path}"
@@ -141,11 +165,11 @@ def _scores(model: Mapping[str, Any]) -> dict[str, float]:
 
 def tables(summary: Summary) -> list[list[Row]]:
     """The tables of a summary, each with its head: the ladder, the surfaces, the slopes."""
-    surfaces = summary["law"].get("two_axes", {})
+    law = summary.law
     return [
         [*_ladder_table(summary)],
-        *([*_surface_table(surface)] for surface in surfaces.values()),
-        [*_slope_table(summary["law"])],
+        *([*_surface_table(surface)] for surface in law.surfaces.values()),
+        [*_slope_table(law)],
     ]
 
 
@@ -160,48 +184,48 @@ def _ladder_table(summary: Summary) -> Iterator[Row]:
         *("budget", "parameters", "PFLOP", "seconds", "validation skill by seed, %"),
         *("test skill (95 % interval), %", "test AUC"),
     ]
-    for size in summary["law"]["sizes"]:
+    for size in summary.law.ladder.cells:
         runs = [
             run
-            for run in summary["runs"]
-            if run["budget"] == size["budget"] and run["train_days"] == WHOLE_BLOCK
+            for run in summary.runs
+            if run["budget"] == size.budget and run["train_days"] == WHOLE_BLOCK
         ]
         yield [
-            label(size["budget"]),
-            f"{size['parameters']:,}",
+            label(size.budget),
+            f"{size.parameters:,}",
             f"{runs[0]['flops'] / 1e15:.3g}",
             f"{median(run['seconds'] for run in runs):,.0f}",
             ", ".join(percent(run["validation_skill"]) for run in runs),
             _skill(size),
             f"{fmean(run['test_auc'] for run in runs):.3f}",
         ]
-    for name, scores in summary["baselines"].items():
+    for name, scores in summary.baselines.items():
         if name != "base_rate":
             shown = [percent(scores[key]) for key in ("validation_skill", "test_skill")]
             yield [name.replace("_", " "), "", "", "", *shown, f"{scores['test_auc']:.3f}"]
 
 
-def _surface_table(surface: Mapping[str, Any]) -> Iterator[Row]:
+def _surface_table(surface: Law) -> Iterator[Row]:
     """Test skill of each size, and of each baseline, at each number of training days."""
     rows: dict[str, list[str]] = {}
-    for cell in surface["cells"]:
-        rows.setdefault(cell["budget"], []).append(_skill(cell))
-    levels = [cell["train_days"] for cell in surface["cells"]][: len(next(iter(rows.values())))]
-    yield [f"test skill, %, by training days ({surface['draw']})", *levels]
+    for cell in surface.cells:
+        rows.setdefault(cell.budget, []).append(_skill(cell))
+    head = f"test skill, %, by training days ({surface.draw})"
+    yield [head, *dict.fromkeys(cell.train_days for cell in surface.cells)]
     for budget, skills in rows.items():
         yield [label(budget), *skills]
-    for name, baseline in surface["baselines"].items():
-        yield [name.replace("_", " "), *map(_skill, baseline["levels"])]
+    for name, baseline in surface.baselines.items():
+        yield [name.replace("_", " "), *map(_skill, baseline.cells)]
 
 
-def _slope_table(law: Mapping[str, Any]) -> Iterator[Row]:
+def _slope_table(law: StudyLaw) -> Iterator[Row]:
     yield ["axis", "slope (95 % interval), nats a decade", "verdict"]
-    yield ["parameters", _slope(law["slope"]), law["verdict"]]
-    for draw, surface in law.get("two_axes", {}).items():
-        for axis in ("parameters", "days"):
-            row = surface[axis]
-            yield [f"{axis} ({draw})", _slope(row["slope"]), row["verdict"]]
-        yield [f"both ({draw})", _slope(surface["interaction"]), ""]
+    yield ["parameters", _slope(law.ladder.parameters.slope), law.ladder.parameters.verdict]
+    for draw, surface in law.surfaces.items():
+        yield [f"parameters ({draw})", _slope(surface.parameters.slope), surface.parameters.verdict]
+        yield [f"days ({draw})", _slope(surface.train_days.slope), surface.train_days.verdict]
+        if surface.interaction:
+            yield [f"both ({draw})", _slope(surface.interaction), ""]
 
 
 def label(budget: str) -> str:
@@ -214,11 +238,11 @@ def percent(value: float) -> str:
     return f"{100 * value:.1f}"
 
 
-def _skill(row: Mapping[str, Any]) -> str:
-    low, high = row["skill_interval"]
-    return f"{percent(row['skill'])} ({percent(low)} to {percent(high)})"
+def _skill(score: Score) -> str:
+    low, high = score.skill_interval95
+    return f"{percent(score.skill)} ({percent(low)} to {percent(high)})"
 
 
-def _slope(slope: Mapping[str, Any]) -> str:
-    low, high = slope["interval95"]
-    return f"{slope['estimate']:+.4f} ({low:+.4f} to {high:+.4f})"
+def _slope(slope: Effect) -> str:
+    low, high = slope.interval95
+    return f"{slope.estimate:+.4f} ({low:+.4f} to {high:+.4f})"

@@ -1,123 +1,163 @@
-"""The judgement of one axis of a study, such as its sizes: slope, contrasts, turning, verdict."""
+"""One axis of a table: its slope, contrasts and turning point, on average and at each point."""
 
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from itertools import product
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from scaling.law.effects import Effect, contrast_weights, effects, holm, slope_weights
-from scaling.law.turning import turning_point
-from scaling.law.verdict import Contrast, verdict
+from scaling.law.bootstrap import Settings
+from scaling.law.effects import Effect, contrast_weights, estimate_effects, holm, slope_weights
+from scaling.law.table import Table
+from scaling.law.turning_point import TurningPoint, find_turning_point
+from scaling.law.verdict import Contrast, Sensitivity, contrast_rows, sensitivity, verdict
 
 Array = npt.NDArray[np.float64]
 
-
-class Settings(NamedTuple):
-    """What all estimates of one study share."""
-
-    horizon: int
-    """In days."""
-    samples: int
-    """Draws of the bootstrap."""
-    delta: float
-    """The effect that matters, in nats per decade."""
-    replicated: bool
-    """Every cell has more than one seed."""
+LEVEL = 0.05
 
 
-class Judgement(NamedTuple):
-    """What is known of the loss along one axis, whose points stand in ascending order."""
+@dataclass(frozen=True)
+class AtPoint:
+    """An axis at one point of the others."""
+
+    at: str
+    slope: Effect
+    p_holm: float
+    """Of the slope, adjusted for the number of points."""
+    turns: bool
+    """Whether the loss turns here, adjusted for the number of points."""
+    turning_point: TurningPoint
+
+
+@dataclass(frozen=True)
+class AxisLaw:
+    """What is known of the loss along one axis, averaged over the others."""
 
     verdict: str
+    points: list[str]
+    """Those that slope, contrasts and verdict are over."""
     slope: Effect
-    """Nats per decade."""
-    contrasts: dict[tuple[int, int], Contrast]
-    """The difference of point j minus point i for every i < j."""
-    turning: dict[str, Any]
+    """Nats per decade; over several axes that of the additive model."""
+    sensitivity: Sensitivity
+    contrasts: list[Contrast]
+    turning_point: TurningPoint
+    at_each: list[AtPoint]
+    """The axis at each point of the others; empty if it is the only one."""
+    crosses: bool
+    """The slope is below 0 at one point of the others and above 0 at another."""
+    block_length: int
+    """Mean block of the bootstrap in days."""
+
+    @property
+    def bent(self) -> bool:
+        """Whether the loss turns, on average or at a point of the other axes."""
+        return self.turning_point.kind is not None or any(each.turns for each in self.at_each)
+
+
+class Line(NamedTuple):
+    """The loss along one axis, for one way to average or to pick the cells of each point."""
+
+    slope: Effect
+    contrasts: dict[tuple[int, int], Effect]
+    """Point j minus point i, for every i < j."""
+    turning_point: TurningPoint
     loss: Array
-    """Mean loss of each point, [points]."""
+    """Mean of each point, [points]."""
     covariance: Array
     """Of these means, [points, points]."""
-    block: int
-    """Mean block of the bootstrap in days."""
+    block_length: int
+
+
+def line(
+    losses: Sequence[Array],
+    positions: Array,
+    averages: Array,
+    settings: Settings,
+    *,
+    replicated: bool,
+) -> Line:
+    """Estimate the loss along one axis. Without replicates, no turning point is found.
+
+    `losses` holds [seeds, days] for each cell. `positions` [points] are parameters or training
+    days, and the rows of `averages` [points, cells] average the cells of each point.
+    """
+    pairs, differences = contrast_weights(len(positions))
+    weights = np.vstack([slope_weights(positions), differences]) @ averages
+    found = estimate_effects(losses, weights, settings)
+    slope, *effects = found.effects
+    contrasts = dict(zip(pairs, effects, strict=True))
+    loss = averages @ np.array([cell.mean(axis=0).mean() for cell in losses])
+    covariance = np.cov(averages @ found.means)
+    turning_point = find_turning_point(
+        contrasts, positions, loss, covariance, replicated=replicated
+    )
+    return Line(slope, contrasts, turning_point, loss, covariance, found.block_length)
 
 
 def judge_axis(
-    losses: Sequence[Array],
-    positions: Array,
-    levels: Array,
-    settings: Settings,
-) -> Judgement:
-    """Judge the loss along one axis.
+    table: Table, name: str, settings: Settings, delta: float, *, replicated: bool
+) -> tuple[AxisLaw, Line]:
+    """Judge one axis of a table, and give its line averaged over the others.
 
-    `losses` holds [seeds, days] for each trained cell. `positions` [points] are parameters or
-    training days, and the rows of `levels` [points, cells] average the cells of each point: the
-    identity for a plain ladder of sizes.
+    A slope is claimed only if the loss turns nowhere and the slopes do not cross. Equivalence also
+    needs the slope at each point of the others inside +-`delta`, which is in nats per decade.
     """
-    pairs, differences = contrast_weights(len(positions))
-    weights = np.vstack([slope_weights(positions), differences]) @ levels
-    (slope, *found), block, means = effects(
-        losses, weights, horizon=settings.horizon, samples=settings.samples
+    axis, others = table.axes[name], [other for other in table.varying if other != name]
+    place = list(table.axes).index(name)
+    cells = np.eye(len(table.losses)).reshape(*table.shape, -1)
+    cells = np.moveaxis(cells, place, 0).reshape(len(axis.points), -1, len(table.losses))
+    whole, *each = (
+        line(table.losses, axis.positions, averages, settings, replicated=replicated)
+        for averages in (cells.mean(axis=1), *(cells.swapaxes(0, 1) if others else ()))
     )
-    decades = np.log10(positions)
-    contrasts = {
-        (i, j): Contrast(effect, float(decades[j] - decades[i]))
-        for (i, j), effect in zip(pairs, found, strict=True)
-    }
-    loss = levels @ np.array([cell.mean(axis=0).mean() for cell in losses])
-    covariance = np.cov(levels @ means)
-    turning = turning_point(
-        {pair: contrast.effect for pair, contrast in contrasts.items()},
-        positions,
-        loss,
-        covariance,
-        replicated=settings.replicated,
+    at_each = _at_each(each, product(*(table.axes[other].points for other in others)))
+    sides = {row.slope.side for row in at_each if replicated and row.p_holm < LEVEL}
+    contrasts = contrast_rows(
+        [(axis.points[i], axis.points[j]) for i, j in whole.contrasts],
+        [float(np.log10(axis.positions[j] / axis.positions[i])) for i, j in whole.contrasts],
+        list(whole.contrasts.values()),
+        delta,
+    )
+    law = AxisLaw(
+        verdict="",
+        points=axis.points,
+        slope=whole.slope if replicated else whole.slope.of_days_alone,
+        sensitivity=sensitivity(
+            whole.slope,
+            delta,
+            len(table.dates),
+            max(len(seeds) for seeds in table.seeds),
+            replicated=replicated,
+        ),
+        contrasts=contrasts,
+        turning_point=whole.turning_point,
+        at_each=at_each
+        if replicated
+        else [replace(each, slope=each.slope.of_days_alone) for each in at_each],
+        crosses={-1, 1} <= sides,
+        block_length=whole.block_length,
     )
     word = verdict(
-        slope,
-        settings.delta,
-        contrasts=list(contrasts.values()),
-        replicated=settings.replicated,
-        one_direction=turning["kind"] is None,
+        law.slope,
+        delta,
+        equivalent=all(contrast.equivalent for contrast in contrasts)
+        and all(row.slope.inside(delta) for row in at_each),
+        replicated=replicated,
+        one_direction=not law.bent and not law.crosses,
     )
-    return Judgement(word, slope, contrasts, turning, loss, covariance, block)
+    return replace(law, verdict=word), whole
 
 
-def slope_row(slope: Effect, entropy: float, unit: str, *, replicated: bool) -> dict[str, Any]:
-    """A slope, JSON-ready, with both intervals and the parts of its error."""
-    return {
-        "estimate": slope.estimate,
-        "interval95": slope.interval(0.95),
-        "interval90": slope.interval(0.90),
-        "t_interval95": slope.t_interval(0.95),
-        "t_interval90": slope.t_interval(0.90),
-        "p_value": slope.p_value,
-        "standard_error": slope.error,
-        "day_variance": slope.day_variance,
-        "seed_variance": slope.seed_variance if replicated else None,
-        "freedom": slope.freedom,
-        "share_of_entropy": slope.estimate / entropy,
-        "unit": unit,
-    }
-
-
-def contrast_rows(
-    names: Sequence[Any], contrasts: dict[tuple[int, int], Contrast], delta: float
-) -> list[dict[str, Any]]:
-    """Each pair of points, larger minus smaller, with p-values adjusted over all pairs."""
-    adjusted = holm([contrast.effect.p_value for contrast in contrasts.values()])
-    return [
-        {
-            "smaller": names[i],
-            "larger": names[j],
-            "difference": contrast.effect.estimate,
-            "interval95": contrast.effect.interval(0.95),
-            "interval90": contrast.effect.interval(0.90),
-            "p_value": contrast.effect.p_value,
-            "p_holm": p,
-            "equivalence_bound": contrast.bound(delta),
-            "equivalent": contrast.within(delta),
-        }
-        for ((i, j), contrast), p in zip(contrasts.items(), adjusted, strict=True)
-    ]
+def _at_each(lines: Sequence[Line], points: Iterable[tuple[str, ...]]) -> list[AtPoint]:
+    if not lines:
+        return []
+    adjusted = holm([own.slope.p_value for own in lines])
+    found = []
+    for at, own, p in zip(points, lines, adjusted, strict=True):
+        turning = own.turning_point
+        turns = turning.kind is not None and len(lines) * (turning.p_value or 0.0) < LEVEL
+        found.append(AtPoint(", ".join(at), own.slope, p, turns, turning))
+    return found

@@ -14,7 +14,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from scaling.law.resampling import BOOTSTRAP_SEED, block_length, day_weights
+from scaling.config import TaskConfig
+from scaling.law.bootstrap import BOOTSTRAP_SEED, block_length, day_weights
 from scaling.metrics import log_loss_skill, log_losses, logits_of
 
 Array = npt.NDArray[np.float64]
@@ -27,6 +28,13 @@ OUTCOMES = ("y", "rises", "falls", "next_return")
 
 class NotMeasurable(Exception):
     """A study has no answer to a question; the message says why."""
+
+
+@dataclass(frozen=True)
+class NotMeasured:
+    """In place of an answer that a study does not have."""
+
+    reason: str
 
 
 class Forecasts(NamedTuple):
@@ -49,8 +57,11 @@ def forecasts_of(networks: pd.DataFrame, baselines: pd.DataFrame) -> Forecasts:
     """Arrange the prediction rows of one sample of training days by split, date and market.
 
     `networks` has the columns budget, parameters, seed, date, split, y, p, and `weights` where it
-    holds several; `baselines` has model, date, split, p and OUTCOMES. Both may have `asset`.
+    holds several; `baselines` has model, date, split, p and OUTCOMES. Both may have `asset`. Raises
+    `NotMeasurable` for baselines without OUTCOMES.
     """
+    if not {*OUTCOMES} <= {*baselines}:
+        raise NotMeasurable("the rows of the baselines do not say what the close did afterwards")
     if "weights" in networks:
         networks = networks[networks["weights"] == "best"]
     sizes = networks.sort_values("parameters")["budget"].unique()
@@ -102,6 +113,8 @@ class Direction:
     """Rows in which the close rises that far, or falls, and not both."""
     asked_moves: int
     """How many of them are what the question asks for."""
+    asked: str
+    """What that is: "rises" or "falls"."""
     volatility_skill: float
     """Of the volatility model on test, recalibrated on validation."""
     rankings: dict[str, Ranking]
@@ -109,10 +122,11 @@ class Direction:
     """For each size of network."""
     block_length: int
 
-    def sentence(self, size: str, asked: str, opposite: str) -> str:
-        """What the page says of one size; `asked` and `opposite` are "rises" and "falls"."""
+    def sentence(self, size: str) -> str:
+        """What the page says of one size."""
         added, ranking = self.additions[size], self.rankings[size]
         low, high = added.gain.interval95
+        opposite = {"rises": "falls", "falls": "rises"}[self.asked]
         more = {True: "adds", False: "does not certainly add"}[low > 0]
         knows = {True: "knows", False: "does not certainly know"}
         return (
@@ -121,7 +135,7 @@ class Direction:
             f"and both together {100 * added.skill_together:.1f} %, so the network {more} to it "
             f"({added.gain.value:+.4f} nats a day, 95 % interval {low:+.4f} to {high:+.4f}). "
             f"Direction: on the {self.large_moves} days of a large move, {self.asked_moves} of "
-            f"them {asked}, {size} ranks {asked} above {opposite} with an AUC of "
+            f"them {self.asked}, {size} ranks {self.asked} above {opposite} with an AUC of "
             f"{ranking.auc.value:.3f}, volatility alone with "
             f"{ranking.auc.value - ranking.minus_volatility.value:.3f}; it "
             f"{knows[ranking.minus_volatility.interval95[0] > 0]} more of the direction."
@@ -129,7 +143,7 @@ class Direction:
 
 
 def measure_direction(
-    forecasts: Forecasts, base_rate: float, *, horizon: int, samples: int
+    forecasts: Forecasts, base_rate: float, task: TaskConfig, *, samples: int
 ) -> Direction:
     """Split the skill of each model into the size of the move and its direction.
 
@@ -138,7 +152,7 @@ def measure_direction(
     """
     before, test = forecasts.of("validation"), forecasts.of("test")
     outcomes = test.outcomes
-    _require_both_directions(forecasts, outcomes)
+    _require_both_directions(forecasts, outcomes, task)
     y = outcomes["y"].to_numpy()
     alone = {name: _together(before, test, [name]) for name in (VOLATILITY, *forecasts.sizes)}
     both = {size: _together(before, test, [VOLATILITY, size]) for size in forecasts.sizes}
@@ -147,7 +161,7 @@ def measure_direction(
     dates, which = np.unique(test.p.index.get_level_values("date"), return_inverse=True)
     counts = np.bincount(which)
     by_day = np.stack([np.bincount(which, gain) / counts for gain in gains.values()])
-    block = block_length(by_day, horizon)
+    block = block_length(by_day, task.horizon)
     drawn = day_weights(len(dates), block, samples, BOOTSTRAP_SEED)
     large = (outcomes["rises"] != outcomes["falls"]).to_numpy()
     models = test.p.columns.drop("base_rate", errors="ignore")
@@ -156,6 +170,7 @@ def measure_direction(
         days=len(dates),
         large_moves=int(large.sum()),
         asked_moves=int(y[large].sum()),
+        asked={"up": "rises", "down": "falls"}[task.direction],
         volatility_skill=log_loss_skill(y, alone[VOLATILITY], base_rate),
         rankings=rankings,
         additions={
@@ -170,7 +185,11 @@ def measure_direction(
     )
 
 
-def _require_both_directions(forecasts: Forecasts, outcomes: pd.DataFrame) -> None:
+def _require_both_directions(
+    forecasts: Forecasts, outcomes: pd.DataFrame, task: TaskConfig
+) -> None:
+    if task.direction == "either":
+        raise NotMeasurable("the question asks for a move either way, so it has no direction")
     if VOLATILITY not in forecasts.p:
         raise NotMeasurable(f"the baseline {VOLATILITY} is missing, and direction is what is left")
     one_way = outcomes[outcomes["rises"] != outcomes["falls"]]
@@ -180,8 +199,6 @@ def _require_both_directions(forecasts: Forecasts, outcomes: pd.DataFrame) -> No
             f"the test days hold {counts[0]} large rises and {counts[1]} large falls; at least "
             f"{FEWEST_MOVES} of each are needed"
         )
-    if (outcomes["y"] == (outcomes["rises"] | outcomes["falls"])).all():
-        raise NotMeasurable("the question asks for a move either way, so it has no direction")
 
 
 def _together(before: Forecasts, test: Forecasts, models: Sequence[str]) -> Array:

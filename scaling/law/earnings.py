@@ -13,8 +13,8 @@ import numpy.typing as npt
 import pandas as pd
 
 from scaling.config import EarningsConfig, TaskConfig
+from scaling.law.bootstrap import BOOTSTRAP_SEED, SHORTEST_BLOCK
 from scaling.law.direction import VOLATILITY, Estimate, Forecasts, NotMeasurable
-from scaling.law.resampling import BOOTSTRAP_SEED, SHORTEST_BLOCK
 
 Array = npt.NDArray[np.float64]
 

@@ -1,18 +1,20 @@
-"""Effects of size on loss: linear combinations of the sizes' mean losses, with their errors.
+"""Effects on loss: linear combinations of the cells' mean losses, with their errors.
 
 The test days and the seeds are both samples. An interval that ignores either is too narrow: in
 simulations seeds alone cover 46-91 %, days alone 81-93 %.
 """
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from scaling.law.resampling import (
-    BOOTSTRAP_SEED,
+from scaling.law.bootstrap import (
+    Interval,
+    Settings,
     block_length,
     day_weights,
     resampled_means,
@@ -26,135 +28,114 @@ Array = npt.NDArray[np.float64]
 DUST = 1e-9
 
 
-def side_of_zero(ends: Sequence[Sequence[float]]) -> int:
-    """-1 if all intervals lie below 0, 1 if all lie above it, else 0."""
-    if all(high < -DUST for _, high in ends):
-        return -1
-    return int(all(low > DUST for low, _ in ends))
+@dataclass(frozen=True)
+class Effect:
+    """A linear combination of mean losses in nats, and what is known of its error.
 
-
-def intervals_disagree(slope: Mapping[str, Any]) -> bool:
-    """Whether only one of a slope's two intervals, bootstrap and t, holds 0."""
-    ends = (slope["interval95"], slope["t_interval95"])
-    return len({low < DUST and high > -DUST for low, high in ends}) > 1
-
-
-class Effect(NamedTuple):
-    """A linear combination of the sizes' mean losses, and what is known of its error."""
+    `interval95` and `interval90` are those of the two-way bootstrap (see `stretched_interval`).
+    The others are Student's t from the summed variances of days and seeds.
+    """
 
     estimate: float
-    draws: Array
-    """Two-way bootstrap, [samples]."""
+    interval95: Interval
+    interval90: Interval
+    t_interval95: Interval
+    t_interval90: Interval
+    p_value: float
+    """Two-sided, of no effect, by the t statistic."""
+    standard_error: float
     day_variance: float
-    seed_variance: float
-    freedom: float
-    """Degrees of freedom (Satterthwaite) of the sum of the two variances."""
+    seed_variance: float | None
+    """None where it is unknown, because too few cells have several seeds."""
+    degrees_of_freedom: float
+    """Satterthwaite's, of the sum of the two variances."""
 
     @property
-    def error(self) -> float:
-        """Standard error from days and seeds together."""
-        return math.sqrt(self.day_variance + self.seed_variance)
-
-    def interval(self, level: float) -> list[float]:
-        """Percentile interval of the two-way bootstrap (see `stretched_interval`)."""
-        return stretched_interval(self.estimate, self.draws, self.freedom, level)
-
-    def t_interval(self, level: float) -> list[float]:
-        """Student's t interval from the summed variances."""
-        half = t_quantile((1 + level) / 2, self.freedom) * self.error
-        return [self.estimate - half, self.estimate + half]
+    def of_days_alone(self) -> "Effect":
+        """The same, with the variance of the seeds said to be unknown."""
+        return replace(self, seed_variance=None)
 
     @property
-    def p_value(self) -> float:
-        """Two-sided p-value of no effect by the t statistic."""
-        from scipy.stats import t
+    def side(self) -> int:
+        """-1 if both 95 % intervals lie below 0, 1 if both lie above it, else 0."""
+        return _side(self.interval95, self.t_interval95)
 
-        if self.error < DUST:
-            return 1.0 if abs(self.estimate) < DUST else 0.0
-        return float(2 * t.sf(abs(self.estimate) / self.error, self.freedom))
+    @property
+    def side90(self) -> int:
+        """The same for the 90 % intervals: two-sided 90 % is one-sided 5 %."""
+        return _side(self.interval90, self.t_interval90)
+
+    @property
+    def intervals_disagree(self) -> bool:
+        """Whether only one of the two 95 % intervals holds 0."""
+        ends = (self.interval95, self.t_interval95)
+        return len({low < DUST and high > -DUST for low, high in ends}) > 1
+
+    def inside(self, bound: float) -> bool:
+        """Whether both 90 % intervals lie inside +-bound."""
+        ends = (self.interval90, self.t_interval90)
+        return all(-bound < low and high < bound for low, high in ends)
 
     def one_sided(self, sign: int) -> float:
         """P-value against an effect of this sign (-1 or 1) being absent or reversed."""
         half = self.p_value / 2
         return half if self.estimate * sign > 0 else 1 - half
 
-    def excludes_zero(self, level: float) -> int:
-        """-1 if both intervals lie below 0, 1 if both lie above it, else 0."""
-        return side_of_zero([self.interval(level), self.t_interval(level)])
 
-    def inside(self, bound: float, level: float) -> bool:
-        """Whether both intervals lie inside +-bound."""
-        ends = [self.interval(level), self.t_interval(level)]
-        return all(-bound < low and high < bound for low, high in ends)
+class Estimates(NamedTuple):
+    """Effects that were estimated together."""
+
+    effects: list[Effect]
+    draws: Array
+    """Of the bootstrap, [effects, samples]."""
+    means: Array
+    """Resampled mean losses, [cells, samples]."""
+    block_length: int
+    """Mean block of the bootstrap in days, which the daily values of the effects ask for."""
 
 
-def effects(
-    losses: Sequence[Array],
-    weights: Array,
-    *,
-    less: Array | None = None,
-    horizon: int,
-    samples: int,
-    seed: int = BOOTSTRAP_SEED,
-) -> tuple[list[Effect], int, Array]:
-    """Estimate `weights @ mean losses of the sizes - mean of less` for each row of weights.
+def estimate_effects(
+    losses: Sequence[Array], weights: Array, settings: Settings, *, minus: Array | None = None
+) -> Estimates:
+    """Estimate `weights @ mean losses of the cells - mean of minus` for each row of weights.
 
-    `losses` holds [seeds, days] for each size, `weights` is [effects, sizes]. `less` [effects,
-    days] is subtracted day by day, for example a baseline's losses. Returns the effects, the block
-    length that their daily values ask for, and the resampled mean losses [sizes, samples].
+    `losses` holds [seeds, days] for each cell, `weights` is [effects, cells]. `minus` [effects,
+    days] is subtracted day by day, for example a baseline's losses.
     """
     daily = weights @ np.stack([loss.mean(axis=0) for loss in losses])
-    if less is not None:
-        daily = daily - less
+    if minus is not None:
+        daily = daily - minus
     n_days = daily.shape[1]
-    block = block_length(daily, horizon)
-    days = day_weights(n_days, block, samples, seed)
-    means = resampled_means(losses, days, seed + 1)
+    block = block_length(daily, settings.horizon)
+    days = day_weights(n_days, block, settings.samples, settings.seed)
+    means = resampled_means(losses, days, settings.seed + 1)
     draws = weights @ means
-    if less is not None:
-        draws = draws - less @ days.T
+    if minus is not None:
+        draws = draws - minus @ days.T
     day_variance = (daily @ days.T).var(axis=1, ddof=1)
-    day_freedom = max(n_days / block - 1, 1.0)
-    of_size = np.array([_seed_variance(loss) for loss in losses])
-    seed_freedom = np.array([max(len(loss) - 1, 1) for loss in losses])
+    day_degrees = max(n_days / block - 1, 1.0)
+    of_cell = np.array([_seed_variance(loss) for loss in losses])
+    seed_degrees = np.array([max(len(loss) - 1, 1) for loss in losses])
     found = []
     for row, weight in enumerate(weights):
-        by_size = weight**2 * of_size
-        found.append(
-            Effect(
-                estimate=float(daily[row].mean()),
-                draws=draws[row],
-                day_variance=float(day_variance[row]),
-                seed_variance=float(by_size.sum()),
-                freedom=_freedom(day_variance[row], day_freedom, by_size, seed_freedom),
-            )
-        )
-    return found, block, means
+        by_cell = weight**2 * of_cell
+        degrees = _degrees_of_freedom(day_variance[row], day_degrees, by_cell, seed_degrees)
+        variances = float(day_variance[row]), float(by_cell.sum())
+        found.append(_effect(float(daily[row].mean()), draws[row], *variances, degrees))
+    return Estimates(found, draws, means, block)
 
 
-def _freedom(day_variance: float, day_freedom: float, by_size: Array, seed_freedom: Array) -> float:
-    """Satterthwaite's degrees of freedom of the days' variance plus each size's [sizes]."""
-    total = day_variance + by_size.sum()
-    parts = day_variance**2 / day_freedom + (by_size**2 / seed_freedom).sum()
-    return float(total**2 / parts) if parts > 0 else day_freedom
-
-
-def _seed_variance(loss: Array) -> float:
-    """Variance of a size's mean over its seeds; 0 for a single seed, whose spread is unknown."""
-    return float(loss.mean(axis=1).var(ddof=1) / len(loss)) if len(loss) > 1 else 0.0
-
-
-def slope_weights(parameters: Array) -> Array:
-    """Weights [sizes] that turn mean losses into their least-squares slope per decade."""
-    x = np.log10(parameters)
+def slope_weights(positions: Array) -> Array:
+    """Weights [points] that turn mean losses into their least-squares slope per decade."""
+    x = np.log10(positions)
     centred = x - x.mean()
     return np.asarray(centred / (centred @ centred))
 
 
-def contrast_weights(size: int) -> tuple[list[tuple[int, int]], Array]:
-    """All pairs (i, j) with i < j, and the weights [pairs, size] of `mean j - mean i`."""
-    pairs = [(i, j) for i in range(size) for j in range(i + 1, size)]
-    return pairs, np.stack([np.eye(size)[j] - np.eye(size)[i] for i, j in pairs])
+def contrast_weights(points: int) -> tuple[list[tuple[int, int]], Array]:
+    """All pairs (i, j) with i < j, and the weights [pairs, points] of `mean j - mean i`."""
+    pairs = [(i, j) for i in range(points) for j in range(i + 1, points)]
+    return pairs, np.stack([np.eye(points)[j] - np.eye(points)[i] for i, j in pairs])
 
 
 def holm(p_values: Sequence[float], comparisons: int | None = None) -> list[float]:
@@ -171,3 +152,54 @@ def holm(p_values: Sequence[float], comparisons: int | None = None) -> list[floa
         floor = max(floor, min(1.0, (family - rank) * p_values[index]))
         adjusted[index] = floor
     return adjusted
+
+
+def _effect(
+    estimate: float, draws: Array, day_variance: float, seed_variance: float, degrees: float
+) -> Effect:
+    error = math.sqrt(day_variance + seed_variance)
+
+    def student(level: float) -> Interval:
+        half = t_quantile((1 + level) / 2, degrees) * error
+        return estimate - half, estimate + half
+
+    return Effect(
+        estimate=estimate,
+        interval95=stretched_interval(estimate, draws, degrees, 0.95),
+        interval90=stretched_interval(estimate, draws, degrees, 0.90),
+        t_interval95=student(0.95),
+        t_interval90=student(0.90),
+        p_value=_p_value(estimate, error, degrees),
+        standard_error=error,
+        day_variance=day_variance,
+        seed_variance=seed_variance,
+        degrees_of_freedom=degrees,
+    )
+
+
+def _p_value(estimate: float, error: float, degrees: float) -> float:
+    from scipy.stats import t
+
+    if error < DUST:
+        return 1.0 if abs(estimate) < DUST else 0.0
+    return float(2 * t.sf(abs(estimate) / error, degrees))
+
+
+def _side(*intervals: Interval) -> int:
+    if all(high < -DUST for _, high in intervals):
+        return -1
+    return int(all(low > DUST for low, _ in intervals))
+
+
+def _degrees_of_freedom(
+    day_variance: float, day_degrees: float, by_cell: Array, seed_degrees: Array
+) -> float:
+    """Satterthwaite's degrees of freedom of the days' variance plus each cell's [cells]."""
+    total = day_variance + by_cell.sum()
+    parts = day_variance**2 / day_degrees + (by_cell**2 / seed_degrees).sum()
+    return float(total**2 / parts) if parts > 0 else day_degrees
+
+
+def _seed_variance(loss: Array) -> float:
+    """Variance of a cell's mean over its seeds; 0 for a single seed, whose spread is unknown."""
+    return float(loss.mean(axis=1).var(ddof=1) / len(loss)) if len(loss) > 1 else 0.0

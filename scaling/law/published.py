@@ -3,7 +3,6 @@
 Approach 3 of Hoffmann et al. (2022, arXiv:2203.15556).
 """
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from scaling.errors import UserError
+from scaling.law.power_law import on_grid
 
 Array = npt.NDArray[np.float64]
 
@@ -58,11 +58,11 @@ def fit_two_variable_law(
 ) -> dict[str, Any]:
     """Fit the law to published ladders; all three arrays are [runs].
 
-    Huber loss of log L with the threshold `huber`, the sum of terms taken by log-sum-exp, L-BFGS
-    from many starts. The loss is *summed*: averaged, its gradients fall below the optimiser's
-    tolerance, and the published fit stopped early for that reason (Besiroglu et al. 2024,
-    arXiv:2404.10102). Intervals are percentiles over resampled runs. Raises UserError for tables
-    that cannot hold five unknowns, and for a threshold that is not above 0.
+    Huber loss of log L with the threshold `huber`, the sum of terms taken by log-sum-exp, from many
+    starts. The loss is *summed*: averaged, its gradients fell below the tolerance of an optimiser,
+    and the published fit stopped early for that reason (Besiroglu et al. 2024, arXiv:2404.10102).
+    Intervals are percentiles over resampled runs. Raises UserError for tables that cannot hold five
+    unknowns, and for a threshold that is not above 0.
     """
     table = np.stack([parameters, data, loss]).astype(float)
     if not (np.isfinite(table).all() and (table > 0).all()):
@@ -75,10 +75,11 @@ def fit_two_variable_law(
         )
     if not huber > 0:
         raise UserError(f"--huber: got {huber:g}; allowed: above 0, for example {HUBER_THRESHOLD}")
-    best, value = best_fit(table, _starts(table), huber)
+    best, value = best_fit(table, huber)
     counts = _resamples(table, samples, np.random.default_rng(seed))
+    batches = [counts[i : i + BATCH] for i in range(0, samples, BATCH)]
     resampled = np.concatenate(
-        [refit(table, counts[i : i + BATCH], best, huber) for i in range(0, samples, BATCH)]
+        [refit(table, batch, np.tile(best, (len(batch), 1)), huber)[0] for batch in batches]
     )
     intervals = np.quantile(_natural(resampled), [0.025, 0.975], axis=0).T
     low, high = EXPONENT_BOUNDS
@@ -102,43 +103,28 @@ def _natural(theta: Array) -> Array:
     return np.concatenate([np.exp(theta[:, :3]), theta[:, 3:]], axis=1)
 
 
-def _starts(table: Array, keep: int = 24) -> list[Array]:
-    """The best `keep` points of a grid of exponents, with E, A and B solved for at each."""
-    from scipy.optimize import nnls
+def _starts(table: Array, keep: int = 24) -> Array:
+    """The best `keep` points of a grid of exponents by least squares, [keep, 5]."""
+    from scipy.linalg import helmert
 
     n, d, loss = table
+    exponents = np.geomspace(0.05, 1.5, 14)
+    grid = on_grid([exponents, exponents], [n, d], loss, helmert(len(loss)))
     found = []
-    for alpha in np.geomspace(0.05, 1.5, 14):
-        for beta in np.geomspace(0.05, 1.5, 14):
-            design = np.stack([n**-alpha, d**-beta, np.ones_like(n)], 1) / loss[:, None]
-            size = np.linalg.norm(design, axis=0)
-            scaled, residual = nnls(design / size, np.ones_like(loss))
-            linear = np.maximum(scaled, 1e-4) / size
-            found.append((residual, np.r_[np.log(linear), alpha, beta]))
-    found.sort(key=lambda pair: pair[0])
-    return [theta for _, theta in found[:keep]]
+    for place in [np.unravel_index(i, grid.chi2.shape) for i in np.argsort(grid.chi2, axis=None)]:
+        (floor, *gains), powers = grid.law(place)
+        # What is not above 0 starts as a thousandth of the loss, because its logarithm is held.
+        terms = [x**-power for x, power in zip((n, d), powers, strict=True)]
+        least = [1e-3 * loss.mean() / term.mean() for term in (*terms, np.ones_like(loss))]
+        found.append(np.r_[np.log(np.maximum([*gains, floor], least)), powers])
+    return np.stack(found[:keep])
 
 
-def best_fit(table: Array, starts: Sequence[Array], huber: float) -> tuple[Array, float]:
-    """The lowest of L-BFGS runs: log A, log B, log E, alpha, beta, and the summed Huber loss."""
-    from scipy.optimize import minimize
-
-    def objective(theta: Array) -> tuple[float, Array]:
-        residual, jacobian = _residuals(table, theta[None])
-        clipped = np.clip(residual[0], -huber, huber)
-        value = (clipped * (residual[0] - clipped / 2)).sum()
-        # Unscaled, a loss of 1e-6 per run would fall below the optimiser's tolerances.
-        return float(value) / huber**2, jacobian[0] @ clipped / huber**2
-
-    wide = (None, None)
-    bounds = [wide, wide, wide, EXPONENT_BOUNDS, EXPONENT_BOUNDS]
-    options = {"maxiter": 2000, "maxfun": 5000, "ftol": 1e-12, "gtol": 1e-8}
-    runs = [
-        minimize(objective, start, jac=True, method="L-BFGS-B", bounds=bounds, options=options)
-        for start in starts
-    ]
-    best = min(runs, key=lambda run: run.fun)
-    return best.x, float(best.fun) * huber**2
+def best_fit(table: Array, huber: float) -> tuple[Array, float]:
+    """The lowest fit from many starts: log A, log B, log E, alpha, beta, and its Huber loss."""
+    starts = _starts(table)
+    theta, value = refit(table, np.ones((len(starts), table.shape[1])), starts, huber)
+    return theta[value.argmin()], float(value.min())
 
 
 def _residuals(table: Array, theta: Array) -> tuple[Array, Array]:
@@ -172,19 +158,20 @@ def _resamples(table: Array, samples: int, rng: np.random.Generator) -> Array:
     return np.stack(kept)
 
 
-def refit(table: Array, counts: Array, start: Array, huber: float) -> Array:
-    """The law of every resample at once, from one start: log A, log B, log E, ... [samples, 5].
+def refit(table: Array, counts: Array, theta: Array, huber: float) -> tuple[Array, Array]:
+    """The law of many resamples at once: log A, log B, log E, alpha, beta [samples, 5].
 
-    Iteratively reweighted least squares (Holland & Welsch 1977) with Levenberg's damping: each run
-    weighs its count [samples, runs], less where its residual is beyond the threshold. One fit at a
-    time takes minutes for 4,000 resamples, and a test compares the two.
+    Each starts at its row of `theta`. The summed Huber losses [samples] come with them. Iteratively
+    reweighted least squares (Holland & Welsch 1977) with Levenberg's damping: each run weighs its
+    count [samples, runs], less where its residual is beyond the threshold. One fit at a time takes
+    minutes for 4,000 resamples, and a test compares the two.
     """
 
     def value(residual: Array) -> Array:
         clipped = np.clip(residual, -huber, huber)
         return np.asarray((counts * clipped * (residual - clipped / 2)).sum(axis=1))
 
-    theta = np.tile(start, (len(counts), 1))
+    theta = theta.copy()
     damping = np.full(len(counts), 1e-3)
     residual, jacobian = _residuals(table, theta)
     lowest = value(residual)
@@ -204,4 +191,4 @@ def refit(table: Array, counts: Array, start: Array, huber: float) -> Array:
         theta[better], lowest[better] = moved[better], new_value[better]
         residual[better], jacobian[better] = new_residual[better], new_jacobian[better]
         damping = np.where(better, damping * 0.3, damping * 5).clip(1e-9, 1e6)
-    return theta
+    return theta, lowest

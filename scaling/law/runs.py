@@ -21,6 +21,10 @@ DRAWS = ("recent", "blocks")
 SAME_FORECAST = 1e-5
 
 
+# How many training days were asked for, and how they were drawn. Replicates share both.
+Sample = tuple[str, str]
+
+
 class TrainDays(NamedTuple):
     """Which training days a model saw."""
 
@@ -32,16 +36,16 @@ class TrainDays(NamedTuple):
     """How many there were; NaN if the predictions do not say, as those of a plain ladder may."""
 
     @property
-    def level(self) -> tuple[str, str]:
-        """The number asked for and the draw, which replicates share; their counts may differ."""
+    def sample(self) -> Sample:
+        """What replicates share; their counts may differ."""
         return self.asked, self.draw
 
     def __str__(self) -> str:
         return "" if self.asked == WHOLE_BLOCK else f" on {self.asked} {self.draw} training days"
 
 
-class RunId(NamedTuple):
-    """The identity of a trained network or of a baseline."""
+class ModelId(NamedTuple):
+    """What a trained network or a baseline is called."""
 
     name: str
     """The budget, or the name of the baseline."""
@@ -49,16 +53,16 @@ class RunId(NamedTuple):
     """0 for a baseline."""
     parameters: int
     """0 for a baseline."""
-    days: TrainDays
+    train_days: TrainDays
 
     def __str__(self) -> str:
-        return f"{self.name}{f' seed {self.seed}' if self.parameters else ''}{self.days}"
+        return f"{self.name}{f' seed {self.seed}' if self.parameters else ''}{self.train_days}"
 
 
-class Run(NamedTuple):
-    """One model on the test days of the study."""
+class Model(NamedTuple):
+    """One network or baseline on the test days of the study."""
 
-    id: RunId
+    id: ModelId
     losses: Array
     """Log-loss of each test day, [days]; of several markets, their mean on the day."""
     row_losses: Array
@@ -67,7 +71,7 @@ class Run(NamedTuple):
     """Mean validation log-loss; NaN for a baseline."""
 
 
-class Days(NamedTuple):
+class TestDays(NamedTuple):
     """The test days, and the prediction rows of each: one, or one for each market that was open."""
 
     dates: pd.DatetimeIndex
@@ -89,15 +93,15 @@ class Days(NamedTuple):
 class Runs(NamedTuple):
     """All models of a study, known to answer one question on the same days."""
 
-    networks: list[Run]
-    baselines: list[Run]
-    days: "Days"
+    networks: list[Model]
+    baselines: list[Model]
+    days: TestDays
     y: Array
     """Of each day the label, or of several markets the share of positives."""
     parameters: dict[str, int]
     """Counted, for each budget; the smallest first."""
-    base_rates: dict[tuple[str, str], float]
-    """Of the training days of each level, as the base-rate baseline predicts it."""
+    base_rates: dict[Sample, float]
+    """Of each sample of training days, as the base-rate baseline predicts it."""
 
 
 def read_runs(networks: pd.DataFrame, baselines: pd.DataFrame) -> Runs:
@@ -125,7 +129,7 @@ def read_runs(networks: pd.DataFrame, baselines: pd.DataFrame) -> Runs:
     validation = [float(metrics.log_losses(answers, p).mean()) for p in on_validation]
     validation += [float("nan")] * len(rivals)
     runs = [
-        Run(run, days.means(loss), loss, before)
+        Model(run, days.means(loss), loss, before)
         for (run, _), loss, before in zip([*trained, *rivals], losses, validation, strict=True)
     ]
     return Runs(
@@ -138,14 +142,16 @@ def read_runs(networks: pd.DataFrame, baselines: pd.DataFrame) -> Runs:
     )
 
 
-def _grouped(frame: pd.DataFrame, keys: list[str], sort: bool) -> list[tuple[RunId, pd.DataFrame]]:
+def _grouped(
+    frame: pd.DataFrame, keys: list[str], sort: bool
+) -> list[tuple[ModelId, pd.DataFrame]]:
     """The rows of each run. `keys` are budget and seed, or model."""
     found = []
     for _, rows in with_training_days(frame).groupby([*keys, "train_days", "draw"], sort=sort):
         first = rows.iloc[0]
-        days = TrainDays(first["train_days"], first["draw"], float(first["counted_days"]))
+        which = TrainDays(first["train_days"], first["draw"], float(first["counted_days"]))
         seed, parameters = int(first.get("seed", 0)), int(first.get("parameters", 0))
-        run = RunId(str(first[keys[0]]), seed, parameters, days)
+        run = ModelId(str(first[keys[0]]), seed, parameters, which)
         if rows["counted_days"].nunique(dropna=False) > 1:
             raise UserError(f"{run}: counted_days differs between its rows; evaluate it again")
         found.append((run, rows))
@@ -203,8 +209,8 @@ def _check_rows(frame: pd.DataFrame, columns: Sequence[str], what: str) -> None:
 
 
 def _same_days(
-    runs: Sequence[tuple[RunId, pd.DataFrame]], split: str
-) -> tuple[Days, npt.NDArray[np.int64], list[Array]]:
+    runs: Sequence[tuple[ModelId, pd.DataFrame]], split: str
+) -> tuple[TestDays, npt.NDArray[np.int64], list[Array]]:
     """A split's days, labels and each run's probabilities, once all agree on days and labels.
 
     Labels and probabilities are of each row, sorted by date and market.
@@ -239,7 +245,7 @@ def _same_days(
             )
         probabilities.append(rows["p"].to_numpy(np.float64))
     which, dates = pd.factorize(agreed.get_level_values("date"))
-    return Days(pd.DatetimeIndex(dates), which.astype(np.int64)), labels, probabilities
+    return TestDays(pd.DatetimeIndex(dates), which.astype(np.int64)), labels, probabilities
 
 
 def _date(days: pd.MultiIndex) -> str:
@@ -247,7 +253,7 @@ def _date(days: pd.MultiIndex) -> str:
     return str(days.get_level_values(0)[0].date())
 
 
-def _refuse_copies(runs: Sequence[RunId], forecasts: Sequence[Array]) -> None:
+def _refuse_copies(runs: Sequence[ModelId], forecasts: Sequence[Array]) -> None:
     """Replicates measure the spread between seeds, so two runs may not be one and the same."""
     for j, later in enumerate(runs):
         for i, earlier in enumerate(runs[:j]):
@@ -261,7 +267,7 @@ def _refuse_copies(runs: Sequence[RunId], forecasts: Sequence[Array]) -> None:
                 )
 
 
-def _parameters(runs: Sequence[tuple[RunId, pd.DataFrame]]) -> dict[str, int]:
+def _parameters(runs: Sequence[tuple[ModelId, pd.DataFrame]]) -> dict[str, int]:
     """The counted parameters of each size, smallest first; at least two different sizes."""
     counts: dict[str, int] = {}
     for run, rows in runs:
@@ -281,15 +287,15 @@ def _parameters(runs: Sequence[tuple[RunId, pd.DataFrame]]) -> dict[str, int]:
     return ordered
 
 
-def _base_rates(rivals: Sequence[tuple[RunId, pd.DataFrame]]) -> dict[tuple[str, str], float]:
-    """The constant that the baseline `base_rate` predicts, for each level of training days."""
+def _base_rates(rivals: Sequence[tuple[ModelId, pd.DataFrame]]) -> dict[Sample, float]:
+    """The constant that the baseline `base_rate` predicts, for each sample of training days."""
     found = {}
     for run, rows in rivals:
         if run.name == "base_rate":
             predicted = rows["p"].unique()
             if len(predicted) != 1 or not 0 < predicted[0] < 1:
                 raise _no_base_rate(sorted({other.name for other, _ in rivals}))
-            found[run.days.level] = float(predicted[0])
+            found[run.train_days.sample] = float(predicted[0])
     if not found:
         raise _no_base_rate(sorted({other.name for other, _ in rivals}))
     return found

@@ -14,7 +14,6 @@ Trainings that have nothing to do with each other each claim a GPU of their own 
 import logging
 import math
 import os
-import socket
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
@@ -37,8 +36,8 @@ from scaling.errors import UserError
 from scaling.machine.device import free_memory
 
 T = TypeVar("T")
-# How long one exchange may take. The first one waits until every process has imported everything.
 LOG = logging.getLogger(__name__)
+# How long one exchange may take. The first one waits until every process has imported everything.
 TIMEOUT = timedelta(minutes=30)
 # For each parameter in fp32: weight, gradient and AdamW's two moments (Rajbhandari et al. 2020,
 # ZeRO, section 3.1).
@@ -80,13 +79,10 @@ class Group:
         weights in each one. A process that has too few days computes the batch's first day again,
         with weight 0.
         """
-        first = sum(len(part) for part in torch.tensor_split(days, self.size)[: self.rank])
-        share = torch.tensor_split(days, self.size)[self.rank]
-        pieces = []
-        for piece in torch.split(share, micro_batch):
-            if len(piece):
-                pieces.append(Piece(piece, self.size, first))
-                first += len(piece)
+        places = torch.arange(len(days)).tensor_split(self.size)[self.rank].tolist()
+        starts = places[::micro_batch]
+        ends = [*starts[1:], places[-1] + 1] if places else []
+        pieces = [Piece(days[i:j], self.size, i) for i, j in zip(starts, ends, strict=True)]
         rounds = math.ceil(math.ceil(len(days) / self.size) / micro_batch)
         return pieces + [Piece(days[:1], 0, 0)] * (rounds - len(pieces))
 
@@ -184,9 +180,7 @@ class Group:
 
         Processes may round differently, and must not decide differently because of that.
         """
-        if self.size > 1:
-            dist.broadcast(torch.from_numpy(values), src=0, group=self.control)
-        return values
+        return self.from_first(lambda: values)
 
     def from_first(self, ask: Callable[[], T]) -> T:
         """Let the first process call `ask`; all processes return its answer, or raise its error.
@@ -194,12 +188,11 @@ class Group:
         Only a `UserError` is passed on. Asking one process matters for files on a shared disk,
         because other nodes may see an older state of it for a while.
         """
-        answer: list[Any] = [None]
-        if self.first:
-            try:
-                answer = [ask()]
-            except UserError as error:
-                answer = [error]
+        answer: list[Any]
+        try:
+            answer = [ask() if self.first else None]
+        except UserError as error:
+            answer = [error]
         if self.size > 1:
             dist.broadcast_object_list(answer, src=0, group=self.control)
         if isinstance(answer[0], UserError):
@@ -267,14 +260,6 @@ def joined(device: torch.device, sharded: bool = False) -> Iterator[Group]:
 def too_large(parameters: int, free: int) -> bool:
     """Whether a model's state takes more than half of `free` bytes. Activations need the rest."""
     return STATE_BYTES * parameters > free / 2
-
-
-def free_port() -> int:
-    """A TCP port of this machine that no program listens on now."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port
 
 
 def shared_if_large(group: Group, device: torch.device, parameters: int) -> Group:

@@ -30,6 +30,7 @@ PRESSURES: dict[str, Level] = {
     "Trapping": "critical",
     "Sleeping": "critical",
 }
+POWERMETRICS = "sudo -n powermetrics --samplers {} -i 200 -n 1"
 PRESSURE_KEY = "com.apple.system.thermalpressurelevel"
 # What psutil calls the sensors of processors. Other names are left out on purpose: acpitz is the
 # case or a constant, nvme is a disk.
@@ -107,12 +108,9 @@ def _run(*command: str) -> str | None:
         output, _ = process.communicate(timeout=COMMAND_TIMEOUT)
     except subprocess.TimeoutExpired:
         # A command that sudo started belongs to root, and we may not be allowed to kill it.
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, subprocess.TimeoutExpired):
             os.killpg(process.pid, signal.SIGKILL)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(KILL_SECONDS)
-        if process.stdout:
-            process.stdout.close()
+            process.communicate(timeout=KILL_SECONDS)
         return None
     return output if process.returncode == 0 else None
 
@@ -148,14 +146,20 @@ def parse_notifyutil(text: str) -> Reading | None:
     return Reading("notifyutil", pressure=level) if level else None
 
 
-def _command_source(
-    name: str, parse: Callable[[str], Reading | None], command: tuple[str, ...]
-) -> Source:
-    def read() -> Reading | None:
-        output = _run(*command)
-        return parse(output) if output else None
+# What the sensors of a Mac are read with.
+COMMANDS = {
+    "powermetrics smc": (parse_powermetrics_temperature, POWERMETRICS.format("smc")),
+    "macmon": (parse_macmon, "macmon pipe -s 1 -i 200"),
+    "notifyutil": (parse_notifyutil, f"notifyutil -g {PRESSURE_KEY}"),
+    "powermetrics thermal": (parse_powermetrics_pressure, POWERMETRICS.format("thermal")),
+}
 
-    return Source(name, read)
+
+def read_command(name: str) -> Reading | None:
+    """What one of `COMMANDS` tells."""
+    parse, command = COMMANDS[name]
+    output = _run(*command.split())
+    return parse(output) if output else None
 
 
 def read_psutil() -> Reading | None:
@@ -218,27 +222,13 @@ def read_nvidia() -> Reading | None:
     return max(found, key=lambda reading: reading.celsius or 0.0, default=None)
 
 
-def _powermetrics(sampler: str) -> tuple[str, ...]:
-    return ("sudo", "-n", "powermetrics", "--samplers", sampler, "-i", "200", "-n", "1")
-
-
-def _mac_sources() -> list[Source]:
-    temperature = _command_source(
-        "powermetrics smc", parse_powermetrics_temperature, _powermetrics("smc")
-    )
-    pressure = _command_source(
-        "powermetrics thermal", parse_powermetrics_pressure, _powermetrics("thermal")
-    )
-    macmon = _command_source("macmon", parse_macmon, ("macmon", "pipe", "-s", "1", "-i", "200"))
-    notifyutil = _command_source("notifyutil", parse_notifyutil, ("notifyutil", "-g", PRESSURE_KEY))
-    return [temperature] if platform.machine() == "x86_64" else [macmon, notifyutil, pressure]
-
-
 def candidates(device: str) -> list[Source]:
     """The sources that this platform may have for the heat of `device`, best first."""
     sources = [Source("NVML", read_nvidia)] if device.startswith("cuda") else []
     if platform.system() == "Linux":
         sources.append(Source("psutil", read_psutil))
     if platform.system() == "Darwin":
-        sources += _mac_sources()
+        first, *others = COMMANDS  # an Intel Mac's, and those of Apple Silicon
+        names = [first] if platform.machine() == "x86_64" else others
+        sources += [Source(name, functools.partial(read_command, name)) for name in names]
     return sources

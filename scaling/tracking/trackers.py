@@ -3,7 +3,6 @@
 import time
 import uuid
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from scaling.config import TrackingConfig
@@ -94,20 +93,6 @@ class Trackers:
     def _send(self, item: Item) -> None:
         for mirror in self._mirrors:
             mirror.put(item)
-
-    def __enter__(self) -> "Trackers":
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if error is not None:
-            self.finish("failed", f"{type(error).__name__}: {error}")
-        else:
-            self.finish("finished", "completed")
 
 
 def open_trackers(

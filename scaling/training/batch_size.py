@@ -75,9 +75,8 @@ def planned(config: configs.TrainingConfig, arguments: argparse.Namespace) -> Se
         "versions": provenance()["versions"],
         "batch_size": batch_size,
         "limit": limit,
+        "processes": processes,
     }
-    if processes > 1:
-        identity["processes"] = processes
     return Search(probe, share, limit, identity)
 
 
@@ -87,17 +86,14 @@ def search(try_size: Callable[[int], Result], limit: int) -> list[Result]:
     Where not even the first size fits, smaller ones are tried, down to 1.
     """
     first = next(size for size in (FIRST_SIZE, 4, 2, 1) if size <= limit)
-    tried = []
-    size = first
-    while size <= limit:
-        tried.append(try_size(size))
-        if tried[-1]["status"] != "ok":
-            break
-        size *= 2
-    size = first
-    while not fitting(tried) and size > 1:
-        size //= 2
-        tried.append(try_size(size))
+    tried = [try_size(first)]
+    larger, smaller = 2 * first, first // 2
+    while tried[-1]["status"] == "ok" and larger <= limit:
+        tried.append(try_size(larger))
+        larger *= 2
+    while not fitting(tried) and smaller:
+        tried.append(try_size(smaller))
+        smaller //= 2
     return tried
 
 

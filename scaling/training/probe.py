@@ -73,10 +73,10 @@ def run_probe(
     With several processes the slowest and the largest of them count, and the size fits only if it
     fits in all of them.
     """
-    from scaling.machine.processes import free_port
+    from torch.distributed.elastic.utils.distributed import get_free_port
 
     context = start_method(probe.model.family)
-    port = free_port() if probe.processes > 1 else 0
+    port = get_free_port() if probe.processes > 1 else 0  # type: ignore[no-untyped-call]
     running: dict[Connection, Any] = {}
     try:
         for rank in range(probe.processes):
@@ -105,15 +105,10 @@ def _joined(results: list[Result], micro_batch: int) -> Result:
     result = next(r for status in PRECEDENCE for r in results if r["status"] == status)
     if result["status"] == "error":
         raise RuntimeError(f"the probe of micro-batch {micro_batch} failed: {result['detail']}")
+    worst = {"peak_bytes": max, "seconds_per_step": max, "samples_per_second": min}
     if result["status"] != "ok":
-        unknown = {"peak_bytes": None, "seconds_per_step": None, "samples_per_second": None}
-        return {**unknown, **result}
-    return {
-        **result,
-        "peak_bytes": max(r["peak_bytes"] for r in results),
-        "seconds_per_step": max(r["seconds_per_step"] for r in results),
-        "samples_per_second": min(r["samples_per_second"] for r in results),
-    }
+        return dict.fromkeys(worst) | result
+    return result | {key: pick(r[key] for r in results) for key, pick in worst.items()}
 
 
 def _results(running: dict[Connection, Any], deadline: float) -> list[Result]:

@@ -121,10 +121,7 @@ class Outcome:
 
 
 def refuse_test_rows(study: Study) -> None:
-    """A study that holds a test day is a `UserError`: what training could see, it could choose on.
-
-    Lesson 12 of the study that this project corrects: the best of 75 trials was called "test".
-    """
+    """A study that holds a test day is a `UserError`: training could choose on what it sees."""
     held = sorted(set(study.samples) - set(BEFORE_TEST))
     last = max(study.dates[study.samples[block]].max() for block in BEFORE_TEST)
     labelled = np.flatnonzero(study.dataset.labels.isfinite().cpu().numpy())

@@ -106,7 +106,10 @@ def test_features_of_one_currency_under_the_name_of_another_are_refused(
     ("field", "caught"),
     [
         ("features", {"models do not see the future (JPY)"}),
-        ("close", {"labels come from raw closes (JPY)"}),
+        (
+            "close",
+            {"labels come from raw closes (JPY)", "closes and ranges are their day's (JPY)"},
+        ),
     ],
 )
 def test_a_join_of_one_currency_with_the_rows_of_another_is_noticed(

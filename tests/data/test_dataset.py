@@ -162,7 +162,7 @@ def test_the_labels_of_the_shipped_study_are_those_of_earlier_releases(
 
 
 def test_labels_of_normalised_closes_differ_and_scaled_features_change_none() -> None:
-    """Elsewhere, labels of z-scored closes were computed, which flipped half of them."""
+    """Where closes were z-scored before labels were computed, half of the labels flipped."""
     close = np.asarray(load_prices("data/raw/SPY.parquet")["close"], dtype=np.float64)[:500]
     with pytest.raises(UserError, match="raw closes"):
         threshold_labels((close - close.mean()) / close.std(), 0.01, 1)
@@ -259,7 +259,7 @@ def test_windows_end_on_the_sample_day_and_labels_are_the_next_close(
 def test_a_block_with_too_few_positives_is_refused_with_both_counts(
     study_config: TrainingConfig,
 ) -> None:
-    """Elsewhere, 19 validation samples gave a published result."""
+    """19 validation samples once gave a published result."""
     task = dataclasses.replace(study_config.task, threshold=0.05)
     with pytest.raises(UserError, match=r"1,?005 samples, 0 of them positive"):
         load_study(dataclasses.replace(study_config, task=task))

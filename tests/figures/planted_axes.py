@@ -7,11 +7,6 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from scaling.law.ladder import ladder_of, surfaces_of
-from scaling.law.one_axis import fit_law
-from scaling.law.runs import read_runs
-from scaling.law.two_axes import fit_surface
-from scaling.record import write_json
 from scaling.run import WHOLE_BLOCK, Draw, TrainingDays
 from tests.figures.planted_study import (
     BASE_RATE,
@@ -19,8 +14,8 @@ from tests.figures.planted_study import (
     SEEDS,
     MakeRun,
     Market,
-    inputs_of,
     planted,
+    write_law,
     write_run,
 )
 from tests.figures.planted_study import write_baselines as write_rivals
@@ -77,7 +72,7 @@ def make_axes(
                 rows = rows.assign(counted_days=counted)
                 write_run(root, budget, seed, rows, drift, sample, make_run)
         write_baselines(root, market, sample, z, make_run)
-    write_axes_law(root)
+    write_law(root)
 
 
 def forecast(
@@ -100,46 +95,3 @@ def write_baselines(
     counted = COUNTED[days.train_days]
     rows = {model: part.assign(counted_days=counted) for model, part in rows.items()}
     write_rivals(root, rows, days, make_run)
-
-
-def baselines_in(root: Path) -> list[Path]:
-    return sorted(root.glob("baselines*.predictions.parquet"))
-
-
-def networks_in(root: Path) -> list[Path]:
-    return sorted(set(root.glob("*.predictions.parquet")) - set(baselines_in(root)))
-
-
-def write_axes_law(root: Path) -> None:
-    """Fit the law to the prediction files in `root`."""
-    paths, rivals = networks_in(root), baselines_in(root)
-    runs = read_runs(
-        pd.concat(map(pd.read_parquet, paths), ignore_index=True),
-        pd.concat(map(pd.read_parquet, rivals), ignore_index=True),
-    )
-    law = fit_law(ladder_of(runs), horizon=1, delta=0.01, samples=200)
-    law["two_axes"] = {
-        surface.draw: fit_surface(surface, horizon=1, delta=0.01, samples=200)
-        for surface in surfaces_of(runs)
-    }
-    write_json(root / "scaling_law.json", {**law, **inputs_of(paths, rivals)})
-
-
-def axes_flags(root: Path) -> list[str]:
-    """What `python -m scaling.report` is given for a study of two axes."""
-    runs = [path.name.removesuffix(".predictions.parquet") for path in networks_in(root)]
-    rivals = baselines_in(root)
-
-    def files(suffix: str) -> list[str]:
-        return [str(root / f"{run}.{suffix}") for run in runs]
-
-    return [
-        *("--law", str(root / "scaling_law.json")),
-        *("--records", *files("json")),
-        *("--evaluations", *files("eval.json")),
-        *("--predictions", *files("predictions.parquet")),
-        *("--baselines", *map(str, rivals)),
-        *("--baselines-record", *(str(p).replace(".predictions.parquet", ".json") for p in rivals)),
-        *("--figures", str(root / "figures")),
-        *("--output", str(root / "report.html")),
-    ]

@@ -4,6 +4,7 @@ What a planted network says is truth mixed with noise, so the larger ones are be
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -11,10 +12,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from scaling.config import EarningsConfig, TaskConfig, as_dict
 from scaling.judging import checks
 from scaling.judging.run_files import file_digests
-from scaling.law import one_axis as law
-from scaling.law.ladder import read_ladder
+from scaling.law.beyond_volatility import with_what_is_beyond_volatility
+from scaling.law.bootstrap import Settings
+from scaling.law.judge import fit_study
+from scaling.law.result import as_json
+from scaling.law.table import read_tables
 from scaling.metrics import fit_recalibration, score
 from scaling.record import (
     file_md5,
@@ -48,6 +53,9 @@ RECIPE = SETTINGS["optimiser"]
 MODEL = {"d_model": 32, "dropout": 0.1, "initial_deviation": 0.02}
 
 
+VOLATILITY_CHECK = checks.check(
+    "volatility baselines do not see the future", True, "no forecast changes", "none", "a leak"
+)
 MakeRun = Callable[[RunName], Run]
 
 
@@ -103,6 +111,14 @@ class Market:
                 "y": (self.rng.random(2 * DAYS) < chance).astype(np.int8),
             }
         )
+        rises = self.days["y"].to_numpy()
+        falls = (1 - rises) * (np.arange(2 * DAYS) % 8 == 0)
+        quiet = np.where(np.arange(2 * DAYS) % 2, 0.003, -0.002)
+        self.outcomes = {
+            "rises": rises,
+            "falls": falls.astype(np.int8),
+            "next_return": np.where(rises, 0.012, np.where(falls, -0.015, quiet)),
+        }
 
     def forecast(self, quality: float) -> pd.DataFrame:
         noise = self.rng.normal(size=2 * DAYS) * (1 - quality)
@@ -177,25 +193,32 @@ def write_run(
     write_json(root / f"{run}.json", record)
 
 
+def baselines_in(root: Path) -> list[Path]:
+    return sorted(root.glob("baselines*.predictions.parquet"))
+
+
+def networks_in(root: Path) -> list[Path]:
+    return sorted(set(root.glob("*.predictions.parquet")) - set(baselines_in(root)))
+
+
 def write_law(root: Path) -> None:
     """Fit the law to the prediction files in `root`."""
-    paths = [root / f"{run}.predictions.parquet" for run in RUNS]
-    baselines = root / "baselines.predictions.parquet"
-    networks = pd.concat(pd.read_parquet(path) for path in paths)
-    ladder = read_ladder(networks, pd.read_parquet(baselines))
-    result = law.fit_law(ladder, horizon=1, delta=0.01, samples=200)
-    write_json(root / "scaling_law.json", {**result, **inputs_of(paths, [baselines])})
-
-
-def inputs_of(predictions: Sequence[Path], baselines: Sequence[Path]) -> dict[str, Any]:
-    """What a law says of the files that it was fitted to."""
+    predictions, baselines = networks_in(root), baselines_in(root)
     runs = [Run.of(identity_of_parquet(path), path) for path in predictions]
-    return {
-        "experiment": runs[0].experiment,
-        "runs": [run.as_json() for run in runs],
-        "inputs": {str(path): file_md5(path) for path in (*predictions, *baselines)},
-        **provenance(),
-    }
+    rows = [
+        pd.concat(map(pd.read_parquet, paths), ignore_index=True)
+        for paths in (predictions, baselines)
+    ]
+    fitted = fit_study(read_tables(*rows), Settings(1, 0.01, samples=200), runs[0].experiment)
+    rules = EarningsConfig()
+    law = replace(
+        with_what_is_beyond_volatility(fitted, *rows, TaskConfig(**SETTINGS["task"]), rules),
+        made_by={"earnings": as_dict(rules)},
+        runs=[run.as_json() for run in runs],
+        inputs={str(path): file_md5(path) for path in (*predictions, *baselines)},
+        provenance=provenance(),
+    )
+    write_json(root / "scaling_law.json", as_json(law))
 
 
 def write_baselines(
@@ -213,6 +236,7 @@ def write_baselines(
         "identity": made.as_json(),
         "train_base_rate": BASE_RATE,
         "models": {model: judged(part) for model, part in rows.items()},
+        "checks": [VOLATILITY_CHECK],
     }
     write_json(root / f"{name}.json", content)
 
@@ -226,25 +250,29 @@ def make_study(root: Path, make_run: MakeRun = planted) -> None:
             write_run(root, budget, seed, market.forecast(quality), drift, make_run=make_run)
     rows = {
         "base_rate": market.constant(BASE_RATE),
+        "garch": market.forecast(0.4),
         "logistic_regression": market.forecast(0.85),
     }
+    rows = {name: part.assign(**market.outcomes) for name, part in rows.items()}
     write_baselines(root, rows, ALL_DAYS, make_run)
     write_law(root)
 
 
 def flags_of(root: Path) -> list[str]:
     """What `python -m scaling.report` is given."""
+    runs = [path.name.removesuffix(".predictions.parquet") for path in networks_in(root)]
+    rivals = [str(path) for path in baselines_in(root)]
 
     def files(suffix: str) -> list[str]:
-        return [str(root / f"{run}.{suffix}") for run in RUNS]
+        return [str(root / f"{run}.{suffix}") for run in runs]
 
     return [
         *("--law", str(root / "scaling_law.json")),
         *("--records", *files("json")),
         *("--evaluations", *files("eval.json")),
         *("--predictions", *files("predictions.parquet")),
-        *("--baselines", str(root / "baselines.predictions.parquet")),
-        *("--baselines-record", str(root / "baselines.json")),
+        *("--baselines", *rivals),
+        *("--baselines-record", *(p.replace(".predictions.parquet", ".json") for p in rivals)),
         *("--figures", str(root / "figures")),
         *("--output", str(root / "report.html")),
     ]
@@ -254,11 +282,21 @@ def change(path: Path, **values: Any) -> None:
     write_json(path, {**read_json(path), **values})
 
 
+def spoil(path: Path, change_it: Callable[[dict[str, Any]], None]) -> None:
+    """Change what a JSON file says in place."""
+    content = read_json(path)
+    change_it(content)
+    write_json(path, content)
+
+
+def rewrite(path: Path, frame: pd.DataFrame) -> None:
+    """Other predictions, which say that they are of the same run."""
+    write_parquet(path, frame, identity_of_parquet(path)["identity"])
+
+
 def remake(path: Path, key: str, value: Any) -> None:
     """A file that was made with something else: `settings.optimiser.epochs`, `name.seed`."""
-    content = read_json(path)
-    put(content["identity"], key, value)
-    write_json(path, content)
+    spoil(path, lambda content: put(content["identity"], key, value))
 
 
 def put(content: dict[str, Any], key: str, value: Any) -> None:

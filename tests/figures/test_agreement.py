@@ -12,7 +12,7 @@ from scipy.special import expit, logit
 from scaling import report
 from scaling.errors import UserError
 from scaling.metrics import log_loss_skill, score
-from scaling.record import file_md5, read_json, write_json, write_parquet
+from scaling.record import file_md5, read_json, write_json
 from tests.figures.planted_study import (
     BASE_RATE,
     RUNS,
@@ -21,6 +21,8 @@ from tests.figures.planted_study import (
     flags_of,
     read_page,
     remake,
+    rewrite,
+    spoil,
     write_law,
     write_run,
 )
@@ -45,9 +47,6 @@ def swap(a: Path, b: Path) -> None:
 
 def test_an_evaluation_from_before_the_run_was_trained_again_is_refused(study: Path) -> None:
     remake(study / "2m.seed43.json", "settings.optimiser.epochs", 9)
-    law = read_json(study / "scaling_law.json")
-    law["runs"][-1]["settings"]["optimiser"]["epochs"] = 9
-    write_json(study / "scaling_law.json", law)
     message = "2m.seed43.eval.json: optimiser.epochs is 5, not 9; the run was trained again"
     refused(study, message, "2m.seed43.eval.json")
 
@@ -93,7 +92,7 @@ def test_a_page_can_be_made_where_the_checkpoints_are_not(study: Path) -> None:
 
 def test_predictions_that_were_written_anew_without_an_evaluation_are_refused(study: Path) -> None:
     path = study / "2m.predictions.parquet"
-    write_parquet(path, pd.read_parquet(path).iloc[::-1])
+    rewrite(path, pd.read_parquet(path).iloc[::-1])
     write_law(study)
     refused(study, "2m: its predictions are not those that the evaluation wrote", "2m.eval.json")
 
@@ -138,7 +137,7 @@ def test_predictions_that_were_changed_before_they_were_written_are_refused(
     rows = pd.read_parquet(path)
     spoilt = (rows["split"] == split) & (rows["weights"] == weights)
     rows.loc[spoilt, "p"] = mistake(rows.loc[spoilt, "p"])
-    write_parquet(path, rows)
+    rewrite(path, rows)
     change(study / "2m.eval.json", predictions_md5=file_md5(path))
     write_law(study)
     refused(study, f"2m.eval.json: says {split}.*its predictions give", "2m.eval.json")
@@ -152,7 +151,7 @@ def test_a_baseline_that_was_changed_after_it_was_measured_is_refused(
     rows = pd.read_parquet(path)
     spoilt = (rows["split"] == "test") & (rows["model"] == "logistic_regression")
     rows.loc[spoilt, "p"] = mistake(rows.loc[spoilt, "p"])
-    write_parquet(path, rows)
+    rewrite(path, rows)
     write_law(study)
     refused(study, "baselines.json: says test.*its predictions give", "baselines.json")
 
@@ -160,7 +159,7 @@ def test_a_baseline_that_was_changed_after_it_was_measured_is_refused(
 def test_predictions_without_the_rows_of_the_run_are_refused(study: Path) -> None:
     path = study / "2m.predictions.parquet"
     rows = pd.read_parquet(path)
-    write_parquet(path, rows[rows["weights"] == "best"])
+    rewrite(path, rows[rows["weights"] == "best"])
     change(study / "2m.eval.json", predictions_md5=file_md5(path))
     write_law(study)
     refused(study, "2m.eval.json: says .*its predictions give None", "2m.eval.json")
@@ -207,7 +206,7 @@ def test_baselines_that_predict_another_base_rate_are_refused(study: Path) -> No
     path = study / "baselines.predictions.parquet"
     rows = pd.read_parquet(path)
     rows.loc[rows["model"] == "base_rate", "p"] = 0.16
-    write_parquet(path, rows)
+    rewrite(path, rows)
     write_law(study)
     refused(study, "its base rate is 0.160000", "baselines.predictions.parquet")
 
@@ -221,31 +220,49 @@ def test_a_law_over_another_base_rate_is_refused(study: Path) -> None:
 
 
 def one_seed(law: dict[str, Any]) -> None:
-    law["sizes"][0]["seed_log_losses"][1] *= 1 + 1e-6
+    law["ladder"]["cells"][0]["seed_log_losses"][1] *= 1 + 1e-6
 
 
 def one_size(law: dict[str, Any]) -> None:
-    law["sizes"][2]["skill"] += 1e-6
+    law["ladder"]["cells"][2]["skill"] += 1e-6
 
 
 def one_baseline(law: dict[str, Any]) -> None:
-    law["best_network"]["against"]["logistic_regression"]["log_loss"] += 1e-6
+    law["ladder"]["best_network"]["against"]["logistic_regression"]["log_loss"] += 1e-6
+
+
+def one_ranking(law: dict[str, Any]) -> None:
+    law["direction"]["rankings"]["2m"]["auc"]["value"] += 1e-6
+
+
+def one_gain(law: dict[str, Any]) -> None:
+    law["direction"]["additions"]["200k"]["gain"]["value"] += 1e-6
+
+
+def one_sharpe_ratio(law: dict[str, Any]) -> None:
+    law["earnings"]["costs"][1]["results"]["garch"]["sharpe"] += 1e-6
+
+
+def no_direction(law: dict[str, Any]) -> None:
+    law["direction"] = {"reason": "it did not look good"}
 
 
 @pytest.mark.parametrize(
-    ("spoil", "name"),
+    ("mistake", "name"),
     [
+        (one_ranking, "AUC of 2m"),
+        (one_gain, "gain of 200k over volatility"),
+        (one_sharpe_ratio, "Sharpe ratio of garch at 5 bp"),
+        (no_direction, "skill of volatility alone None"),
         (one_seed, "log_loss of 200k seed 43"),
         (one_size, "skill of 2m"),
         (one_baseline, "log_loss of logistic_regression"),
     ],
 )
 def test_a_law_that_does_not_follow_from_the_predictions_is_refused(
-    study: Path, spoil: Callable[[dict[str, Any]], None], name: str
+    study: Path, mistake: Callable[[dict[str, Any]], None], name: str
 ) -> None:
-    law = read_json(study / "scaling_law.json")
-    spoil(law)
-    write_json(study / "scaling_law.json", law)
+    spoil(study / "scaling_law.json", mistake)
     refused(study, f"scaling_law.json: says {name}", "scaling_law.json")
 
 
@@ -256,11 +273,17 @@ def test_another_recipe_at_another_size_stands_beside_the_verdict(
     made: Path, study: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert "differences" not in read_page(made).ids
+    law = read_json(study / "scaling_law.json")
     for run in ("2m", "2m.seed43"):
-        change(study / f"{run}.json", precision="bf16", micro_batch=8)
+        for suffix in ("json", "eval.json"):
+            made_with = read_json(study / f"{run}.{suffix}")["identity"]
+            changed = {**made_with, "precision": "bf16", "micro_batch": 8}
+            change(study / f"{run}.{suffix}", identity=changed)
+        law["runs"][law["runs"].index(made_with)] = changed
+    write_json(study / "scaling_law.json", law)
     report.main(flags_of(study))
     page, printed = read_page(study), capsys.readouterr().out
     assert page.ids.index("verdict") < page.ids.index("differences") < page.ids.index("ladder")
-    for line in ("precision: fp32 for 200k, 600k; bf16 for 2m", "micro-batch: 32 for 200k, 600k"):
+    for line in ("precision: fp32 for 200k, 600k; bf16 for 2m", "micro_batch: 32 for 200k, 600k"):
         assert line in page.text
         assert f"besides size, the runs differ in {line}" in printed

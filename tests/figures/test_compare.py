@@ -1,5 +1,6 @@
 """Two ladders in one figure: drawn where they may be compared, refused where they may not."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,10 @@ import pytest
 from scaling import compare
 from scaling.errors import UserError
 from scaling.figures import plots
+from scaling.law.result import read_law
 from scaling.record import read_json, write_json
+
+DAYS_OF_ANOTHER = {"count": 1, "first": "2014-01-02", "last": "2014-01-02", "positives": 0}
 
 
 def second(made: Path, folder: Path, **values: Any) -> list[str]:
@@ -21,18 +25,21 @@ def second(made: Path, folder: Path, **values: Any) -> list[str]:
 def test_two_studies_of_the_same_days_are_drawn_and_their_verdicts_said(
     made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    compare.main(second(made, tmp_path, verdict="planted"))
+    law = read_law(made / "scaling_law.json")
+    other = read_json(made / "scaling_law.json")["ladder"] | {"sentence": "Planted."}
+    compare.main(second(made, tmp_path, ladder=other))
     figure, said = (tmp_path / "both.svg").read_text(), capsys.readouterr().out
-    law = read_json(made / "scaling_law.json")
-    assert law["experiment"] in figure and "daily/other" in figure
-    assert f"{law['experiment']}: {law['verdict']}." in said
-    assert "daily/other: planted." in said
+    assert law.experiment in figure and "daily/other" in figure
+    verdict = law.ladder.parameters.verdict
+    assert f"{law.experiment}: {verdict}. {law.ladder.sentence}" in said
+    assert f"daily/other: {verdict}. Planted." in said
 
 
-def test_each_ladder_stands_at_its_own_sizes_and_skills() -> None:
-    sizes = [{"parameters": 100, "skill": 0.1, "skill_interval": [0.05, 0.2], "seeds": [1, 2]}]
-    larger = [{"parameters": 300, "skill": 0.3, "skill_interval": [0.25, 0.31], "seeds": [1, 2]}]
-    (axes,) = plots.ladders({"one": sizes, "two": larger}).axes
+def test_each_ladder_stands_at_its_own_sizes_and_skills(made: Path) -> None:
+    size = read_law(made / "scaling_law.json").ladder.cells[0]
+    small = replace(size, parameters=100, skill=0.1, skill_interval95=(0.05, 0.2))
+    large = replace(size, parameters=300, skill=0.3, skill_interval95=(0.25, 0.31))
+    (axes,) = plots.ladders({"one": [small], "two": [large]}).axes
     (one, _, (bar,)), (two, _, _) = axes.containers
     assert [*one.get_xdata(), *one.get_ydata()] == pytest.approx([100, 10])
     assert [*two.get_xdata(), *two.get_ydata()] == pytest.approx([300, 30])
@@ -44,7 +51,7 @@ def test_each_ladder_stands_at_its_own_sizes_and_skills() -> None:
 @pytest.mark.parametrize(
     ("values", "complaint"),
     [
-        ({"days": {"count": 1}}, "differ in their test days and positives"),
+        ({"test_days": DAYS_OF_ANOTHER}, "differ in their test days and positives"),
         ({"base_rate": 0.123}, "differ in their training base rate"),
     ],
 )

@@ -9,22 +9,35 @@ import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 from typing import NamedTuple
 
+import pandas as pd
 import pytest
 
 from scaling import report
-from scaling.figures import page
-from scaling.figures.page import FIGURES, OPTIONAL
-from scaling.record import read_json, write_json
-from tests.figures.planted_study import PARAMETERS, Page, change, flags_of, read_page
+from scaling.figures import gallery, page
+from scaling.figures.catalogue import CATALOGUE, Declared, figures_of
+from scaling.law.direction import Direction
+from scaling.law.earnings import Earnings
+from scaling.law.result import read_law
+from scaling.record import identity_of_parquet, read_json, write_json, write_parquet
+from tests.figures.planted_study import (
+    PARAMETERS,
+    Page,
+    change,
+    flags_of,
+    read_page,
+    spoil,
+    write_law,
+)
 
 REPOSITORY = Path(__file__).parents[2]
+FIGURES = {figure.name: figure for figure in figures_of(["runs", "direction"])}
 
 
 def test_the_verdict_and_its_sentence_stand_before_any_figure(made: Path) -> None:
-    found, law = read_page(made), read_json(made / "scaling_law.json")
+    found, law = read_page(made), read_law(made / "scaling_law.json").ladder
     assert found.ids.index("verdict") < found.ids.index("ladder")
-    assert found.text.index(law["verdict"]) < found.text.index(FIGURES["ladder"])
-    assert law["sentence"] in found.text
+    assert found.text.index(law.parameters.verdict) < found.text.index(FIGURES["ladder"].caption)
+    assert law.sentence in found.text
 
 
 def test_a_sound_study_shows_no_failure(made: Path) -> None:
@@ -38,34 +51,62 @@ def test_the_page_asks_the_question_in_the_words_of_the_config(study: Path, made
     for record in study.glob("*.json"):
         content = read_json(record)
         for made in [content["identity"]] if "identity" in content else content["runs"]:
-            made["settings"]["task"] |= {"direction": "down", "horizon": 3}
+            made["settings"]["task"] |= {"threshold": 0.02}
         write_json(record, content)
     report.main(flags_of(study))
-    assert "the close falls by 1 % or more within 3 days" in read_page(study).text
+    assert "the close rises by 2 % or more within one day" in read_page(study).text
 
 
 def test_every_figure_is_on_the_page_and_in_the_folder(made: Path) -> None:
     found = read_page(made)
     assert found.tags.count("svg") == len(FIGURES)
-    for name, caption in FIGURES.items():
+    for name, figure in FIGURES.items():
         assert name in found.ids
-        assert caption in found.text
+        assert figure.caption in found.text
         root = ElementTree.parse(made / "figures" / f"{name}.svg").getroot()
         assert root.tag.endswith("svg")
 
 
-def test_the_workflow_declares_every_figure_of_the_page() -> None:
-    """It names the page's own captions, so that Snakemake's report says the same."""
-    folder = REPOSITORY / "workflow/rules"
-    rules, common = ((folder / name).read_text() for name in ("judge.smk", "common.smk"))
-    for name in FIGURES:
-        assert f'{name}=figure("{name}"' in rules
-    for name in OPTIONAL.keys() - {"sweeps"}:
-        assert f'"{name}"' in common[common.index("def figures_of_days") :]
-    assert "scaling/figures/captions/{name}.rst" in common
-    for name, caption in (FIGURES | OPTIONAL).items():
-        file = REPOSITORY / "scaling/figures/captions" / f"{name}.rst"
-        assert " ".join(file.read_text().split()) == caption
+def test_the_page_says_how_much_is_size_how_much_direction_and_what_it_would_have_earned(
+    made: Path,
+) -> None:
+    page, law = read_page(made), read_law(made / "scaling_law.json")
+    assert isinstance(law.direction, Direction) and isinstance(law.earnings, Earnings)
+    assert law.direction.sentence(law.best_network.budget) in page.text
+    assert law.earnings.sentence() in page.text
+    assert page.ids.index("ladder") < page.ids.index("direction-sentence")
+
+
+@pytest.mark.parametrize("part", ["direction", "earnings"])
+def test_a_question_without_an_answer_says_why_on_the_page(study: Path, part: str) -> None:
+    path = study / "baselines.predictions.parquet"
+    rows = pd.read_parquet(path)
+    write_parquet(path, rows[rows["model"] != "garch"], identity_of_parquet(path))
+    spoil(study / "baselines.json", lambda content: content["models"].pop("garch"))
+    write_law(study)
+    report.main(flags_of(study))
+    page = read_page(study)
+    assert f"{part}-not-measured" in page.ids and f"{part}-sentence" not in page.ids
+    assert "Not measured: the baseline garch is missing" in page.text
+    assert not (study / "figures" / "direction.svg").exists()
+
+
+@pytest.mark.parametrize("figure", CATALOGUE, ids=lambda figure: figure.name)
+def test_a_figure_that_is_declared_has_a_drawing_a_caption_and_a_place_on_a_page(
+    figure: Declared,
+) -> None:
+    assert callable(getattr(gallery, figure.name))
+    assert figure.caption
+    pages = [path.read_text() for path in (REPOSITORY / "scaling/figures").glob("*.html")]
+    assert any(f'{{{{ figure("{figure.name}") }}}}' in page for page in pages)
+
+
+def test_the_workflow_declares_no_figure_by_its_own_word() -> None:
+    for path in (REPOSITORY / "workflow").rglob("*"):
+        if path.is_file():
+            text = path.read_text()
+            named = [f.name for f in CATALOGUE if re.search(rf"{f.name}(\.svg|=report)", text)]
+            assert named == [], f"{path} declares a figure of its own"
 
 
 def test_the_package_carries_every_file_that_the_page_is_made_of() -> None:
@@ -75,7 +116,7 @@ def test_the_package_carries_every_file_that_the_page_is_made_of() -> None:
     carried = {path for pattern in patterns for path in folder.glob(pattern)}
     files = {path for path in folder.rglob("*") if path.suffix in (".html", ".css", ".rst")}
     assert carried == files
-    assert len(files) == 4 + len(FIGURES) + len(OPTIONAL)
+    assert len(files) == 4 + len(CATALOGUE)
 
 
 def test_the_page_names_no_address_outside_itself(made: Path) -> None:
@@ -103,11 +144,12 @@ def test_the_page_is_well_formed_and_has_a_dark_and_a_paper_form(made: Path) -> 
 
 def test_names_from_files_cannot_become_markup(study: Path) -> None:
     assert "a <fast> CPU & more" in read_page(study).text
-    for path, key in (("2m.json", "device_name"), ("scaling_law.json", "sentence")):
-        change(study / path, **{key: "<script>alert(1)</script>"})
+    script = "<script>alert(1)</script>"
+    change(study / "2m.json", device_name=script)
+    spoil(study / "scaling_law.json", lambda law: law["ladder"].update(sentence=script))
     report.main(flags_of(study))
     assert "script" not in read_page(study).tags
-    assert read_page(study).text.count("<script>alert(1)</script>") == 2
+    assert read_page(study).text.count(script) == 2
 
 
 def test_the_table_shows_counted_parameters_not_labels(made: Path) -> None:
@@ -115,14 +157,8 @@ def test_the_table_shows_counted_parameters_not_labels(made: Path) -> None:
         assert f"{parameters:,}" in read_page(made).text
 
 
-def test_a_size_has_its_parameters_without_embeddings_or_a_dash(made: Path, study: Path) -> None:
+def test_a_size_has_its_parameters_without_embeddings_its_cost_and_its_seeds(made: Path) -> None:
     assert "2m 2,010,000 2,009,000 1.3 × 10¹⁷ 33.5 min 2" in read_page(made).text
-    for run in ("2m", "2m.seed43"):
-        old = read_json(study / f"{run}.json")
-        del old["parameters_without_embeddings"]
-        write_json(study / f"{run}.json", old)
-    report.main(flags_of(study))
-    assert "2m 2,010,000 – 1.3 × 10¹⁷ 33.5 min 2" in read_page(study).text
 
 
 def test_a_measure_that_one_seed_cannot_define_is_the_mean_of_the_others() -> None:

@@ -1,10 +1,12 @@
 """The figures show the numbers that they are given, and stand on white and on dark pages."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from scaling.figures import plots, svg
+from scaling.law.result import read_law
 from scaling.record import read_json
 from tests.figures.planted_study import BETTER, NO_BETTER, write_sweep
 
@@ -36,21 +38,21 @@ def test_the_sweep_figure_has_a_point_a_recipe_and_marks_the_own_and_the_best_on
 
 
 def test_names_of_baselines_with_nearly_equal_skill_do_not_cover_each_other(made: Path) -> None:
-    law = read_json(made / "scaling_law.json")
-    figure = plots.ladder(law["sizes"], 0.4, {"forest": 0.100, "boosting": 0.101, "rate": 0.0})
+    law = read_law(made / "scaling_law.json")
+    figure = plots.ladder(law.ladder.cells, 0.4, {"forest": 0.100, "boosting": 0.101, "rate": 0.0})
     (axes,) = figure.axes
     heights = sorted(text.get_position()[1] for text in axes.texts)
     assert min(b - a for a, b in zip(heights, heights[1:], strict=False)) > 0.07
 
 
 def test_a_size_with_one_seed_is_hollow_named_so_and_not_on_the_line(made: Path) -> None:
-    *smaller, largest = read_json(made / "scaling_law.json")["sizes"]
-    one = largest | {"seeds": [42], "seed_log_losses": largest["seed_log_losses"][:1]}
+    *smaller, largest = read_law(made / "scaling_law.json").ladder.cells
+    one = replace(largest, seeds=[42], seed_log_losses=largest.seed_log_losses[:1])
     (axes,) = plots.ladder([*smaller, one], 0.4, {"rate": 0.0}).axes
     (line, _, _), (point, _, (bar,)) = axes.containers
-    assert list(line.get_xdata()) == [size["parameters"] for size in smaller]
-    assert list(point.get_xdata()) == [largest["parameters"]]
+    assert list(line.get_xdata()) == [size.parameters for size in smaller]
+    assert list(point.get_xdata()) == [largest.parameters]
     assert (line.get_markerfacecolor(), point.get_markerfacecolor()) == (svg.COLOURS[0], "none")
-    assert bar.get_segments()[0][:, 1] == pytest.approx([100 * e for e in one["skill_interval"]])
+    assert bar.get_segments()[0][:, 1] == pytest.approx([100 * e for e in one.skill_interval95])
     labels = [label.get_text() for label in axes.get_xticklabels()]
     assert ["one seed" in label for label in labels] == [False, False, True]

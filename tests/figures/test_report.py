@@ -8,6 +8,7 @@ import pytest
 from scaling import report
 from scaling.errors import UserError
 from scaling.judging import checks
+from scaling.law.result import read_law
 from scaling.record import read_json, write_json
 from tests.figures.planted_study import (
     BETTER,
@@ -72,13 +73,22 @@ def test_a_failed_check_of_one_run_is_marked_before_the_verdict(
     spoilt = [checks.counted_parameters("600k", 230_000), *read_json(path)["checks"][1:]]
     change(path, checks=spoilt)
     report.main(flags_of(study))
-    page, law = read_page(study), read_json(study / "scaling_law.json")
+    page, law = read_page(study), read_law(study / "scaling_law.json").ladder
     assert page.ids.index("failed") < page.ids.index("verdict")
-    assert page.text.index("230,000 counted") < page.text.index(law["sentence"])
+    assert page.text.index("230,000 counted") < page.text.index(law.sentence)
     assert "600k.seed43" in page.text[: page.text.index("230,000 counted")]
-    assert f"{law['verdict']} (void" in page.text
+    assert f"{law.parameters.verdict} (void" in page.text
     assert "4 of 5 validity checks passed" in page.text
     assert "CHECKS FAILED: parameters match the budget" in capsys.readouterr().out
+
+
+def test_a_failed_check_of_the_baselines_voids_the_verdict(study: Path) -> None:
+    leaks = {**read_json(study / "baselines.json")["checks"][0], "passed": False}
+    change(study / "baselines.json", checks=[leaks])
+    report.main(flags_of(study))
+    page = read_page(study)
+    assert page.ids.index("failed") < page.ids.index("verdict")
+    assert "volatility baselines do not see the future (baselines)" in page.text
 
 
 def test_a_check_that_could_not_be_made_is_said_beside_the_verdict_and_voids_nothing(
@@ -88,12 +98,12 @@ def test_a_check_that_could_not_be_made_is_said_beside_the_verdict_and_voids_not
     for path in study.glob("*.eval.json"):
         change(path, checks=[*read_json(path)["checks"], unknown])
     report.main(flags_of(study))
-    page, law = read_page(study), read_json(study / "scaling_law.json")
+    page, law = read_page(study), read_law(study / "scaling_law.json").ladder
     assert "failed" not in page.ids
     assert "void" not in page.text
     said = page.text.index("Could not be checked: features do not see the future.")
-    assert page.text.index(law["sentence"]) < said < page.text.index("Against the baselines")
-    assert "4 of 5 validity checks passed" in page.text
+    assert page.text.index(law.sentence) < said < page.text.index("Against the baselines")
+    assert "5 of 6 validity checks passed" in page.text
     assert "features do not see the future could not be checked" in page.text  # the table's row
     assert "COULD NOT BE CHECKED, features do not see the future" in capsys.readouterr().out
 
@@ -103,11 +113,11 @@ def test_a_control_that_learns_from_shuffled_labels_voids_the_verdict_in_the_fir
 ) -> None:
     given = [write_control(study, "200k", SOUND), write_control(study, "2m", LEAKS)]
     report.main([*flags_of(study), "--controls", *given])
-    page, law = read_page(study), read_json(study / "scaling_law.json")
+    page, law = read_page(study), read_law(study / "scaling_law.json").ladder
     assert page.ids.index("failed") < page.ids.index("verdict")
-    assert page.text.index("mean skill 30.00 %") < page.text.index(law["sentence"])
+    assert page.text.index("mean skill 30.00 %") < page.text.index(law.sentence)
     assert "shuffled labels teach nothing (2m shuffled)" in page.text
-    assert f"{law['verdict']} (void" in page.text
+    assert f"{law.parameters.verdict} (void" in page.text
     assert "CHECKS FAILED: shuffled labels teach nothing" in capsys.readouterr().out
 
 
@@ -116,7 +126,7 @@ def test_a_control_without_skill_is_one_more_check_that_passed(made: Path, study
     assert "5 of 5 validity checks passed" in read_page(made).text
     report.main([*flags_of(study), "--controls", write_control(study, "200k", SOUND)])
     page = read_page(study)
-    assert "5 of 5 validity checks passed" in page.text
+    assert "6 of 6 validity checks passed" in page.text
     assert "shuffled labels teach nothing passed" in page.text
     assert "failed" not in page.ids
 

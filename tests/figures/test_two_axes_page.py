@@ -4,6 +4,7 @@ import re
 import shutil
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,27 +14,30 @@ import pytest
 from scaling import report
 from scaling.errors import UserError
 from scaling.figures import surfaces
-from scaling.figures.page import FIGURES, OPTIONAL
+from scaling.figures.catalogue import CATALOGUE, figures_of
 from scaling.judging import checks
-from scaling.record import file_md5, read_json, write_json, write_parquet
-from tests.figures.planted_axes import (
-    axes_flags,
-    baselines_in,
-    make_axes,
-    networks_in,
-    valley,
-    write_axes_law,
-)
+from scaling.law.power_law import Advice, Exponent, FittedLaw, HeldOut
+from scaling.law.result import Law, as_json, read_law
+from scaling.record import file_md5, read_json, write_json
+from tests.figures.planted_axes import make_axes, valley
 from tests.figures.planted_study import (
     PARAMETERS,
     SOUND,
     Page,
+    baselines_in,
     change,
+    flags_of,
+    networks_in,
     read_page,
     remake,
+    rewrite,
+    spoil,
     write_control,
+    write_law,
 )
 
+FIGURES = [figure.name for figure in figures_of(["runs"])]
+CAPTIONS = {figure.name: figure.caption for figure in CATALOGUE}
 DRAWN = {"two_axes", "loss_by_size", "skill_map", "ensembles"}
 
 
@@ -42,7 +46,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a sound study of two axes with its report, to be read only."""
     root = tmp_path_factory.mktemp("axes")
     make_axes(root)
-    report.main(axes_flags(root))
+    report.main(flags_of(root))
     return root
 
 
@@ -56,19 +60,18 @@ def study(made: Path, tmp_path: Path) -> Path:
 def both_draws(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("draws")
     make_axes(root, draws=("recent", "blocks"))
-    report.main(axes_flags(root))
+    report.main(flags_of(root))
     return root
 
 
-def surface_of(root: Path, draw: str = "recent") -> dict[str, Any]:
-    found: dict[str, Any] = read_json(root / "scaling_law.json")["two_axes"][draw]
-    return found
+def surface_of(root: Path, draw: str = "recent") -> Law:
+    return read_law(root / "scaling_law.json").surfaces[draw]
 
 
 def refused(root: Path, message: str) -> None:
     before = (root / "report.html").read_bytes()
     with pytest.raises(UserError, match=message):
-        report.main(axes_flags(root))
+        report.main(flags_of(root))
     assert (root / "report.html").read_bytes() == before
 
 
@@ -79,24 +82,22 @@ def test_one_sentence_answers_both_questions_before_any_figure(made: Path) -> No
     page, surface = read_page(made), surface_of(made)
     first_figure = min(page.ids.index(name) for name in (*DRAWN, *FIGURES))
     assert page.ids.index("verdict") < first_figure
-    assert surface["sentence"] in page.text
-    assert surface["sentence"].count(". ") == 0
-    for slope in (
-        *(surface[axis]["slope"] for axis in ("parameters", "days")),
-        surface["interaction"],
-    ):
-        low, high = slope["interval95"]
-        assert f"95 % interval {low:+.4f} to {high:+.4f}" in surface["sentence"]
-    head = page.text[: page.text.index(surface["sentence"])]
-    assert f"parameters: {surface['parameters']['verdict']}" in head
-    assert f"training days: {surface['days']['verdict']}" in head
+    assert surface.sentence in page.text
+    assert surface.sentence.count(". ") == 0
+    for slope in (surface.parameters.slope, surface.train_days.slope, surface.interaction):
+        assert slope is not None
+        low, high = slope.interval95
+        assert f"95 % interval {low:+.4f} to {high:+.4f}" in surface.sentence
+    head = page.text[: page.text.index(surface.sentence)]
+    assert f"parameters: {surface.parameters.verdict}" in head
+    assert f"training days: {surface.train_days.verdict}" in head
 
 
 def test_a_failed_check_on_some_of_the_days_voids_both_verdicts_above_them(study: Path) -> None:
     path = study / "600k.days500.seed43.eval.json"
     spoilt = [checks.counted_parameters("600k", 230_000), *read_json(path)["checks"][1:]]
     change(path, checks=spoilt)
-    report.main(axes_flags(study))
+    report.main(flags_of(study))
     page = read_page(study)
     assert page.ids.index("failed") < page.ids.index("verdict")
     assert "600k.days500.seed43" in page.text[: page.text.index("230,000 counted")]
@@ -110,7 +111,7 @@ def test_every_figure_of_two_axes_is_on_the_page_and_in_the_folder(made: Path) -
     assert page.tags.count("svg") == len(FIGURES) + len(DRAWN)
     for name in DRAWN:
         assert name in page.ids
-        assert OPTIONAL[name] in page.text
+        assert CAPTIONS[name] in page.text
         assert ElementTree.parse(made / f"figures/{name}.svg").getroot().tag.endswith("svg")
     assert "draws" not in page.ids
     assert not (made / "figures/draws.svg").exists()
@@ -122,8 +123,8 @@ def test_two_ways_to_draw_the_days_stand_side_by_side_each_with_its_sentence(
     page = read_page(both_draws)
     assert page.ids.index("verdict") < page.ids.index("draw-blocks") < page.ids.index("draws")
     for draw in ("recent", "blocks"):
-        assert page.text.count(surface_of(both_draws, draw)["sentence"]) == 1
-    laws = read_json(both_draws / "scaling_law.json")["two_axes"]
+        assert page.text.count(surface_of(both_draws, draw).sentence) == 1
+    laws = read_law(both_draws / "scaling_law.json").surfaces
     panels = surfaces.draws(laws).axes
     assert [panel.get_title(loc="left") for panel in panels] == [*PARAMETERS, "logistic regression"]
     for panel in panels:
@@ -133,12 +134,12 @@ def test_two_ways_to_draw_the_days_stand_side_by_side_each_with_its_sentence(
 
 def test_a_u_in_days_is_called_non_monotone_and_no_slope_over_it_is_claimed(tmp_path: Path) -> None:
     make_axes(tmp_path, valley, days=(500, 2000, "all"), noise=0.05)
-    report.main(axes_flags(tmp_path))
+    report.main(flags_of(tmp_path))
     surface, page = surface_of(tmp_path), read_page(tmp_path)
-    assert surface["days"]["verdict"] == "inconclusive"
-    assert "non-monotone in days" in surface["sentence"]
+    assert surface.train_days.verdict == "inconclusive"
+    assert "non-monotone in days" in surface.sentence
     for claim in ("help", "hurt", "times the training days"):
-        assert claim not in surface["sentence"]
+        assert claim not in surface.sentence
     assert "inconclusive: non-monotone" in page.text
     assert "non-monotone , lowest near" in page.text
     assert "A slope over a U is no finding" in page.text
@@ -153,21 +154,22 @@ def test_a_law_that_is_not_identified_says_why_and_gives_no_advice(made: Path) -
 def test_a_law_that_is_identified_says_what_ten_times_the_compute_should_be_spent_on(
     study: Path,
 ) -> None:
-    law = read_json(study / "scaling_law.json")
-    law["two_axes"]["recent"]["joint_law"] = {
-        **{"status": "identified", "alpha": 0.3, "beta": 0.2, "alpha_fitted": 0.3},
-        **{"beta_fitted": 0.2, "alpha_interval95": [0.2, 0.4], "beta_interval95": [0.1, None]},
-        **{"E": 0.3, "A": 1.0, "B": 1.0, "chi2": 1.0},
-        "held_out": {"largest size": {"law": 0.001, "carried_forward": 0.002}},
-        "budget": {
-            **{"compute_factor": 10.0, "parameters_factor": 2.5, "days_factor": 4.0},
-            **{"parameters_factor_interval95": [1.0, 6.3], "predicted_loss": 0.31},
-            **{"predicted_loss_all_days": 0.32, "predicted_loss_all_parameters": 0.33},
-            "assumed": "compute in proportion to parameters times training days",
+    law = read_law(study / "scaling_law.json")
+    fitted = FittedLaw(
+        identified=True,
+        reason="",
+        exponents={
+            "parameters": Exponent("alpha", 0.3, (0.2, 0.4)),
+            "train_days": Exponent("beta", 0.2, (0.1, None)),
         },
-    }
-    write_json(study / "scaling_law.json", law)
-    report.main(axes_flags(study))
+        constants={"E": 0.3, "A": 1.0, "B": 1.0},
+        chi2=1.0,
+        held_out=[HeldOut("largest size", 0.001, 0.002)],
+        advice=Advice(2.5, (1.0, 6.3), 4.0, 0.31, 0.32, 0.33),
+    )
+    surface = replace(law.surfaces["recent"], power_law=fitted)
+    write_json(study / "scaling_law.json", as_json(replace(law, surfaces={"recent": surface})))
+    report.main(flags_of(study))
     text = read_page(study).text
     assert "2.5 times the parameters (95 % region 1.0 to 6.3) and 4.0 times the days" in text
     assert "β, training days, 95 % profile interval 0.200, 0.100 to open" in text
@@ -185,7 +187,7 @@ def test_the_page_is_well_formed_and_names_no_address_outside_itself(both_draws:
 
 def test_the_order_of_the_files_changes_nothing(study: Path) -> None:
     before = (study / "report.html").read_bytes()
-    flags = axes_flags(study)
+    flags = flags_of(study)
     for flag, following in (("--records", "--evaluations"), ("--baselines-record", "--figures")):
         first, last = flags.index(flag) + 1, flags.index(following)
         flags[first:last] = reversed(flags[first:last])
@@ -195,7 +197,7 @@ def test_the_order_of_the_files_changes_nothing(study: Path) -> None:
 
 def test_figures_of_days_that_a_study_has_no_longer_are_removed(study: Path, made: Path) -> None:
     (study / "figures/draws.svg").write_text("of an older grid")
-    report.main(axes_flags(study))
+    report.main(flags_of(study))
     assert not (study / "figures/draws.svg").exists()
     assert (study / "figures/two_axes.svg").read_bytes() == (
         made / "figures/two_axes.svg"
@@ -210,8 +212,8 @@ def test_the_ladder_below_is_that_of_the_runs_on_all_days_alone(made: Path, tmp_
     for path in made.iterdir():
         if path.is_file() and not re.search(r"\.(days|blocks)\d|report", path.name):
             shutil.copy(path, tmp_path)
-    write_axes_law(tmp_path)
-    report.main(axes_flags(tmp_path))
+    write_law(tmp_path)
+    report.main(flags_of(tmp_path))
     alone, both = read_page(tmp_path), read_page(made)
     assert alone.ids.index("verdict") < alone.ids.index("ladder")
     first, last = "Against the baselines", "Checks Every evaluation"
@@ -225,18 +227,18 @@ def test_the_ladder_below_is_that_of_the_runs_on_all_days_alone(made: Path, tmp_
 
 
 def test_no_cell_mixes_numbers_of_days(made: Path) -> None:
-    cells = surface_of(made)["cells"]
+    cells = surface_of(made).cells
     rows = pd.concat(map(pd.read_parquet, networks_in(made)))
     rows = rows[(rows["weights"] == "best") & (rows["split"] == "test")]
     for cell in cells:
-        own = rows[(rows["budget"] == cell["budget"]) & (rows["train_days"] == cell["train_days"])]
-        assert sorted(own["seed"].unique()) == cell["seeds"]
+        own = rows[(rows["budget"] == cell.budget) & (rows["train_days"] == cell.train_days)]
+        assert sorted(own["seed"].unique()) == cell.seeds
     assert len(cells) == 9
 
 
 def test_a_control_is_compared_with_the_run_on_all_days(study: Path) -> None:
     control = write_control(study, "200k", SOUND)
-    report.main([*axes_flags(study), "--controls", control])
+    report.main([*flags_of(study), "--controls", control])
     assert "shuffled labels teach nothing passed" in read_page(study).text
 
 
@@ -275,7 +277,7 @@ def test_an_evaluation_with_the_numbers_of_other_days_is_refused(study: Path) ->
 
 def test_predictions_that_name_other_days_than_their_run_are_refused(study: Path) -> None:
     path = study / "2m.days500.predictions.parquet"
-    write_parquet(path, pd.read_parquet(path).assign(train_days="1000"))
+    rewrite(path, pd.read_parquet(path).assign(train_days="1000"))
     change(study / "2m.days500.eval.json", predictions_md5=file_md5(path))
     law = read_json(study / "scaling_law.json")
     write_json(
@@ -287,7 +289,7 @@ def test_predictions_that_name_other_days_than_their_run_are_refused(study: Path
 
 def drop(flag: str, name: str) -> Callable[[Path], list[str]]:
     def flags(root: Path) -> list[str]:
-        given = axes_flags(root)
+        given = flags_of(root)
         given.remove(str(root / name))
         return given
 
@@ -312,17 +314,20 @@ def test_a_run_that_is_missing_is_said_by_its_name_and_days(
 
 def test_a_run_on_some_of_the_days_is_no_replicate_of_the_ladder(study: Path) -> None:
     """A law of one axis does not accept it, however it is called."""
-    law = read_json(study / "scaling_law.json")
-    law["runs"] = [r for r in law["runs"] if r["name"]["days"]["train_days"] == "all"]
-    write_json(study / "scaling_law.json", law)
+
+    def of_the_ladder(law: dict[str, Any]) -> None:
+        law["runs"] = [r for r in law["runs"] if r["name"]["days"]["train_days"] == "all"]
+
+    spoil(study / "scaling_law.json", of_the_ladder)
     refused(study, "do not name the same runs: .*200k seed 42 on 500 recent training days")
 
 
 def test_predictions_of_some_of_the_days_do_not_pass_for_those_of_the_ladder(study: Path) -> None:
-    law = read_json(study / "scaling_law.json")
-    cells = law["two_axes"]["recent"]["cells"]
-    law["sizes"][0]["seed_log_losses"] = cells[0]["seed_log_losses"]
-    write_json(study / "scaling_law.json", law)
+    def mix(law: dict[str, Any]) -> None:
+        other = law["surfaces"]["recent"]["cells"][0]["seed_log_losses"]
+        law["ladder"]["cells"][0]["seed_log_losses"] = other
+
+    spoil(study / "scaling_law.json", mix)
     refused(study, "scaling_law.json: says log_loss of 200k seed 42")
 
 
@@ -339,11 +344,11 @@ def one_ensemble(surface: dict[str, Any]) -> None:
 
 
 def one_baseline(surface: dict[str, Any]) -> None:
-    surface["baselines"]["logistic_regression"]["levels"][1]["log_loss"] += 1e-6
+    surface["baselines"]["logistic_regression"]["cells"][1]["log_loss"] += 1e-6
 
 
 @pytest.mark.parametrize(
-    ("spoil", "name"),
+    ("mistake", "name"),
     [
         (one_seed, "log_loss of 200k on 500 recent days seed 43"),
         (one_skill, "skill of 600k on 1000 recent days"),
@@ -352,11 +357,9 @@ def one_baseline(surface: dict[str, Any]) -> None:
     ],
 )
 def test_a_law_of_two_axes_that_does_not_follow_from_the_predictions_is_refused(
-    study: Path, spoil: Callable[[dict[str, Any]], None], name: str
+    study: Path, mistake: Callable[[dict[str, Any]], None], name: str
 ) -> None:
-    law = read_json(study / "scaling_law.json")
-    spoil(law["two_axes"]["recent"])
-    write_json(study / "scaling_law.json", law)
+    spoil(study / "scaling_law.json", lambda law: mistake(law["surfaces"]["recent"]))
     refused(study, f"scaling_law.json: says {name}")
 
 
@@ -378,9 +381,9 @@ def test_a_study_without_runs_on_all_days_is_told_what_to_add_to_its_grid(tmp_pa
     for path in tmp_path.iterdir():
         if re.fullmatch(r"(200k|600k|2m|baselines)(\.seed43)?\.[a-z.]+", path.name):
             path.unlink()
-    write_axes_law(tmp_path)
+    write_law(tmp_path)
     with pytest.raises(UserError, match="add `all` to train_days in the grid"):
-        report.main(axes_flags(tmp_path))
+        report.main(flags_of(tmp_path))
 
 
 def test_two_seeds_on_the_same_days_that_share_their_weights_are_no_replicates(study: Path) -> None:
@@ -392,16 +395,14 @@ def test_two_seeds_on_the_same_days_that_share_their_weights_are_no_replicates(s
 def test_one_seed_on_two_numbers_of_days_may_start_from_the_same_weights(study: Path) -> None:
     shared = read_json(study / "2m.json")["initial_weights"]
     change(study / "2m.days500.json", initial_weights=shared)
-    report.main(axes_flags(study))
+    report.main(flags_of(study))
 
 
 def test_the_ensembles_of_several_markets_agree_with_their_predictions(tmp_path: Path) -> None:
     """There the probabilities are averaged for each market, and the losses over the markets."""
     make_axes(tmp_path, days=(500, "all"), assets=("SP500", "NASDAQ"))
-    report.main(axes_flags(tmp_path))
-    law = read_json(tmp_path / "scaling_law.json")
-    one_ensemble(law["two_axes"]["recent"])
-    write_json(tmp_path / "scaling_law.json", law)
+    report.main(flags_of(tmp_path))
+    spoil(tmp_path / "scaling_law.json", lambda law: one_ensemble(law["surfaces"]["recent"]))
     refused(tmp_path, "scaling_law.json: says ensemble of 2m on 500 recent days")
 
 
@@ -421,9 +422,8 @@ def test_lines_are_told_apart_without_colour_and_each_has_its_name_at_its_end(ma
 
 def test_names_at_the_ends_of_lines_do_not_cover_each_other(made: Path) -> None:
     surface = surface_of(made)
-    for cell in surface["cells"]:
-        cell["log_loss"] = 0.35
-    (axes,) = surfaces.loss_against_days(surface).axes
+    level = replace(surface, cells=[replace(cell, log_loss=0.35) for cell in surface.cells])
+    (axes,) = surfaces.loss_against_days(level).axes
     heights = sorted(text.get_position()[1] for text in axes.texts)
     assert min(b - a for a, b in zip(heights, heights[1:], strict=False)) > 0.07
 
@@ -432,26 +432,25 @@ def test_the_map_prints_the_skill_of_each_cell_and_a_dot_for_each_network(made: 
     surface = surface_of(made)
     (axes,) = surfaces.skill_map(surface).axes
     printed = [text.get_text() for text in axes.texts]
-    assert printed == [f"{100 * cell['skill']:.1f}" for cell in surface["cells"]]
+    assert printed == [f"{100 * cell['skill']:.1f}" for cell in surface.cells]
     dots = sum(len(line.get_xdata()) for line in axes.get_lines())
-    assert dots == sum(len(cell["seeds"]) for cell in surface["cells"])
+    assert dots == sum(len(cell.seeds) for cell in surface.cells)
 
 
 def test_the_curves_show_the_numbers_of_the_law(made: Path) -> None:
     surface = surface_of(made)
     (axes,) = surfaces.loss_against_days(surface).axes
     for container in axes.containers[:3]:
-        cells = [c for c in surface["cells"] if c["budget"] == container.get_label()]
-        assert list(container.lines[0].get_ydata()) == [cell["log_loss"] for cell in cells]
-    logistic = surface["baselines"]["logistic_regression"]["levels"]
+        cells = [c for c in surface.cells if c.budget == container.get_label()]
+        assert list(container.lines[0].get_ydata()) == [cell.log_loss for cell in cells]
+    logistic = surface.baselines["logistic_regression"].cells
     named = {c.get_label().replace("\n", " "): c for c in axes.containers}
     line = named["logistic regression"].lines[0]
-    assert list(line.get_ydata()) == [level["log_loss"] for level in logistic]
+    assert list(line.get_ydata()) == [cell.log_loss for cell in logistic]
 
 
 def test_a_size_with_one_seed_has_a_panel_and_no_ensemble(made: Path) -> None:
     surface = surface_of(made)
-    for cell in surface["cells"][:3]:
-        cell["ensemble"] = None
-    panels = surfaces.ensembles(surface).axes
+    first = [replace(cell, ensemble=None) for cell in surface.cells[:3]]
+    panels = surfaces.ensembles(replace(surface, cells=[*first, *surface.cells[3:]])).axes
     assert [len(panel.containers) for panel in panels] == [1, 2, 2]

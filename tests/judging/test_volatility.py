@@ -8,12 +8,13 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 import pytest
 from arch.univariate import EGARCH, ConstantMean, SkewStudent
 
 from scaling.config import TaskConfig
 from scaling.data.dataset import Study, load_study, threshold_labels
-from scaling.data.prices import load_prices
+from scaling.data.prices import daily_ranges, load_prices
 from scaling.judging import baselines, checks, volatility
 from scaling.judging.volatility import Garch, History, NotConverged
 from tests.conftest import random_prices
@@ -189,6 +190,12 @@ def test_where_there_is_no_high_and_low_har_sees_absolute_returns() -> None:
     rows = volatility.har_inputs(history, np.arange(1, 40))
     expected = np.abs(100 * np.log(close[1:] / close[:-1]))
     assert np.allclose(rows[:, 0], np.log(np.maximum(expected, volatility.SMALLEST_MOVE)))
+
+
+def test_prices_of_closes_alone_have_no_ranges(prices: pd.DataFrame) -> None:
+    expected = 100 * (np.log(prices["high"]) - np.log(prices["low"]))
+    assert np.allclose(daily_ranges(prices), expected)
+    assert not daily_ranges(prices[["close"]]).any()
 
 
 @pytest.mark.parametrize("horizon", [1, 3])

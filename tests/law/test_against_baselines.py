@@ -3,14 +3,19 @@
 import numpy as np
 import pytest
 
-from scaling.law.against_baselines import CLAIM, CLAIM_OF_ONE_SEED
+from scaling.law.baselines import CLAIM, CLAIM_OF_ONE_SEED
 from tests.law.worlds import fitted, wandering, world
+
+
+def against(losses, baselines, validation, **options):
+    baselines = {name: [loss] for name, loss in baselines.items()}
+    return fitted(losses, baselines=baselines, validation=validation, **options)
 
 
 def test_the_best_network_is_the_one_validation_prefers_even_if_test_does_not():
     losses = world(np.random.default_rng(14), slope=-0.05)
     result = fitted(losses, validation=[0.1, 0.2, 0.3])
-    assert result["best_network"]["budget"] == "200000"
+    assert result.best_network.budget == "200000"
 
 
 def test_the_best_network_beats_a_worse_baseline_and_is_not_told_from_an_equal_one():
@@ -18,14 +23,14 @@ def test_the_best_network_beats_a_worse_baseline_and_is_not_told_from_an_equal_o
     network = losses[0].mean(axis=0)
     wobble = np.random.default_rng(16).normal(0, 0.05, network.size)
     baselines = {"worse": network + 0.1, "equal": network + wobble, "better": network - 0.1}
-    result = fitted(losses, validation=[0.1, 0.2, 0.3], baselines=baselines)
-    found = {name: row["verdict"] for name, row in result["best_network"]["against"].items()}
+    result = against(losses, baselines, [0.1, 0.2, 0.3])
+    found = {name: row.verdict for name, row in result.best_network.against.items()}
     assert found == {
         "worse": "beats it",
         "equal": "cannot be told apart",
         "better": "loses to it",
     }
-    assert "beats worse, loses to better, cannot be told apart from equal" in result["sentence"]
+    assert "beats worse, loses to better, cannot be told apart from equal" in result.sentence
 
 
 def close_race(gap, count=4, **options):
@@ -37,60 +42,56 @@ def close_race(gap, count=4, **options):
     wobbles = 0.2 * (wobbles - wobbles.mean(axis=1, keepdims=True)) / wobbles.std()
     wobbles[0] += gap
     baselines = {f"rival_{i}": network + wobble for i, wobble in enumerate(wobbles)}
-    options |= {"validation": [0.1, 0.2, 0.3], "baselines": baselines}
-    result = fitted(losses, **options)
-    return result, result["best_network"]["against"]["rival_0"]
+    result = against(losses, baselines, [0.1, 0.2, 0.3], **options)
+    return result, result.best_network.against["rival_0"]
 
 
 def test_a_baseline_is_not_beaten_by_a_p_value_that_holm_raises_above_five_percent():
     result, row = close_race(gap=0.0225)
-    assert row["interval95"][1] < 0 and row["p_value"] < 0.05 < row["p_holm"]
-    assert row["verdict"] == "cannot be told apart"
-    assert row["beats"] is False
-    assert "beats rival" not in result["sentence"]
+    assert row.interval95[1] < 0 and row.p_value < 0.05 < row.p_holm
+    assert row.verdict == "cannot be told apart"
+    assert "beats rival" not in result.sentence
     alone, same = close_race(gap=0.0225, count=1)
-    assert same["verdict"] == "beats it", "one comparison alone would be a finding"
-    assert "beats rival 0" in alone["sentence"]
+    assert same.verdict == "beats it", "one comparison alone would be a finding"
+    assert "beats rival 0" in alone.sentence
 
 
 def test_the_experiments_of_a_grid_count_as_comparisons_too():
     _, alone = close_race(gap=0.0335)
     result, among = close_race(gap=0.0335, experiments=30)
-    assert alone["verdict"] == "beats it"
-    assert among["verdict"] == "cannot be told apart"
-    assert among["p_value"] == alone["p_value"]
-    assert "beats rival" not in result["sentence"]
-    counted = {"count": 120, "experiments": 30, "baselines": 4}
-    assert result["best_network"]["comparisons"] == counted
+    assert alone.verdict == "beats it"
+    assert among.verdict == "cannot be told apart"
+    assert among.p_value == alone.p_value
+    assert "beats rival" not in result.sentence
+    assert result.best_network.comparisons == 120
 
 
 @pytest.mark.parametrize("gap", [-0.08, -0.03, -0.024, 0.0, 0.024, 0.03, 0.08])
 @pytest.mark.parametrize("experiments", [1, 5])
 def test_word_sentence_and_adjusted_p_value_never_disagree(gap, experiments):
     result, _ = close_race(gap, experiments=experiments)
-    for row in result["best_network"]["against"].values():
-        low, high = row["interval95"]
-        apart = row["p_holm"] < 0.05 and (low > 0 or high < 0)
-        assert (row["verdict"] != "cannot be told apart") == apart
-    beaten = [row["beats"] for row in result["best_network"]["against"].values()]
-    assert ("beats rival" in result["sentence"]) == any(beaten)
-    assert "adjusted by Holm over all comparisons" in result["best_network"]["rule"]
+    for row in result.best_network.against.values():
+        low, high = row.interval95
+        apart = row.p_holm < 0.05 and (low > 0 or high < 0)
+        assert (row.verdict != "cannot be told apart") == apart
+    words = [row.verdict for row in result.best_network.against.values()]
+    assert ("beats rival" in result.sentence) == ("beats it" in words)
 
 
 def test_a_network_with_one_seed_is_compared_over_the_days_and_the_claim_is_marked():
     losses = world(np.random.default_rng(15), slope=-0.05)
     losses[2] = losses[2][:1]
     baselines = {"worse": losses[2][0] + 0.1, "better": losses[2][0] - 0.1}
-    result = fitted(losses, validation=[0.3, 0.2, 0.1], baselines=baselines)
-    network = result["best_network"]
-    assert (network["budget"], network["seeds"]) == ("2e+06", 1)
-    assert network["claim"] == CLAIM_OF_ONE_SEED
-    assert [row["verdict"] for row in network["against"].values()] == ["beats it", "loses to it"]
+    result = against(losses, baselines, [0.3, 0.2, 0.1])
+    network = result.best_network
+    assert (network.budget, network.seeds) == ("2e+06", 1)
+    assert network.claim == CLAIM_OF_ONE_SEED
+    assert [row.verdict for row in network.against.values()] == ["beats it", "loses to it"]
     said = "(2e+06, one seed, so on these days alone) beats worse, loses to better"
-    assert said in result["sentence"]
+    assert said in result.sentence
     several = fitted(world(np.random.default_rng(15)))
-    assert several["best_network"]["claim"] == CLAIM
-    assert "one seed" not in several["sentence"]
+    assert several.best_network.claim == CLAIM
+    assert "one seed" not in several.sentence
 
 
 @pytest.mark.slow
@@ -99,6 +100,6 @@ def test_of_a_network_with_one_seed_that_equals_a_baseline_no_difference_is_inve
     for number in range(200):
         losses = [loss[:1] for loss in world(np.random.default_rng(4000 + number), days=400)]
         equal = losses[2][0] + 0.05 * wandering(chance, 400)
-        result = fitted(losses, validation=[0.3, 0.2, 0.1], baselines={"equal": equal})
-        claimed.append(result["best_network"]["against"]["equal"]["verdict"])
+        result = against(losses, {"equal": equal}, [0.3, 0.2, 0.1])
+        claimed.append(result.best_network.against["equal"].verdict)
     assert np.mean([word != "cannot be told apart" for word in claimed]) <= 0.08

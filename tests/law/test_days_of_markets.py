@@ -1,16 +1,17 @@
 """Several judged markets: days are resampled and not rows, and each day has one loss."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from scaling.errors import UserError
-from scaling.law.ladder import ladder_of, read_ladder, surfaces_of
-from scaling.law.levels import base_losses
-from scaling.law.one_axis import fit_law
-from scaling.law.runs import read_runs
+from scaling.law.cells import base_losses
+from scaling.law.judge import fit_law, fit_study
+from scaling.law.table import read_tables
 from scaling.metrics import log_losses
-from tests.law.worlds import study, study_of_days, surface_law
+from tests.law.worlds import SETTINGS, study, study_of_days
 
 
 def twice(*frames: pd.DataFrame) -> tuple[pd.DataFrame, ...]:
@@ -22,12 +23,11 @@ def twice(*frames: pd.DataFrame) -> tuple[pd.DataFrame, ...]:
 
 
 def law_of(networks: pd.DataFrame, baselines: pd.DataFrame):
-    ladder = read_ladder(networks, baselines)
-    return fit_law(ladder, horizon=1, delta=0.01, samples=300)
+    return fit_law(read_tables(networks, baselines).ladder, SETTINGS)
 
 
 def width(law) -> float:
-    low, high = law["slope"]["interval95"]
+    low, high = law.parameters.slope.interval95
     return high - low
 
 
@@ -44,25 +44,28 @@ def as_further_days(frames: tuple[pd.DataFrame, ...]) -> list[pd.DataFrame]:
 def test_the_same_market_under_two_names_changes_no_number_of_the_law():
     frames = study()
     alone, both = law_of(*frames), law_of(*twice(*frames))
-    for one, other in zip(alone["sizes"], both["sizes"], strict=True):
-        # The mean over twice as many validation rows is rounded otherwise.
-        assert one.pop("validation_log_loss") == pytest.approx(other.pop("validation_log_loss"))
-    assert alone == both
+    # The mean over twice as many validation rows is rounded otherwise.
+    same = [replace(cell, validation_log_loss=0.0) for cell in alone.cells]
+    assert [replace(cell, validation_log_loss=0.0) for cell in both.cells] == same
+    assert replace(both, cells=[]) == replace(alone, cells=[])
 
 
 def test_rows_that_count_as_days_would_narrow_the_interval():
     frames = study(sizes={"200k": 200_000, "600k": 600_000})
     alone, mistaken = law_of(*frames), law_of(*as_further_days(twice(*frames)))
-    assert mistaken["days"]["count"] == 2 * alone["days"]["count"]
     assert width(mistaken) < 0.85 * width(alone)
     assert width(law_of(*twice(*frames))) == width(alone)
 
 
 def test_the_same_market_under_two_names_changes_no_number_of_a_surface():
     frames = study_of_days()
-    (alone,), (both,) = (surfaces_of(read_runs(*given)) for given in (frames, twice(*frames)))
-    assert alone.ensembles is None and both.ensembles is not None
-    assert surface_law(both) == surface_law(alone)
+    alone, both = (
+        fit_study(read_tables(*given), SETTINGS).surfaces["recent"]
+        for given in (frames, twice(*frames))
+    )
+    assert replace(both, cells=[]) == replace(alone, cells=[])
+    for one, other in zip(alone.cells, both.cells, strict=True):
+        assert replace(one, validation_log_loss=0) == replace(other, validation_log_loss=0)
 
 
 def two_markets() -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -78,7 +81,7 @@ def two_markets() -> tuple[pd.DataFrame, pd.DataFrame]:
 
 def test_a_day_has_the_mean_loss_of_the_markets_that_were_open():
     networks, baselines = two_markets()
-    ladder = read_ladder(networks.sample(frac=1, random_state=1), baselines)
+    ladder = read_tables(networks.sample(frac=1, random_state=1), baselines).ladder
     rows = networks[(networks["split"] == "test") & (networks["weights"] == "best")]
     rows = rows[(rows["budget"] == "2m") & (rows["seed"] == 43)]
     losses = pd.Series(log_losses(rows["y"], rows["p"]), index=rows["date"])
@@ -92,7 +95,7 @@ def test_a_day_has_the_mean_loss_of_the_markets_that_were_open():
 
 def test_an_ensemble_averages_probabilities_of_one_market_before_losses_of_two():
     networks, baselines = two_markets()
-    ladder = ladder_of(read_runs(networks, baselines))
+    ladder = read_tables(networks, baselines).ladder
     rows = networks[(networks["split"] == "test") & (networks["weights"] == "best")]
     rows = (
         rows[rows["budget"] == "200k"]
@@ -100,12 +103,9 @@ def test_an_ensemble_averages_probabilities_of_one_market_before_losses_of_two()
         .agg(y=("y", "first"), p=("p", "mean"))
     )
     losses = pd.Series(log_losses(rows["y"], rows["p"]), index=rows.index.get_level_values("date"))
-    assert ladder.ensembles is not None
     np.testing.assert_allclose(ladder.ensembles[0][0], losses.groupby(level=0).mean())
     law = law_of(networks, baselines)
-    assert law["sizes"][0]["ensemble"]["log_loss"] == pytest.approx(
-        losses.groupby(level=0).mean().mean()
-    )
+    assert law.cells[0].ensemble.log_loss == pytest.approx(losses.groupby(level=0).mean().mean())
 
 
 def test_the_base_rate_loses_on_a_day_what_it_loses_on_its_rows():
@@ -123,10 +123,10 @@ def test_models_that_were_judged_on_different_markets_are_refused():
     with pytest.raises(
         UserError, match="2m seed 42 was judged on 260 test days and 200k .* on 520"
     ):
-        read_ladder(networks[~one], baselines)
+        read_tables(networks[~one], baselines)
 
 
 def test_a_market_that_is_given_twice_under_one_name_is_refused():
     networks, baselines = twice(*study())
     with pytest.raises(UserError, match="has 20.* twice"):
-        read_ladder(networks.assign(asset="ABC"), baselines)
+        read_tables(networks.assign(asset="ABC"), baselines)

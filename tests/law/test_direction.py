@@ -10,12 +10,14 @@ import pytest
 from scipy.stats import norm
 from sklearn.metrics import roc_auc_score
 
+from scaling.config import TaskConfig
 from scaling.law import direction
 from scaling.law.direction import Direction, Forecasts, NotMeasurable, forecasts_of
 
 Array = npt.NDArray[np.float64]
 DAYS = 3000
 THRESHOLD = 1.0
+UP = TaskConfig(threshold=0.01, horizon=1)
 
 
 @dataclasses.dataclass
@@ -69,7 +71,7 @@ def forecasts(days: Market, network: Array) -> Forecasts:
 
 
 def measured(of: Forecasts) -> Direction:
-    return direction.measure_direction(of, 0.16, horizon=1, samples=500)
+    return direction.measure_direction(of, 0.16, UP, samples=500)
 
 
 def blurred(sigma: Array, seed: int = 1) -> Array:
@@ -82,7 +84,7 @@ def test_a_network_that_knows_volatility_alone_adds_nothing() -> None:
     found = measured(forecasts(days, days.chance(blurred(days.sigma), 0.0)))
     for estimate in (found.additions["2m"].gain, found.rankings["2m"].minus_volatility):
         assert estimate.interval95[0] < 0 < estimate.interval95[1]
-    said = found.sentence("2m", "rises", "falls")
+    said = found.sentence("2m")
     assert "does not certainly add" in said and "does not certainly know" in said
     assert found.volatility_skill > 0.05, "there was no volatility to know"
 
@@ -94,7 +96,7 @@ def test_a_network_that_knows_the_direction_adds_to_volatility() -> None:
     assert added.gain.interval95[0] > 0
     assert added.skill_together > found.volatility_skill
     assert found.rankings["2m"].minus_volatility.interval95[0] > 0
-    said = found.sentence("2m", "rises", "falls")
+    said = found.sentence("2m")
     assert "the network adds to it" in said and "it knows more of the direction" in said
 
 
@@ -160,9 +162,21 @@ def test_the_weights_chosen_on_validation_count_and_seeds_are_averaged() -> None
     assert found.sizes == ("600k", "2m")
 
 
-def refusal(found: Forecasts) -> str:
+def test_a_question_about_falls_ranks_falls_above_rises() -> None:
+    days = market(drifting=0.5)
+    falls = dataclasses.replace(days, drift=-days.drift, returns=-days.returns)
+    up, down = (forecasts(one, days.chance(days.sigma, days.drift)) for one in (days, falls))
+    down = down._replace(outcomes=down.outcomes.assign(y=down.outcomes["falls"]))
+    found = direction.measure_direction(
+        down, 0.16, dataclasses.replace(UP, direction="down"), samples=500
+    )
+    assert found.rankings["2m"] == measured(up).rankings["2m"]
+    assert "ranks falls above rises" in found.sentence("2m")
+
+
+def refusal(found: Forecasts, task: TaskConfig = UP) -> str:
     with pytest.raises(NotMeasurable) as refused:
-        measured(found)
+        direction.measure_direction(found, 0.16, task, samples=500)
     return str(refused.value)
 
 
@@ -171,7 +185,6 @@ def test_what_cannot_be_measured_says_why() -> None:
     sound = forecasts(days, days.chance(days.sigma, days.drift))
     outcomes = sound.outcomes
     assert "garch is missing" in refusal(sound._replace(p=sound.p.drop(columns="garch")))
-    either = outcomes.assign(y=outcomes["rises"] | outcomes["falls"])
-    assert "no direction" in refusal(sound._replace(outcomes=either))
+    assert "no direction" in refusal(sound, dataclasses.replace(UP, direction="either"))
     seldom = outcomes.assign(falls=0)
     assert "0 large falls" in refusal(sound._replace(outcomes=seldom))

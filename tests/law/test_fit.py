@@ -7,15 +7,26 @@ import pytest
 
 from scaling import fit
 from scaling.errors import UserError
-from scaling.law.resampling import BOOTSTRAP_SEED
+from scaling.judging import identity
+from scaling.law.bootstrap import BOOTSTRAP_SEED
+from scaling.record import write_parquet
+from scaling.run import RunName
+from tests.figures.planted_study import planted
 from tests.law.worlds import study, study_of_days
 
 ROOT = Path(__file__).parents[2]
 
 
+def write(path, rows, budget, seed):
+    """Predictions that say which run they are of, as `scaling.evaluate` writes them."""
+    write_parquet(path, rows, planted(RunName(budget=budget, seed=seed)).as_json())
+
+
 @pytest.fixture
 def files(tmp_path, monkeypatch):
     monkeypatch.chdir(ROOT)
+    # Whether the runs are outdated is asked in tests/judging/test_identity.py.
+    monkeypatch.setattr(identity, "refuse_outdated", lambda runs, config: None)
     networks, baselines = study()
     config = tmp_path / "experiment.yaml"
     text = (ROOT / "configs/daily/threshold_1pct.yaml").read_text()
@@ -23,7 +34,7 @@ def files(tmp_path, monkeypatch):
     paths = []
     for (budget, seed), rows in networks.groupby(["budget", "seed"]):
         paths.append(str(tmp_path / f"{budget}.seed{seed}.predictions.parquet"))
-        rows.to_parquet(paths[-1])
+        write(paths[-1], rows, budget, seed)
     reference = tmp_path / "baselines.predictions.parquet"
     baselines.to_parquet(reference)
     return config, paths, reference, tmp_path / "scaling_law.json"
@@ -37,25 +48,26 @@ def command(config, paths, reference, output):
 def test_the_command_writes_the_law_with_the_config_s_delta_and_what_it_was_made_of(files, capsys):
     fit.main(command(*files))
     result = json.loads(files[-1].read_text())
-    assert (result["delta_fraction"], result["bootstrap_samples"]) == (0.02, 250)
-    assert result["verdict"] == "improves"
-    assert result["best_network"]["budget"] == "2m"
+    assert result["settings"] == {
+        **{"horizon": 1, "delta_fraction": 0.02, "samples": 250},
+        **{"experiments": 1, "seed": BOOTSTRAP_SEED},
+    }
+    ladder = result["ladder"]
+    assert ladder["axes"]["parameters"]["verdict"] == "improves"
+    assert ladder["best_network"]["budget"] == "2m"
     assert len(result["inputs"]) == 7
-    assert result["bootstrap_seed"] == BOOTSTRAP_SEED
-    assert {"git_commit", "versions", "code_digest"} <= set(result)
+    assert {"git_commit", "versions"} <= set(result["provenance"])
+    assert {"code", "law"} <= set(result["made_by"])
+    assert [run["name"]["seed"] for run in result["runs"]] == [42, 43] * 3
     printed = capsys.readouterr().out
-    assert result["sentence"] in printed
+    assert ladder["sentence"] in printed
     assert printed.splitlines()[-1].startswith(f"Wrote {files[-1]}.")
 
 
 def test_the_command_adjusts_for_the_experiments_of_the_grid_and_refuses_fewer_than_one(files):
     fit.main([*command(*files), "--experiments", "7"])
     result = json.loads(files[-1].read_text())
-    assert result["best_network"]["comparisons"] == {
-        "count": 14,
-        "experiments": 7,
-        "baselines": 2,
-    }
+    assert result["ladder"]["best_network"]["comparisons"] == 14
     with pytest.raises(UserError, match="--experiments: got 0"):
         fit.main([*command(*files), "--experiments", "0"])
 
@@ -96,7 +108,7 @@ def files_of_days(files, tmp_path):
     paths = []
     for (budget, seed), rows in mixed.groupby(["budget", "seed"]):
         paths.append(str(tmp_path / f"{budget}.seed{seed}.days.predictions.parquet"))
-        rows.to_parquet(paths[-1])
+        write(paths[-1], rows, budget, seed)
     baselines.assign(train_days=baselines["train_days"].astype(str)).to_parquet(reference)
     return config, paths, reference, output
 
@@ -104,13 +116,12 @@ def files_of_days(files, tmp_path):
 def test_the_command_gives_a_study_of_two_axes_a_law_for_each_draw(files_of_days, capsys):
     fit.main(command(*files_of_days))
     result = json.loads(files_of_days[-1].read_text())
-    assert list(result["two_axes"]) == ["recent", "blocks"]
+    assert list(result["surfaces"]) == ["recent", "blocks"]
     printed = capsys.readouterr().out
-    for draw, law in result["two_axes"].items():
+    for draw, law in result["surfaces"].items():
         assert law["draw"] == draw
         assert law["sentence"] in printed
         assert len(law["cells"]) == 9
-        assert law["bootstrap_samples"] == 250
         assert list(law["baselines"]) == ["base_rate", "logistic_regression"]
 
 
@@ -123,11 +134,13 @@ def test_the_two_axes_leave_the_ladder_of_the_whole_block_as_it_is(files, files_
         ["budget", "seed"]
     ):
         paths.append(files[2].parent / f"{budget}.{seed}.alone.predictions.parquet")
-        rows.drop(columns=["train_days", "draw", "counted_days"]).to_parquet(paths[-1])
+        alone = rows.drop(columns=["train_days", "draw", "counted_days"])
+        write(paths[-1], alone, budget, seed)
     baselines[baselines["train_days"] == "all"].drop(
         columns=["train_days", "draw", "counted_days"]
     ).to_parquet(files[2])
     fit.main(command(files[0], map(str, paths), files[2], files[3]))
     alone = json.loads(files[3].read_text())
-    del both["two_axes"], both["inputs"], alone["inputs"]
-    assert both == alone
+    for cell in (*both["ladder"]["cells"], *alone["ladder"]["cells"]):
+        del cell["counted_days"]
+    assert both["ladder"] == alone["ladder"]

@@ -1,24 +1,26 @@
 """Two axes: planted slopes come back on either, and what the days or the sizes hide is said."""
 
-import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from scaling.law import two_axes
-from scaling.law.axis import Settings
-from scaling.law.paired import paired_intervals
-from tests.law.worlds import DAYS, FIVE, surface_law, surface_world
+from scaling.law.axis import judge_axis
+from scaling.law.cells import paired_intervals
+from scaling.law.judge import fit_law, fit_study
+from scaling.law.sentence import warnings
+from scaling.law.table import read_tables
+from tests.law.worlds import DAYS, FIVE, SETTINGS, study, surface_world
 
 TIGHT = {"day": 1e-3, "seed": 3e-4, "both": 3e-3}
 
 
 def law_of(mean, number=1, **options):
-    return surface_law(surface_world(np.random.default_rng(number), mean=mean, **options))
+    return fit_law(surface_world(np.random.default_rng(number), mean=mean, **options), SETTINGS)
 
 
 def verdicts(result):
-    return result["parameters"]["verdict"], result["days"]["verdict"]
+    return result.parameters.verdict, result.train_days.verdict
 
 
 # --- estimates
@@ -27,26 +29,26 @@ def verdicts(result):
 def test_slopes_and_interaction_are_those_of_least_squares_over_all_cells():
     result = law_of(lambda x, z: -0.02 * x - 0.01 * z + 0.005 * x * z)
     n, d, loss = (
-        np.array([cell[key] for cell in result["cells"]])
+        np.array([getattr(cell, key) for cell in result.cells])
         for key in ("parameters", "counted_days", "log_loss")
     )
     x, z = (np.log10(axis) - np.log10(axis).mean() for axis in (n, d))
     design = np.stack([np.ones_like(x), x, z, x * z], axis=1)
     (_, *expected), *_ = np.linalg.lstsq(design, loss, rcond=None)
-    rows = (result["parameters"]["slope"], result["days"]["slope"], result["interaction"])
-    assert [row["estimate"] for row in rows] == pytest.approx(expected)
+    rows = (result.parameters.slope, result.train_days.slope, result.interaction)
+    assert [row.estimate for row in rows] == pytest.approx(expected)
 
 
 def test_the_slope_at_each_point_of_the_other_axis_is_that_of_its_cells_alone():
     result = law_of(lambda x, z: -0.02 * x * (1 + z))
-    at_each = result["parameters"]["at_each"]
+    at_each = result.parameters.at_each
     for each in at_each:
-        cells = [cell for cell in result["cells"] if cell["train_days"] == each["at"]]
-        x = np.log10([cell["parameters"] for cell in cells])
-        slope, _ = np.polyfit(x, [cell["log_loss"] for cell in cells], 1)
-        assert each["slope"]["estimate"] == pytest.approx(slope)
-    assert [each["at"] for each in at_each] == ["500", "1000", "2000", "all"]
-    assert len(result["days"]["at_each"]) == 3
+        cells = [cell for cell in result.cells if cell.train_days == each.at]
+        x = np.log10([cell.parameters for cell in cells])
+        slope, _ = np.polyfit(x, [cell.log_loss for cell in cells], 1)
+        assert each.slope.estimate == pytest.approx(slope)
+    assert [each.at for each in at_each] == ["500", "1000", "2000", "all"]
+    assert len(result.train_days.at_each) == 3
 
 
 # --- verdicts
@@ -69,90 +71,92 @@ def test_each_axis_has_a_verdict_of_its_own(mean, found):
 def test_a_precise_nothing_is_equivalent_onboth_axes():
     result = law_of(lambda x, z: 0 * x * z, **TIGHT)
     assert verdicts(result) == ("equivalent to no effect", "equivalent to no effect")
-    assert "Size makes no difference that matters" in result["sentence"]
+    assert "Size makes no difference that matters" in result.sentence
 
 
 def test_effects_that_cancel_over_the_other_axis_are_not_equivalent():
     result = law_of(lambda x, z: 0.05 * x * z, **TIGHT)
-    low, high = result["parameters"]["slope"]["interval90"]
-    assert -result["delta"] < low < high < result["delta"]
+    assert result.parameters.slope.inside(0.0061)
     assert verdicts(result) == ("inconclusive", "inconclusive")
-    assert result["parameters"]["crosses"] and result["days"]["crosses"]
-    assert "helps on 500 days" in result["sentence"]
-    assert "and hurts on 2,000 days and on 4,000 days" in result["sentence"]
+    assert result.parameters.crosses and result.train_days.crosses
+    assert "helps on 500 days" in result.sentence
+    assert "and hurts on 2,000 days and on 4,000 days" in result.sentence
 
 
 def test_a_slope_that_reverses_along_the_other_axis_is_no_finding_even_if_its_mean_is_clear():
     result = law_of(lambda x, z: -0.01 * x + 0.1 * x * z, **TIGHT)
-    assert result["parameters"]["slope"]["interval95"][1] < 0
-    assert result["parameters"]["verdict"] == "inconclusive"
+    assert result.parameters.slope.interval95[1] < 0
+    assert result.parameters.verdict == "inconclusive"
 
 
 def test_a_u_in_days_is_found_and_said_and_the_slope_over_it_is_no_finding():
     result = law_of(lambda x, z: 0.2 * z**2 + 0.05 * z, **TIGHT)
-    turning = result["days"]["turning_point"]
-    assert result["days"]["slope"]["interval95"][0] > 0
-    assert result["days"]["verdict"] == "inconclusive"
-    assert turning["kind"] == "lowest"
-    assert turning["at"] == pytest.approx(10 ** (np.log10(DAYS).mean() - 0.125), rel=0.05)
-    said = result["sentence"]
+    turning = result.train_days.turning_point
+    assert result.train_days.slope.interval95[0] > 0
+    assert result.train_days.verdict == "inconclusive"
+    assert turning.kind == "lowest"
+    assert turning.at == pytest.approx(10 ** (np.log10(DAYS).mean() - 0.125), rel=0.05)
+    said = result.sentence
     assert "the loss is non-monotone in days, lowest near 1,100 training days" in said
     assert "so no slope is claimed" in said
     for claim in ("help", "hurt", "gain", "for ten times the training days"):
         assert claim not in said
-    assert any("lowest near 1,100 training days" in warning for warning in result["warnings"])
+    assert any("lowest near 1,100 training days" in warning for warning in result.warnings)
 
 
 def test_a_u_at_one_size_alone_is_found_even_where_the_mean_over_sizes_falls():
     result = law_of(lambda x, z: 0.4 * z**2 if x < -0.4 else -0.2 * z, **TIGHT)
-    assert result["days"]["turning_point"]["kind"] is None
-    assert [each["turns"] for each in result["days"]["at_each"]] == [True, False, False]
-    assert result["days"]["verdict"] == "inconclusive"
-    assert "the loss at 200000 is non-monotone in days, lowest near" in result["sentence"]
+    assert result.train_days.turning_point.kind is None
+    assert [each.turns for each in result.train_days.at_each] == [True, False, False]
+    assert result.train_days.verdict == "inconclusive"
+    assert "the loss at 200000 is non-monotone in days, lowest near" in result.sentence
 
 
 def test_larger_networks_that_gain_more_from_more_days_are_said_to():
     more = law_of(lambda x, z: -0.02 * x - 0.02 * z - 0.04 * x * z)
     less = law_of(lambda x, z: -0.02 * x - 0.02 * z + 0.02 * x * z, **TIGHT)
     neither = law_of(lambda x, z: -0.02 * x - 0.02 * z)
-    assert "bigger networks gain more from more days" in more["sentence"]
-    assert "bigger networks gain less from more days" in less["sentence"]
-    assert "gain more from more days is not settled (" in neither["sentence"]
+    assert "bigger networks gain more from more days" in more.sentence
+    assert "bigger networks gain less from more days" in less.sentence
+    assert "gain more from more days is not settled (" in neither.sentence
 
 
 def test_one_seed_in_one_cell_allows_no_claim_on_either_axis():
     surface = surface_world(np.random.default_rng(1), mean=lambda x, z: -0.05 * x - 0.05 * z)
     surface.losses[3], surface.seeds[3] = surface.losses[3][:1], [0]
-    result = surface_law(surface)
+    result = fit_law(surface, SETTINGS)
     assert verdicts(result) == ("inconclusive", "inconclusive")
-    assert "one seed only for 200000 on 4,000 days" in result["warnings"][0]
-    assert result["sentence"].count("a cell has one seed only") == 2
+    assert "one seed only for 200000 on 4,000 days" in result.warnings[0]
+    assert result.sentence.count("a cell has one seed only") == 2
 
 
 def test_two_points_of_an_axis_are_said_to_have_no_inside():
     result = law_of(lambda x, z: -0.02 * x, parameters=FIVE[:2], train_days=DAYS[:2])
-    assert [warning[:10] for warning in result["warnings"][:2]] == ["two values", "two values"]
+    assert [warning[:10] for warning in result.warnings[:2]] == ["two values", "two values"]
 
 
 def test_a_slope_that_only_one_of_its_intervals_sets_apart_from_zero_is_warned_of():
     result = law_of(lambda x, z: -0.02 * x)
-    agreed = two_axes.warnings(result)
-    result["days"]["slope"] |= {"interval95": [-0.02, -0.001], "t_interval95": [-0.02, 0.001]}
+    slope = replace(
+        result.train_days.slope, interval95=(-0.02, -0.001), t_interval95=(-0.02, 0.001)
+    )
+    odd = replace(
+        result, axes={**result.axes, "train_days": replace(result.train_days, slope=slope)}
+    )
     line = "disagree on whether the slope over training days is 0"
-    assert not [warning for warning in agreed if line in warning]
-    assert [warning for warning in two_axes.warnings(result) if line in warning]
+    days = fit_study(read_tables(*study()), SETTINGS).test_days
+    for law, said in ((result, False), (odd, True)):
+        assert any(line in warning for warning in warnings(law, days, 0.006, 1)) is said
 
 
 def test_one_sentence_answers_both_questions_and_says_how_sure():
     result = law_of(lambda x, z: -0.02 * x)
-    parameters, days = result["sentence"].split(", and ")
+    parameters, days = result.sentence.split(", and ")
     assert parameters.startswith("Bigger networks predict better (-0.02")
     assert "95 % interval" in parameters and "95 % interval" in days
     assert days.startswith("whether more training days help is not settled (")
     assert "would probably have been missed" in days
-    assert result["sentence"].endswith(
-        "; trained on the most recent days, judged on 400 test days."
-    )
+    assert result.sentence.endswith("; trained on the most recent days, judged on 400 test days.")
 
 
 # --- cells, ensembles, baselines
@@ -163,56 +167,54 @@ def test_a_baseline_that_long_history_hurts_is_said_to_turn():
     wobble = np.random.default_rng(2).normal(0, 0.01, (4, 400))
     curve = np.array([0.66, 0.60, 0.60, 0.65])
     surface.baselines["logistic_regression"] = list(curve[:, None] + wobble)
-    found = surface_law(surface)["baselines"]["logistic_regression"]
-    assert found["turning_point"]["kind"] == "lowest"
-    assert [row["log_loss"] for row in found["levels"]] == pytest.approx(curve, abs=2e-3)
-    assert found["slope"]["seed_variance"] == 0
+    found = fit_law(surface, SETTINGS).baselines["logistic_regression"]
+    assert found.turning_point.kind == "lowest"
+    assert [row.log_loss for row in found.cells] == pytest.approx(curve, abs=2e-3)
+    assert found.slope.seed_variance == 0
 
 
 def test_every_cell_has_its_loss_interval_and_ensemble():
     surface = surface_world(np.random.default_rng(1))
-    cells = surface_law(surface)["cells"]
-    assert [(cell["budget"], cell["train_days"]) for cell in cells[3:5]] == [
+    cells = fit_law(surface, SETTINGS).cells
+    assert [(cell.budget, cell.train_days) for cell in cells[3:5]] == [
         ("200000", "all"),
         ("600000", "500"),
     ]
     for cell, losses in zip(cells, surface.losses, strict=True):
-        low, high = cell["interval"]
-        assert low < losses.mean() == pytest.approx(cell["log_loss"]) and losses.mean() < high
-        assert cell["ensemble"]["gain"] < 0
+        low, high = cell.interval95
+        assert low < losses.mean() == pytest.approx(cell.log_loss) and losses.mean() < high
+        assert cell.ensemble.gain < 0
 
 
 def test_skill_of_all_cells_has_the_one_base_rate_of_the_whole_block():
     surface = surface_world(np.random.default_rng(1))
     reference = -np.mean(np.where(surface.y == 1, np.log(0.3), np.log(0.7)))
-    for cell in surface_law(surface)["cells"]:
-        assert cell["skill"] == pytest.approx(1 - cell["log_loss"] / reference)
-
-
-def test_the_law_of_a_surface_is_plain_json():
-    json.dumps(law_of(lambda x, z: 0 * x), allow_nan=False)
+    for cell in fit_law(surface, SETTINGS).cells:
+        assert cell.skill == pytest.approx(1 - cell.log_loss / reference)
 
 
 def test_weather_that_all_models_share_widens_the_levels_and_not_the_paired_intervals():
     surface = surface_world(np.random.default_rng(1))
     surface.baselines["logistic_regression"] = [loss[0] for loss in surface.losses[:4]]
     weather = np.random.default_rng(2).normal(0, 0.3, 400)
-    stormy = surface._replace(
+    stormy = replace(
+        surface,
         losses=[loss + weather for loss in surface.losses],
+        ensembles=[loss + weather for loss in surface.ensembles],
         baselines={
             name: [loss + weather for loss in losses] for name, losses in surface.baselines.items()
         },
     )
-    calm, storm = surface_law(surface), surface_law(stormy)
-    for before, after in zip(calm["cells"], storm["cells"], strict=True):
-        assert np.ptp(after["paired_interval"]) == pytest.approx(np.ptp(before["paired_interval"]))
-        low, high = after["paired_interval"]
-        assert low < after["log_loss"] < high
-        assert np.ptp(after["paired_interval"]) < np.ptp(after["interval"]) / 2
-        assert np.ptp(after["ensemble"]["paired_interval"]) < np.ptp(after["interval"]) / 2
-    for level in storm["baselines"]["logistic_regression"]["levels"]:
-        low, high = level["paired_interval"]
-        assert low < level["log_loss"] < high and high - low < np.ptp(level["interval"]) / 2
+    calm, storm = fit_law(surface, SETTINGS), fit_law(stormy, SETTINGS)
+    for before, after in zip(calm.cells, storm.cells, strict=True):
+        assert np.ptp(after.paired_interval95) == pytest.approx(np.ptp(before.paired_interval95))
+        low, high = after.paired_interval95
+        assert low < after.log_loss < high
+        assert np.ptp(after.paired_interval95) < np.ptp(after.interval95) / 2
+        assert np.ptp(after.ensemble.paired_interval95) < np.ptp(after.interval95) / 2
+    for level in storm.baselines["logistic_regression"].cells:
+        low, high = level.paired_interval95
+        assert low < level.log_loss < high and high - low < np.ptp(level.interval95) / 2
 
 
 def test_each_cell_is_compared_with_the_baseline_on_its_own_number_of_days():
@@ -220,12 +222,12 @@ def test_each_cell_is_compared_with_the_baseline_on_its_own_number_of_days():
     wobble = np.random.default_rng(2).normal(0, 0.01, (4, 400))
     curve = np.array([0.66, 0.62, 0.60, 0.58])
     surface.baselines["logistic_regression"] = list(curve[:, None] + wobble)
-    result = surface_law(surface)
-    levels = result["baselines"]["logistic_regression"]["levels"]
-    for index, cell in enumerate(result["cells"]):
-        row, level = cell["against"]["logistic_regression"], levels[index % 4]
-        assert row["difference"] == pytest.approx(cell["log_loss"] - level["log_loss"])
-        assert row["interval95"][0] < row["difference"] < row["interval95"][1]
+    result = fit_law(surface, SETTINGS)
+    levels = result.baselines["logistic_regression"].cells
+    for index, cell in enumerate(result.cells):
+        row, level = cell.against["logistic_regression"], levels[index % 4]
+        assert row.difference == pytest.approx(cell.log_loss - level.log_loss)
+        assert row.interval95[0] < row.difference < row.interval95[1]
 
 
 # --- coverage by simulation
@@ -250,15 +252,18 @@ def test_intervals_cover_both_slopes_and_no_effect_is_invented(noise):
     for place, (name, (mean, *truths)) in enumerate(WORLDS.items()):
         for number in range(100):
             surface = surface_world(np.random.default_rng([number, place]), mean=mean, **noise)
-            both = two_axes.both_axes(surface, Settings(1, 300, 0.006, replicated=True))
+            both = [
+                judge_axis(surface, axis, SETTINGS, 0.006, replicated=True)[0]
+                for axis in ("parameters", "train_days")
+            ]
             for axis, truth in zip(both, truths, strict=True):
-                low, high = axis.average.slope.interval(0.95)
+                low, high = axis.slope.interval95
                 covered.append(low < truth < high)
                 if truth == 0:
                     invented.append(axis.verdict in ("improves", "inverse scaling"))
                 else:
                     mistaken.append(axis.verdict not in ("improves", "inconclusive"))
-            turned[name].append(both[1].average.turning["kind"] is not None or any(both[1].turns))
+            turned[name].append(both[1].bent)
     assert 0.90 <= np.mean(covered) <= 0.98
     assert np.mean(invented) <= 0.05
     assert np.mean(mistaken) <= 0.01
@@ -271,10 +276,10 @@ def test_paired_intervals_cover_the_distance_of_each_cell_from_the_mean_of_all()
     covered = []
     for number in range(40):
         surface = surface_world(np.random.default_rng(number), mean=lambda x, z: -0.01 * x + 0 * z)
-        paired = paired_intervals(surface, Settings(1, 300, 0.006, replicated=True))
+        paired = paired_intervals(surface, SETTINGS)
         centre = np.mean([loss.mean() for loss in surface.losses])
-        x = np.log10(surface.parameters) - np.log10(surface.parameters).mean()
-        truths = np.repeat(-0.01 * x, len(surface.train_days))
+        x = np.log10(FIVE[:3]) - np.log10(FIVE[:3]).mean()
+        truths = np.repeat(-0.01 * x, 4)
         for (low, high), truth in zip(paired.cells, truths, strict=True):
             covered.append(low < centre + truth < high)
     assert 0.90 <= np.mean(covered) <= 0.98

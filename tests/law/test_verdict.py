@@ -2,28 +2,31 @@
 
 import numpy as np
 import pytest
+from scipy.stats import t
 
 from scaling.law.effects import Effect
-from scaling.law.verdict import Contrast, sensitivity, verdict
+from scaling.law.verdict import contrast_rows, sensitivity, verdict
 from tests.law.worlds import FIVE, fitted, world
 
+DELTA = 0.01 * (-0.3 * np.log(0.3) - 0.7 * np.log(0.7))
+Z = {95: 1.959964, 90: 1.644854}
 TIGHT = {"day": 1e-4, "seed": 1e-4, "both": 1e-3}
 
 
 def test_a_clear_fall_improves_and_a_clear_rise_is_inverse_scaling():
     rng = np.random.default_rng(7)
-    assert fitted(world(rng, slope=-0.02))["verdict"] == "improves"
-    assert fitted(world(rng, slope=+0.02))["verdict"] == "inverse scaling"
+    assert fitted(world(rng, slope=-0.02)).parameters.verdict == "improves"
+    assert fitted(world(rng, slope=+0.02)).parameters.verdict == "inverse scaling"
 
 
 def test_a_precise_nothing_is_equivalent_and_a_vague_one_is_inconclusive():
-    precise = fitted(world(np.random.default_rng(8), day=1e-3, seed=1e-4, both=1e-3))
+    precise = fitted(world(np.random.default_rng(8), day=1e-3, seed=1e-4, both=1e-3)).parameters
     vague = fitted(world(np.random.default_rng(8), day=0.1, seed=0.02))
-    assert precise["verdict"] == "equivalent to no effect"
-    assert precise["smallest_detectable_effect"] < precise["delta"]
-    assert vague["verdict"] == "inconclusive"
-    assert vague["smallest_detectable_effect"] > vague["delta"]
-    assert "would probably have been missed, and seeing 0.0061 takes" in vague["sentence"]
+    assert precise.verdict == "equivalent to no effect"
+    assert precise.sensitivity.smallest_detectable_effect < DELTA
+    assert vague.parameters.verdict == "inconclusive"
+    assert vague.parameters.sensitivity.smallest_detectable_effect > DELTA
+    assert "would probably have been missed, and seeing 0.0061 takes" in vague.sentence
 
 
 def test_five_losses_with_an_optimum_inside_are_not_equivalent_however_flat_their_slope():
@@ -31,16 +34,36 @@ def test_five_losses_with_an_optimum_inside_are_not_equivalent_however_flat_thei
     noise = world(np.random.default_rng(1), parameters=FIVE, **TIGHT)
     losses = [size - size.mean() + mean for size, mean in zip(noise, planted, strict=True)]
     result = fitted(losses, FIVE)
-    low, high = result["slope"]["interval90"]
-    assert -result["delta"] < low < high < result["delta"], "the slope alone would call it nothing"
-    assert result["verdict"] == "inconclusive"
-    assert [c["equivalent"] for c in result["contrasts"]].count(False) >= 3
-    assert "inside the ladder" in result["sentence"]
+    axis = result.parameters
+    assert axis.slope.inside(DELTA), "the slope alone would call it nothing"
+    assert axis.verdict == "inconclusive"
+    assert [contrast.equivalent for contrast in axis.contrasts].count(False) >= 3
+    assert "inside the range" in result.sentence
 
 
-def precisely(estimate, error=1e-4):
-    draws = estimate + error * np.random.default_rng(0).normal(size=4000)
-    return Effect(estimate, draws, error**2, 0.0, freedom=1e9)
+def precisely(estimate, error=1e-4, day_variance=0.0, seed_variance=0.0):
+    """An effect of many days and seeds, whose intervals are those of a normal distribution."""
+    ends = {level: (estimate - z * error, estimate + z * error) for level, z in Z.items()}
+    return Effect(
+        estimate=estimate,
+        **{f"{kind}interval{level}": ends[level] for kind in ("", "t_") for level in Z},
+        p_value=0.5,
+        standard_error=error,
+        day_variance=day_variance,
+        seed_variance=seed_variance,
+        degrees_of_freedom=1e9,
+    )
+
+
+def judged(slope, difference, decades=1.0, one_direction=True):
+    (contrast,) = contrast_rows([("a", "b")], [decades], [difference], 0.01)
+    return verdict(
+        slope,
+        0.01,
+        equivalent=contrast.equivalent,
+        replicated=True,
+        one_direction=one_direction,
+    )
 
 
 @pytest.mark.parametrize(
@@ -58,21 +81,36 @@ def precisely(estimate, error=1e-4):
 def test_two_sizes_may_differ_by_delta_for_each_decade_between_them_and_by_delta_within_one(
     difference, decades, word
 ):
-    slope, contrast = precisely(0.0), Contrast(precisely(difference), decades)
-    assert verdict(slope, 0.01, contrasts=[contrast], replicated=True) == word
+    assert judged(precisely(0.0), precisely(difference), decades) == word
 
 
 def test_a_difference_that_might_be_beyond_its_bound_is_not_equivalent():
-    slope, vague = precisely(0.0), Contrast(precisely(0.0, error=0.02), 1.0)
-    assert verdict(slope, 0.01, contrasts=[vague], replicated=True) == "inconclusive"
+    assert judged(precisely(0.0), precisely(0.0, error=0.02)) == "inconclusive"
 
 
 def test_a_slope_over_a_turning_point_is_neither_better_nor_worse():
     for estimate in (-0.05, 0.05):
-        found = verdict(
-            precisely(estimate), 0.01, contrasts=[], replicated=True, one_direction=False
-        )
+        found = judged(precisely(estimate), precisely(0.0), one_direction=False)
         assert found == "inconclusive"
+
+
+def test_equivalence_is_a_pair_of_one_sided_tests_at_five_percent_and_no_weaker_one():
+    """A slope at the very edge of what matters is called nothing in one world of twenty.
+
+    Nothing but chance separates these worlds, so a weaker level shows: at 60 % it would be four.
+    """
+    called = []
+    for number in range(30):
+        noise = np.random.default_rng(number)
+        losses = world(noise, slope=DELTA, day=1e-3, seed=1e-3, seeds=5, both=1e-3, days=200)
+        slope = fitted(losses).parameters.slope
+        called.append(slope.inside(DELTA))
+        wide, wider = (t.ppf(p, slope.degrees_of_freedom) for p in (0.95, 0.975))
+        assert np.ptp(slope.t_interval90) == pytest.approx(2 * wide * slope.standard_error)
+        assert np.ptp(slope.interval90) == pytest.approx(
+            np.ptp(slope.interval95) * wide / wider, rel=0.15
+        )
+    assert np.mean(called) <= 0.10
 
 
 @pytest.mark.slow
@@ -83,8 +121,8 @@ def test_without_an_effect_neither_a_trend_nor_a_turning_point_is_invented(param
         result = fitted(
             world(np.random.default_rng(3000 + number), parameters=parameters), parameters
         )
-        claimed.append(result["verdict"] in ("improves", "inverse scaling"))
-        turning.append(result["turning_point"]["kind"] is not None)
+        claimed.append(result.parameters.verdict in ("improves", "inverse scaling"))
+        turning.append(result.parameters.turning_point.kind is not None)
     assert np.mean(claimed) <= 0.05
     assert np.mean(turning) <= 0.05
 
@@ -98,26 +136,22 @@ def test_a_curve_with_an_optimum_inside_is_not_called_equivalent(error):
         # The ends lie 2.25 times as far above the middle as their bound allows.
         rng = np.random.default_rng(number)
         losses = world(rng, bend=0.0092, parameters=parameters, **noise)
-        found.append(fitted(losses, parameters)["verdict"])
+        found.append(fitted(losses, parameters).parameters.verdict)
     assert "equivalent to no effect" not in found
     assert np.mean([word != "inconclusive" for word in found]) <= 0.05
-
-
-def effect_with(day_variance, seed_variance):
-    return Effect(0.0, np.zeros(1), day_variance, seed_variance, freedom=1e9)
 
 
 def test_twice_the_days_are_asked_for_when_the_days_variance_is_twice_what_delta_allows():
     allowed = (0.006 / 2.8016) ** 2
 
     def needed(slope, replicated=True):
-        return sensitivity(slope, 0.006, days=1000, seeds=3, replicated=replicated)
+        return sensitivity(slope, 0.006, 1000, 3, replicated=replicated)
 
-    needs = needed(effect_with(2 * allowed, 0.0))
-    assert needs["days_needed"] == pytest.approx(2000, abs=2)
-    assert needs["seeds_needed"] is None
-    slope = effect_with(allowed / 2, 1.0001 * allowed)
+    needs = needed(precisely(0.0, day_variance=2 * allowed))
+    assert needs.days_needed == pytest.approx(2000, abs=2)
+    assert needs.seeds_needed is None
+    slope = precisely(0.0, day_variance=allowed / 2, seed_variance=1.0001 * allowed)
     needs = needed(slope)
-    assert (needs["days_needed"], needs["seeds_needed"]) == (None, 7)
-    assert "spread between seeds" in needs["days_needed_note"]
-    assert needed(slope, replicated=False)["seeds_needed_note"] == "unknown: too few replicates"
+    assert (needs.days_needed, needs.seeds_needed) == (None, 7)
+    assert "spread between seeds" in needs.days_needed_note
+    assert needed(slope, replicated=False).seeds_needed_note == "unknown: too few replicates"

@@ -1,15 +1,18 @@
 """Simulated ladders with a planted effect, and simulated predictions of a study."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 
-from scaling.law import one_axis as law
-from scaling.law import two_axes
-from scaling.law.ladder import Ladder, Surface
+from scaling.law.bootstrap import Settings
+from scaling.law.judge import fit_law
+from scaling.law.table import Axis, Table, ensemble
 
 SIZES = {"200k": 200_000, "600k": 600_000, "2m": 2_000_000}
 FIVE = np.array([2e5, 6e5, 2e6, 2e7, 2e8])
 BASE_RATE = 0.3
+SETTINGS = Settings(horizon=1, delta_fraction=0.01, samples=300)
 COUNTED = {500: 500, 1000: 1000, 2000: 2000, "all": 4001}
 
 
@@ -57,30 +60,33 @@ def world(
     ]
 
 
-def ladder(losses, parameters=FIVE[:3], **changes):
+def table_of(losses, parameters, train_days=(np.nan,), **changes):
+    """A table of these cells. The last number of training days is the whole block."""
     n_days = losses[0].shape[1]
-    y = (np.random.default_rng(3).random(n_days) < BASE_RATE).astype(np.int64)
-    return Ladder(
-        budgets=[f"{n:g}" for n in parameters],
-        parameters=np.asarray(parameters, float),
+    made = Table(
+        axes={
+            "parameters": Axis([f"{n:g}" for n in parameters], np.asarray(parameters, float)),
+            "train_days": Axis(
+                [*(f"{n:g}" for n in train_days[:-1]), "all"], np.asarray(train_days, float)
+            ),
+        },
+        draw="recent",
         seeds=[list(range(len(loss))) for loss in losses],
         losses=losses,
+        ensembles=[ensemble(loss) for loss in losses],
         validation=[float(loss.mean()) for loss in losses],
+        baselines={"base_rate": [np.full(n_days, 0.62)] * len(train_days)},
         dates=pd.bdate_range("2014-01-01", periods=n_days),
-        y=y,
+        y=(np.random.default_rng(3).random(n_days) < BASE_RATE).astype(np.int64),
         base_rate=BASE_RATE,
-        baselines={"base_rate": np.full(n_days, 0.62)},
-    )._replace(**changes)
+    )
+    return replace(made, **changes)
 
 
 def fitted(losses, parameters=FIVE[:3], *, experiments=1, **changes):
-    return law.fit_law(
-        ladder(losses, parameters, **changes),
-        horizon=1,
-        delta=0.01,
-        samples=300,
-        experiments=experiments,
-    )
+    """The law of a ladder."""
+    settings = replace(SETTINGS, experiments=experiments)
+    return fit_law(table_of(losses, parameters, **changes), settings)
 
 
 def study_of_days(levels=(500, 1000, "all"), draws=("recent",), **options):
@@ -155,20 +161,4 @@ def surface_world(
         for at_x in x
         for at_z in z
     ]
-    y = (np.random.default_rng(3).random(days) < BASE_RATE).astype(np.int64)
-    return Surface(
-        draw="recent",
-        budgets=[f"{n:g}" for n in parameters],
-        parameters=np.asarray(parameters, float),
-        asked=[*(f"{n:g}" for n in train_days[:-1]), "all"],
-        train_days=np.asarray(train_days, float),
-        seeds=[list(range(seeds))] * len(losses),
-        losses=losses,
-        y=y,
-        base_rate=BASE_RATE,
-        baselines={"base_rate": [np.full(days, 0.62)] * len(train_days)},
-    )
-
-
-def surface_law(surface, samples=300):
-    return two_axes.fit_surface(surface, horizon=1, delta=0.01, samples=samples)
+    return table_of(losses, parameters, train_days)

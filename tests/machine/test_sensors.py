@@ -12,31 +12,20 @@ from scaling.machine import sensors
 from tests.machine.thermal_parts import commands, fixture, on
 
 
-def test_intel_powermetrics_is_parsed():
-    reading = sensors.parse_powermetrics_temperature(fixture("powermetrics_smc_intel.txt"))
-    assert reading.celsius == 61.23
+def test_powermetrics_has_a_temperature_on_intel_and_none_on_apple_silicon():
+    parse = sensors.parse_powermetrics_temperature
+    assert parse(fixture("powermetrics_smc_intel.txt")).celsius == 61.23
+    assert parse(fixture("powermetrics_thermal_apple_silicon.txt")) is None
 
 
-def test_powermetrics_of_apple_silicon_has_no_temperature():
-    text = fixture("powermetrics_thermal_apple_silicon.txt")
-    assert sensors.parse_powermetrics_temperature(text) is None
-
-
-@pytest.mark.parametrize(
-    ("word", "number", "level"),
-    [
-        ("Nominal", 0, "normal"),
-        ("Moderate", 1, "acceptable"),
-        ("Heavy", 2, "warning"),
-        ("Trapping", 3, "critical"),
-        ("Sleeping", 4, "critical"),
-    ],
-)
-def test_pressure_levels_are_parsed_from_powermetrics_and_notifyutil(word, number, level):
-    text = fixture("powermetrics_thermal_apple_silicon.txt").replace("Nominal", word)
-    assert sensors.parse_powermetrics_pressure(text).pressure == level
-    text = fixture("notifyutil.txt").replace("0", str(number))
-    assert sensors.parse_notifyutil(text).pressure == level
+def test_pressure_levels_are_parsed_from_powermetrics_and_notifyutil():
+    words = ("Nominal", "Moderate", "Heavy", "Trapping", "Sleeping")
+    levels = ("normal", "acceptable", "warning", "critical", "critical")
+    for number, (word, level) in enumerate(zip(words, levels, strict=True)):
+        text = fixture("powermetrics_thermal_apple_silicon.txt").replace("Nominal", word)
+        assert sensors.parse_powermetrics_pressure(text).pressure == level
+        text = fixture("notifyutil.txt").replace("0", str(number))
+        assert sensors.parse_notifyutil(text).pressure == level
 
 
 @pytest.mark.parametrize("text", ["", "0", "com.apple.system.other 0", "Failed 1000"])
@@ -49,11 +38,8 @@ def test_an_unknown_pressure_word_is_no_reading():
     assert sensors.parse_powermetrics_pressure(text) is None
 
 
-def test_macmon_reads_the_hotter_of_processor_and_gpu():
+def test_macmon_reads_the_hotter_of_processor_and_gpu_and_zero_is_a_sensor_that_is_not_there():
     assert sensors.parse_macmon(fixture("macmon_pipe.json")).celsius == 71.73614
-
-
-def test_macmons_zero_is_a_sensor_that_is_not_there():
     data = json.loads(fixture("macmon_pipe.json"))
     data["temp"]["cpu_temp_avg"] = 0.0
     assert sensors.parse_macmon(json.dumps(data)).celsius == 66.95167

@@ -4,11 +4,9 @@ import json
 import subprocess
 import sys
 
-import pytest
-
 from scaling.tracking.local import read_lines, record_path
 from scaling.tracking.trackers import open_trackers
-from tests.tracking.tracking_parts import NONE, a_run, curve
+from tests.tracking.tracking_parts import NONE, a_run, curve, tracked
 
 
 def test_every_line_is_in_the_file_as_soon_as_it_is_logged(tmp_path):
@@ -22,7 +20,7 @@ def test_every_line_is_in_the_file_as_soon_as_it_is_logged(tmp_path):
 
 def test_the_first_line_says_which_run_it_is(tmp_path):
     run = a_run(tmp_path)
-    with open_trackers(NONE, run) as trackers:
+    with tracked(NONE, run) as trackers:
         first = read_lines(record_path(run))[0]
     assert first["key"] == trackers.ids["key"]
     assert first["run_info"]["experiment"] == "daily/up"
@@ -31,7 +29,7 @@ def test_the_first_line_says_which_run_it_is(tmp_path):
 
 def test_a_loss_that_is_not_a_number_is_still_strict_json(tmp_path):
     run = a_run(tmp_path)
-    with open_trackers(NONE, run) as trackers:
+    with tracked(NONE, run) as trackers:
         trackers.log({"loss": float("nan"), "norm": float("inf")}, step=1)
 
     def refuse(constant):
@@ -79,20 +77,12 @@ def test_a_resumed_epoch_that_is_logged_again_from_its_start_stands_in_the_recor
 
 def test_a_fresh_run_starts_a_record_and_a_key_of_its_own(tmp_path):
     run = a_run(tmp_path)
-    with open_trackers(NONE, run) as first:
+    with tracked(NONE, run) as first:
         first.log({"loss": 1}, step=1)
-    with open_trackers(NONE, run) as second:
+    with tracked(NONE, run) as second:
         second.log({"loss": 2}, step=1)
     assert curve(record_path(run), "loss") == [(1, 2.0)]
     assert second.ids["key"] != first.ids["key"]
-
-
-def test_an_exception_marks_the_run_failed_and_says_why(tmp_path):
-    run = a_run(tmp_path)
-    with pytest.raises(ZeroDivisionError), open_trackers(NONE, run):
-        _ = 1 / 0
-    ending = read_lines(record_path(run))[-1]["ending"]
-    assert (ending["status"], ending["reason"]) == ("failed", "ZeroDivisionError: division by zero")
 
 
 def test_a_full_disk_is_told_once_and_the_record_is_whole_when_there_is_room_again(tmp_path):

@@ -23,6 +23,7 @@ from tests.tracking.tracking_parts import (
     free_port,
     start_server,
     stop_server,
+    tracked,
     wait_for,
 )
 
@@ -156,11 +157,10 @@ def test_six_jobs_that_start_at_once_make_one_store_one_parent_and_six_children(
 import sys; from pathlib import Path
 from scaling.config import TrackingConfig
 from scaling.tracking import mirror
-from scaling.tracking.trackers import open_trackers
-from tests.tracking.tracking_parts import a_run, heard
+from tests.tracking.tracking_parts import a_run, heard, tracked
 mirror.CLOSING_SECONDS = 400  # six processes import MLflow at once
 run = a_run(Path(sys.argv[1]), f"2m.seed{sys.argv[2]}")
-with heard() as problems, open_trackers(TrackingConfig(), run) as trackers:
+with heard() as problems, tracked(TrackingConfig(), run) as trackers:
     trackers.log({"loss": 1.0}, step=1)
 assert not problems, problems
 """
@@ -191,7 +191,7 @@ def test_the_mlflow_page_of_a_study_shows_its_runs_and_their_curves(tmp_path, se
     for name, level in (("2m", 0.5), ("20m", 0.4)):
         run = a_run(tmp_path, name, "daily/page")
         config = TrackingConfig(mlflow_uri=server)
-        with open_trackers(config, run) as trackers:
+        with tracked(config, run) as trackers:
             for step in range(30):
                 trackers.log({"train_loss": level + 1 / (step + 3)}, step=step)
         ids.append(trackers.ids["mlflow"])

@@ -12,8 +12,7 @@ import yaml
 from scaling.config import TrackingConfig, load_config, run_of
 from scaling.sizes import load_model_config
 from scaling.tracking.local import record_path
-from scaling.tracking.trackers import open_trackers
-from tests.tracking.tracking_parts import MLFLOW, WANDB, a_run, client_of, curve
+from tests.tracking.tracking_parts import MLFLOW, WANDB, a_run, client_of, curve, tracked
 
 
 def test_tracking_logs_to_wandb(tmp_path, monkeypatch, no_problem):
@@ -27,7 +26,7 @@ def test_tracking_logs_to_wandb(tmp_path, monkeypatch, no_problem):
         return run
 
     monkeypatch.setattr(wandb, "init", init)
-    with open_trackers(WANDB, a_run(tmp_path)) as trackers:
+    with tracked(WANDB, a_run(tmp_path)) as trackers:
         trackers.log({"train_loss": 0.5}, step=10)
     assert calls == [({"train_loss": 0.5}, 10)]
 
@@ -37,7 +36,7 @@ def test_tracking_logs_to_mlflow(tmp_path, monkeypatch, no_problem):
     monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
     uri = f"file://{tmp_path}/mlruns"
     config = TrackingConfig(mlflow_uri=uri)
-    with open_trackers(config, a_run(tmp_path)) as trackers:
+    with tracked(config, a_run(tmp_path)) as trackers:
         trackers.log({"train_loss": 0.5}, step=10)
     points = client_of(uri).get_metric_history(trackers.ids["mlflow"], "train_loss")
     assert [(p.step, p.value) for p in points] == [(10, 0.5)]
@@ -46,7 +45,7 @@ def test_tracking_logs_to_mlflow(tmp_path, monkeypatch, no_problem):
 def test_tracking_saves_config_artifact(tmp_path, store, no_problem):
     config = tmp_path / "threshold_1pct.yaml"
     config.write_text("param_budget: 2m\n")
-    with open_trackers(MLFLOW, a_run(tmp_path)) as trackers:
+    with tracked(MLFLOW, a_run(tmp_path)) as trackers:
         trackers.artifact(config)
     kept = tmp_path / "results/mlartifacts/daily/up" / trackers.ids["mlflow"] / "artifacts"
     assert (kept / "threshold_1pct.yaml").read_text() == "param_budget: 2m\n"
@@ -57,7 +56,7 @@ def test_tracking_saves_config_artifact(tmp_path, store, no_problem):
 def test_tracking_handles_disabled_trackers(tmp_path, store, mlflow, wandb, no_problem):
     run = a_run(tmp_path)
     config = TrackingConfig(mlflow=mlflow, wandb=wandb)
-    with open_trackers(config, run) as trackers:
+    with tracked(config, run) as trackers:
         trackers.log({"train_loss": 0.5}, step=10)
     asked = {name for name, on in (("mlflow", mlflow), ("wandb", wandb)) if on}
     assert trackers.ids.keys() == {"key"} | asked
@@ -70,7 +69,8 @@ def test_without_trackers_neither_mlflow_nor_wandb_nor_torch_is_imported(tmp_pat
         "from scaling.tracking.run import RunInfo\n"
         "from scaling.tracking.trackers import open_trackers\n"
         f"run = RunInfo('up', '2m', {{}}, {{}}, Path({str(tmp_path)!r}) / 'up', [])\n"
-        "with open_trackers(TrackingConfig(mlflow=False), run) as t: t.log({'a': 1}, step=1)\n"
+        "trackers = open_trackers(TrackingConfig(mlflow=False), run)\n"
+        "trackers.log({'a': 1}, step=1); trackers.finish('finished', 'completed')\n"
         "print({'mlflow', 'wandb', 'torch', 'pandas'} & set(sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

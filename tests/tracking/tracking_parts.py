@@ -53,11 +53,19 @@ def train(trackers, steps=20):
     return losses
 
 
+@contextlib.contextmanager
+def tracked(config, run):
+    """The trackers of a run that completes."""
+    trackers = open_trackers(config, run)
+    yield trackers
+    trackers.finish("finished", "completed")
+
+
 def undisturbed(tmp_path):
     """The losses of a training that nobody tracks, and the states of the generators after it."""
     random.seed(1)
     np.random.seed(1)
-    with open_trackers(NONE, a_run(tmp_path / "undisturbed")) as trackers:
+    with tracked(NONE, a_run(tmp_path / "undisturbed")) as trackers:
         losses = train(trackers)
     return losses, random.getstate(), np.random.get_state()[1].tolist()
 

@@ -75,21 +75,21 @@ def test_find_batch_size_respects_memory():
     assert all(r["peak_bytes"] <= probe.ceiling for r in tried[:-1])
 
 
-def test_the_search_ends_at_the_first_size_that_does_not_fit():
-    assert sizes(search(memory_of(8, 16), limit=256)) == [8, 16, 32]
-
-
-def test_the_search_goes_no_further_than_its_limit():
-    assert sizes(search(memory_of(8, 16, 32, 64), limit=40)) == [8, 16, 32]
-
-
-def test_where_eight_does_not_fit_smaller_sizes_are_tried():
-    assert sizes(search(memory_of(2), limit=32)) == [8, 4, 2]
-
-
-@pytest.mark.parametrize(("limit", "first"), [(12, 8), (7, 4), (3, 2), (1, 1)])
-def test_the_first_size_is_within_the_limit(limit, first):
-    assert sizes(search(memory_of(1, 2, 4, 8, 16), limit))[0] == first
+@pytest.mark.parametrize(
+    ("fitting", "limit", "tried"),
+    [
+        ((8, 16), 256, [8, 16, 32]),
+        ((8, 16, 32, 64), 40, [8, 16, 32]),
+        ((2,), 32, [8, 4, 2]),
+        ((1, 2, 4), 7, [4]),
+        ((1, 2), 3, [2]),
+        ((1,), 1, [1]),
+    ],
+)
+def test_sizes_are_doubled_within_the_limit_until_one_does_not_fit_or_halved_until_one_does(
+    fitting, limit, tried
+):
+    assert sizes(search(memory_of(*fitting), limit)) == tried
 
 
 @settings(max_examples=50, deadline=None)
@@ -105,23 +105,18 @@ def test_the_choice_is_never_more_than_a_processs_share_of_the_batch():
 
 
 @pytest.mark.parametrize(
-    "message",
+    ("message", "memory"),
     [
-        "CUDA out of memory. Tried to allocate 2.00 GiB",
-        "MPS backend out of memory (MPS allocated: 18.13 GB)",
-        "Invalid buffer size: 12.00 GiB",
-        "[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 4 bytes",
+        ("CUDA out of memory. Tried to allocate 2.00 GiB", True),
+        ("MPS backend out of memory (MPS allocated: 18.13 GB)", True),
+        ("Invalid buffer size: 12.00 GiB", True),
+        ("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried 4 bytes", True),
+        ("mat1 and mat2 shapes cannot be multiplied", False),
+        ("CUDA error: 700", False),
     ],
 )
-def test_an_allocators_complaint_is_out_of_memory(message):
-    assert probes.is_memory_error(RuntimeError(message))
-
-
-@pytest.mark.parametrize(
-    "message", ["mat1 and mat2 shapes cannot be multiplied", "CUDA error: 700"]
-)
-def test_any_other_runtime_error_is_not(message):
-    assert not probes.is_memory_error(RuntimeError(message))
+def test_only_an_allocators_complaint_is_out_of_memory(message, memory):
+    assert probes.is_memory_error(RuntimeError(message)) is memory
 
 
 def test_an_error_that_is_not_about_memory_is_reported_as_itself():
@@ -336,17 +331,15 @@ def test_impossible_flags_are_refused(flag):
         find_batch_size.main(["--config", CONFIG, *flag])
 
 
+VERSION_1 = ("memory.limit_in_bytes", "memory.usage_in_bytes")
+
+
 @pytest.mark.parametrize(
     ("line", "folder", "limit", "usage"),
     [
         ("0::/slurm/job\n", "slurm/job", "memory.max", "memory.current"),
         ("0::/slurm/job/step\n", "slurm/job", "memory.max", "memory.current"),
-        (
-            "4:memory:/slurm/job\n0::/\n",
-            "memory/slurm/job",
-            "memory.limit_in_bytes",
-            "memory.usage_in_bytes",
-        ),
+        ("4:memory:/slurm/job\n0::/\n", "memory/slurm/job", *VERSION_1),
     ],
 )
 def test_a_cgroups_memory_limit_counts_and_its_cache_is_free(tmp_path, line, folder, limit, usage):

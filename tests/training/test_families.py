@@ -9,11 +9,11 @@ import torch
 from transformers import PatchTSMixerForTimeSeriesClassification
 
 from scaling.config import WindowConfig
-from scaling.record import read_json
 from scaling.sizes import FAMILIES, PatchTSMixerShape
 from scaling.training import checkpoint
 from scaling.training.families import family_of, patchtsmixer
-from tests.miniature import EXPERIMENT, make_miniature, run
+from tests.miniature import EXPERIMENT, build_features, make_miniature, run, run_here
+from tests.training.test_resume import Killed, at_step, killed
 
 SHAPE = PatchTSMixerShape(d_model=24, layers=2, expansion_factor=2, dropout=0.1)
 WINDOW = WindowConfig(16, 4, 15)
@@ -23,20 +23,6 @@ d_model: {d_model}
 layers: 2
 expansion_factor: 2
 dropout: 0.1
-"""
-# A training that is killed in the midst of its 40th step, 15 steps into the second epoch.
-KILLED = """\
-import os, signal, sys
-from scaling.training import trainer
-real, taken = trainer.optimiser_step, []
-def step(*arguments, **options):
-    taken.append(1)
-    if len(taken) == 40:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return real(*arguments, **options)
-trainer.optimiser_step = step
-from scaling.train import main
-main(sys.argv[1:])
 """
 
 
@@ -99,44 +85,29 @@ def test_every_weight_of_patchtsmixer_is_trained() -> None:
 
 @pytest.fixture(scope="module")
 def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The miniature with PatchTSMixer as its network, and its two budgets judged."""
+    """A miniature with features, whose network is PatchTSMixer; the smaller one has no dropout."""
     directory = make_miniature(tmp_path_factory.mktemp("mixer"))
     for budget, d_model in (("6k", 22), ("20k", 42)):
         path = directory / f"configs/model/patchtsmixer_{budget}.yaml"
-        path.write_text(SHAPE_FILE.format(d_model=d_model))
+        text = SHAPE_FILE.format(d_model=d_model)
+        # Dropout differs between one process and two.
+        path.write_text(text.replace("dropout: 0.1", "dropout: 0.0") if budget == "6k" else text)
     (directory / "configs/daily/tiny.yaml").write_text("family: patchtsmixer\n" + EXPERIMENT)
-    grid = "experiments: [daily/tiny]\nbudgets: [6k, 20k]\nseeds: [42]\n"
-    (directory / "configs/full.yaml").write_text(grid)
-    run(directory, "snakemake", "results/daily/tiny/report.html")
+    build_features(directory)
     return directory
 
 
-@pytest.mark.slow
-def test_a_ladder_of_patchtsmixer_goes_from_prices_to_the_report(study: Path) -> None:
-    results = study / "results/daily/tiny"
-    record = read_json(results / "20k.json")
-    assert record["identity"]["settings"]["family"] == "patchtsmixer"
-    assert record["identity"]["model"]["expansion_factor"] == 2
-    assert record["flops"] > 0
-    assert read_json(results / "20k.eval.json")["metrics"]["best"]["test"]["log_loss"] > 0
-    assert len(read_json(results / "scaling_law.json")["sizes"]) == 2
-
-
-@pytest.mark.slow
-def test_a_killed_training_of_patchtsmixer_ends_with_the_same_bits(study: Path) -> None:
+def test_a_training_of_patchtsmixer_that_is_cut_off_in_an_epoch_ends_with_the_same_bits(
+    study: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     asked = ("--config", "configs/daily/tiny.yaml", "--param-budget", "20k", "--threads", "1")
-    again = (
-        *asked,
-        "--output",
-        "again.ckpt",
-        "--batch-size",
-        "results/daily/tiny/20k.batch_size.json",
-    )
-    assert run(study, sys.executable, "-c", KILLED, *again, check=False).returncode == -9
-    assert "resumed at step 25" in run(study, "python", "-m", "scaling.train", *again).stderr
-    first, second = (
-        checkpoint.load(study / name) for name in ("results/daily/tiny/20k.ckpt", "again.ckpt")
-    )
+    run_here(study, "train", *asked, "--output", "whole.ckpt")
+    again = (*asked, "--output", "again.ckpt")
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        at_step(patch, 40, killed)  # 15 steps into the second epoch
+        run_here(study, "train", *again)
+    assert "resumed at step 25" in run_here(study, "train", *again).stderr
+    first, second = (checkpoint.load(study / name) for name in ("whole.ckpt", "again.ckpt"))
     for weights in ("weights", "last_weights"):
         for name, value in first[weights].items():
             assert torch.equal(value, second[weights][name]), name
@@ -144,31 +115,27 @@ def test_a_killed_training_of_patchtsmixer_ends_with_the_same_bits(study: Path) 
 
 @pytest.mark.slow
 def test_two_processes_train_patchtsmixer_to_the_weights_of_one(study: Path) -> None:
-    shape = study / "configs/model/patchtsmixer_6k.yaml"
-    text = shape.read_text()
-    shape.write_text(text.replace("dropout: 0.1", "dropout: 0.0"))  # it differs between the two
-    pair = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2")
+    pair = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m")
     asked = ("--config", "configs/daily/tiny.yaml", "--param-budget", "6k", "--threads", "1")
-    found = {}
-    for name, launcher, more in (("one", (), ()), ("two", pair, ()), ("shard", pair, ("--shard",))):
-        output = ("--output", f"{name}.ckpt", *more)
-        run(study, sys.executable, *launcher, "-m", "scaling.train", *asked, *output)
-        found[name] = checkpoint.load(study / f"{name}.ckpt")["last_weights"]
-    shape.write_text(text)
+    run_here(study, "train", *asked, "--output", "one.ckpt")
+    for name, more in (("two", ()), ("shard", ("--shard",))):
+        options = (*asked, "--output", f"{name}.ckpt", *more)
+        run(study, sys.executable, *pair, "scaling.train", *options)
+    found = {
+        name: checkpoint.load(study / f"{name}.ckpt")["last_weights"]
+        for name in ("one", "two", "shard")
+    }
     for weights in (found["two"], found["shard"]):
         for name, value in found["one"].items():
             torch.testing.assert_close(weights[name], value, rtol=0, atol=1e-4)
 
 
-@pytest.mark.slow
 def test_weights_of_another_family_are_refused(study: Path) -> None:
-    config = study / "configs/daily/tiny.yaml"
-    text = config.read_text()
-    config.write_text(EXPERIMENT)
-    judge = ("python", "-m", "scaling.evaluate", "--config", "configs/daily/tiny.yaml")
+    of_mixer = ("--config", "configs/daily/tiny.yaml", "--param-budget", "6k", "--threads", "1")
+    run_here(study, "train", *of_mixer, "--output", "mixer.ckpt")
+    (study / "configs/daily/patches.yaml").write_text(EXPERIMENT)
+    judge = ("--config", "configs/daily/patches.yaml", "--checkpoint", "mixer.ckpt")
     paths = ("--predictions", "other.parquet", "--output", "other.json")
-    checkpoint_file = ("--checkpoint", "results/daily/tiny/20k.ckpt")
-    done = run(study, *judge, *checkpoint_file, *paths, check=False)
-    config.write_text(text)
+    done = run_here(study, "evaluate", *judge, *paths, check=False)
     assert done.returncode == 2
-    assert done.stderr.startswith("error: ") and "family" in done.stderr
+    assert done.stderr.splitlines()[-1].startswith("error: ") and "family" in done.stderr

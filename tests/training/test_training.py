@@ -463,7 +463,7 @@ def refused(done: subprocess.CompletedProcess[str]) -> str:
 
 
 def test_another_run_under_the_same_name_is_refused(trained: tuple[Path, str]) -> None:
-    """Elsewhere, results under a name that two runs shared were overwritten."""
+    """Results that go by a name which two runs share overwrite each other."""
     directory, _ = trained
     before = (directory / f"{RUN}.ckpt").read_bytes()
     line = refused(train(directory, "--seed", "7", "--output", f"{RUN}.ckpt", check=False))

@@ -207,31 +207,30 @@ def of_all_baselines(suffix):
     return files
 
 
-def figure(name, subcategory, shows):
-    """One figure of the page, as an output that Snakemake's own report shows, too."""
-    return report(
-        f"results/{{experiment}}/figures/{name}.svg",
-        caption=f"../../scaling/figures/captions/{name}.rst",
-        category="{experiment}",
-        subcategory=subcategory,
-        labels={"shows": shows},
-    )
+def figures_of_the_grid():
+    """The figures of the page, as outputs that Snakemake's own report shows, too.
 
-
-def figures_of_days():
-    """The figures that the page has where the grid has several numbers of training days."""
-    if GRID.train_days == [WHOLE_BLOCK]:
-        return {}
-    shown = {
-        "two_axes": "loss against training days",
-        "loss_by_size": "loss against size at each number of days",
-        "skill_map": "skill over both axes",
+    Those of a sweep are not among them, because no rule of a study asks for one, and that of the
+    direction is not, because only the test days tell whether it can be measured.
+    """
+    several = GRID.train_days != [WHOLE_BLOCK]
+    replicated = len(GRID.seeds) > 1 and {*GRID.budgets} - {*GRID.single_seed}
+    parts = {
+        "runs": True,
+        "train_days": several,
+        "ensembles": several and replicated,
+        "draws": len(GRID.draw) > 1,
     }
-    if len(GRID.seeds) > 1 and {*GRID.budgets} - {*GRID.single_seed}:
-        shown["ensembles"] = "ensembles beside single networks"
-    if len(GRID.draw) > 1:
-        shown["draws"] = "recent days beside random quarters"
-    return {name: figure(name, "The answer", what) for name, what in shown.items()}
+    return {
+        figure.name: report(
+            f"results/{{experiment}}/figures/{figure.name}.svg",
+            caption=str(figure.caption_file),
+            category="{experiment}",
+            subcategory=figure.group,
+            labels={"shows": figure.shows},
+        )
+        for figure in figures_of([name for name, present in parts.items() if present])
+    }
 
 
 def existing(wildcards, suffix):

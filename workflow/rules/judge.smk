@@ -99,7 +99,6 @@ rule fit_law:
         " --experiments {params.experiments:q} --output {output:q} > {log:q} 2>&1"
 
 
-# The figures have the names of FIGURES and OPTIONAL in scaling.figures.page.
 rule report:
     input:
         unpack(checked_data()),
@@ -110,7 +109,7 @@ rule report:
         baselines=of_all_baselines("predictions.parquet"),
         baselines_record=of_all_baselines("json"),
     output:
-        **figures_of_days(),
+        **figures_of_the_grid(),
         page=report(
             "results/{experiment}/report.html",
             caption="../report/page.rst",
@@ -118,12 +117,6 @@ rule report:
             subcategory="The answer",
             labels={"shows": "the whole study on one page"},
         ),
-        ladder=figure("ladder", "The answer", "skill against size"),
-        compute=figure("compute", "The answer", "loss against compute"),
-        learning_curves=figure("learning_curves", "Can it be trusted?", "learning curves"),
-        reliability=figure("reliability", "Can it be trusted?", "calibration"),
-        skill_by_year=figure("skill_by_year", "Can it be trusted?", "skill year by year"),
-        drift=figure("drift", "Can it be trusted?", "drift of the features"),
     log:
         "logs/{experiment}/report.log",
     benchmark:

@@ -5,51 +5,49 @@ import pandas as pd
 import pytest
 
 from scaling.errors import UserError
-from scaling.law.ladder import ladder_of, read_ladder, surfaces_of
-from scaling.law.one_axis import fit_law
-from scaling.law.runs import read_runs
+from scaling.law.table import read_tables
 from tests.law.worlds import study, study_of_days
 
 
 def surfaces(networks, baselines):
-    return surfaces_of(read_runs(networks, baselines))
+    return list(read_tables(networks, baselines).surfaces.values())
 
 
 @pytest.mark.parametrize("whole", [None, np.nan, "all"], ids=["None", "NaN", "all"])
 def test_a_study_on_the_whole_block_is_a_plain_ladder_whatever_says_so(whole):
     networks, baselines = study()
-    marked = networks.assign(train_days=whole), baselines.assign(train_days=whole)
-    laws = [
-        fit_law(read_ladder(*rows), horizon=1, delta=0.01, samples=200)
-        for rows in ((networks, baselines), marked)
-    ]
-    assert laws[0] == laws[1]
-    assert surfaces(*marked) == []
+    marked = read_tables(networks.assign(train_days=whole), baselines.assign(train_days=whole))
+    assert marked.surfaces == {}
+    assert_same_ladder(marked.ladder, read_tables(networks, baselines).ladder)
 
 
-def test_the_ladder_of_a_two_axis_study_is_that_of_its_whole_block():
-    networks, baselines = study_of_days()
-    runs = read_runs(networks, baselines)
-    whole = networks["train_days"] == "all"
-    expected = read_ladder(networks[whole], baselines[baselines["train_days"] == "all"])
-    for one, other in zip(ladder_of(runs).losses, expected.losses, strict=True):
-        assert (one == other).all()
+def assert_same_ladder(one, other):
+    assert one.seeds == other.seeds
+    for ours, theirs in zip(one.losses, other.losses, strict=True):
+        assert (ours == theirs).all()
+    for name, (loss,) in one.baselines.items():
+        assert (loss == other.baselines[name][0]).all()
 
 
-def test_without_the_whole_block_the_ladder_has_the_most_days():
-    networks, baselines = study_of_days(levels=(500, 2000, 1000))
-    ladder = ladder_of(read_runs(networks, baselines))
-    most = networks[networks["train_days"] == 2000]
-    expected = read_ladder(most, baselines[baselines["train_days"] == 2000])
-    assert (ladder.losses[0] == expected.losses[0]).all()
+@pytest.mark.parametrize(
+    ("levels", "most"), [((500, 1000, "all"), "all"), ((500, 2000, 1000), 2000)]
+)
+def test_the_ladder_of_a_two_axis_study_is_that_of_its_most_days(levels, most):
+    networks, baselines = study_of_days(levels=levels)
+    alone = [frame[frame["train_days"] == most] for frame in (networks, baselines)]
+    assert_same_ladder(read_tables(networks, baselines).ladder, read_tables(*alone).ladder)
 
 
 def test_cells_stand_by_size_and_then_by_days_whatever_the_order_of_the_rows():
     networks, baselines = study_of_days(levels=(1000, "all", 500))
     shuffled = networks.sample(frac=1, random_state=1)
     (surface,) = surfaces(shuffled, baselines.sample(frac=1, random_state=2))
-    assert (surface.budgets, surface.asked) == (["200k", "600k", "2m"], ["500", "1000", "all"])
-    assert surface.train_days.tolist() == [500, 1000, 4001]
+    parameters, train_days = surface.axes["parameters"], surface.axes["train_days"]
+    assert (parameters.points, train_days.points) == (
+        ["200k", "600k", "2m"],
+        ["500", "1000", "all"],
+    )
+    assert train_days.positions.tolist() == [500, 1000, 4001]
     assert surface.seeds == [[42, 43]] * 9
     rows = networks[
         (networks["budget"] == "200k")
@@ -73,7 +71,7 @@ def test_days_are_placed_at_the_mean_of_what_each_run_counted():
     networks, baselines = study_of_days(draws=("blocks",))
     networks.loc[(networks["train_days"] == 500) & (networks["seed"] == 43), "counted_days"] -= 20
     (surface,) = surfaces(networks, baselines)
-    assert surface.train_days[0] == 490
+    assert surface.axes["train_days"].positions[0] == 490
 
 
 def lacks_a_cell(networks, baselines):

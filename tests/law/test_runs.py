@@ -5,14 +5,14 @@ import pandas as pd
 import pytest
 
 from scaling.errors import UserError
-from scaling.law.ladder import read_ladder
+from scaling.law.table import read_tables
 from tests.law.worlds import BASE_RATE, fitted, sigmoid, study, world
 
 
 def test_a_study_is_read_smallest_first_with_the_best_weights_and_the_training_base_rate():
     networks, baselines = study()
-    found = read_ladder(networks.sample(frac=1, random_state=1), baselines)
-    assert found.budgets == ["200k", "600k", "2m"]
+    found = read_tables(networks.sample(frac=1, random_state=1), baselines).ladder
+    assert found.axes["parameters"].points == ["200k", "600k", "2m"]
     assert found.seeds == [[42, 43]] * 3
     assert found.base_rate == BASE_RATE
     assert found.losses[2].mean() < found.losses[0].mean() < 1.5
@@ -92,7 +92,7 @@ def two_architectures(networks, baselines):
 )
 def test_a_study_whose_models_cannot_be_compared_is_refused(fault, message):
     with pytest.raises(UserError, match=message):
-        read_ladder(*fault(*study()))
+        read_tables(*fault(*study()))
 
 
 def copied(networks, source, copy, change=lambda p: p):
@@ -118,20 +118,20 @@ def test_one_run_copied_as_another_is_refused_and_both_are_named(source, copy, c
     networks, baselines = study()
     names = sorted(f"{budget} seed {seed}" for budget, seed in (source, copy))
     with pytest.raises(UserError, match=f"{names[0]} and {names[1]} predict the same"):
-        read_ladder(copied(networks, source, copy, change), baselines)
+        read_tables(copied(networks, source, copy, change), baselines)
 
 
 def test_seeds_that_agree_closely_but_are_two_are_accepted():
     networks, baselines = study()
     noise = np.random.default_rng(0).normal(0, 1e-4, is_run(networks).sum())
     change = lambda p: np.clip(p + noise, 0, 1)  # noqa: E731
-    assert read_ladder(copied(networks, ("2m", 42), ("2m", 43), change), baselines)
+    assert read_tables(copied(networks, ("2m", 42), ("2m", 43), change), baselines)
 
 
 def test_a_copied_seed_would_have_turned_an_inconclusive_study_into_a_finding():
     losses = world(
         np.random.default_rng(1), slope=-0.004, seeds=2, seed=0.006, day=0.005, both=0.01
     )
-    assert fitted(losses)["verdict"] == "inconclusive"
+    assert fitted(losses).parameters.verdict == "inconclusive"
     copies = [size[[0, 0]] for size in losses]
-    assert fitted(copies)["verdict"] == "improves"
+    assert fitted(copies).parameters.verdict == "improves"

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from scaling.law.levels import ensemble, level_rows
+from scaling.law.table import ensemble
 from scaling.metrics import log_losses
-from tests.law.worlds import fitted, sigmoid, world
+from tests.law.worlds import FIVE, fitted, sigmoid, world
 
 
 def forecasts(seeds=4, days=300, spread=0.8):
@@ -27,30 +27,29 @@ def test_an_ensemble_is_on_no_day_worse_than_the_mean_of_its_members():
     assert (ensemble(losses) <= losses.mean(axis=0) + 1e-12).all()
 
 
-def test_the_row_of_a_cell_pairs_its_ensemble_with_its_single_networks():
+def test_a_cell_pairs_its_ensemble_with_its_single_networks():
     y, p = forecasts()
     losses = np.stack([log_losses(y, row) for row in p])
-    (row,), _ = level_rows([losses], y, 0.3, horizon=1, samples=300)
-    together = row["ensemble"]
-    assert together["members"] == 4
-    assert together["gain"] == pytest.approx(together["log_loss"] - row["log_loss"])
-    assert together["gain_interval95"][1] < 0
-    assert together["skill"] > row["skill"]
-    low, high = together["interval"]
-    assert low < together["log_loss"] < high
+    cell = fitted([losses, losses + 0.1], FIVE[:2], y=y).cells[0]
+    together = cell.ensemble
+    assert together.members == 4
+    assert together.gain == pytest.approx(together.log_loss - cell.log_loss)
+    assert together.gain_interval95[1] < 0
+    assert together.skill > cell.skill
+    low, high = together.interval95
+    assert low < together.log_loss < high
 
 
 def test_one_network_is_no_ensemble():
-    y, p = forecasts(seeds=1)
-    (row,), _ = level_rows([log_losses(y, p[0])[None]], y, 0.3, horizon=1, samples=200)
-    assert row["ensemble"] is None
+    losses = world(np.random.default_rng(2), seeds=1)
+    assert [cell.ensemble for cell in fitted(losses).cells] == [None] * 3
 
 
 def test_an_ensemble_s_interval_is_over_days_and_not_over_seeds_that_disagree():
     losses = world(np.random.default_rng(2), seed=0)
     apart = [loss + np.array([[-0.05], [0.0], [0.05]]) for loss in losses]
-    together, spread = fitted(losses)["sizes"][0], fitted(apart)["sizes"][0]
-    assert np.ptp(spread["interval"]) > 1.5 * np.ptp(together["interval"])
-    assert np.ptp(spread["ensemble"]["interval"]) == pytest.approx(
-        np.ptp(together["ensemble"]["interval"]), rel=0.05
+    together, spread = fitted(losses).cells[0], fitted(apart).cells[0]
+    assert np.ptp(spread.interval95) > 1.5 * np.ptp(together.interval95)
+    assert np.ptp(spread.ensemble.interval95) == pytest.approx(
+        np.ptp(together.ensemble.interval95), rel=0.05
     )

@@ -1,15 +1,17 @@
 """Somebody else's ladder: predictions of any models of several sizes, from CSV or parquet files."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from scaling.errors import UserError
-from scaling.law.ladder import read_ladder
-from scaling.law.one_axis import fit_law
+from scaling.law.bootstrap import Settings
+from scaling.law.judge import fit_study
+from scaling.law.result import StudyLaw
+from scaling.law.table import read_tables
 
 NETWORKS = ("budget", "parameters", "seed", "date", "y", "p")
 BASELINES = ("model", "date", "y", "p")
@@ -29,25 +31,20 @@ def read_rows(paths: Sequence[Path], columns: Sequence[str]) -> pd.DataFrame:
     return pd.concat([_read_file(path, columns) for path in paths], ignore_index=True)
 
 
-def judge_rows(
-    networks: pd.DataFrame, baselines: pd.DataFrame, *, horizon: int, delta: float, samples: int
-) -> dict[str, Any]:
+def judge_rows(networks: pd.DataFrame, baselines: pd.DataFrame, settings: Settings) -> StudyLaw:
     """The law of these rows, by the same code and rules as that of a study trained here.
 
     `baselines` hold a `base_rate`, see `with_base_rate`. Without validation rows the largest size
-    is the one compared with the baselines. Raises `UserError` as `read_ladder` does.
+    is the one compared with the baselines. Raises `UserError` as `read_tables` does.
     """
     validated = (networks["split"] == "validation").any()
-    if not validated:  # read_ladder wants such rows; what these say is dropped again
+    if not validated:  # read_tables wants such rows; what these say is dropped again
         networks = pd.concat([networks, networks.assign(split="validation")], ignore_index=True)
-    ladder = read_ladder(networks, baselines)
+    tables = read_tables(networks, baselines)
     if not validated:
-        ladder = ladder._replace(validation=[float("nan")] * len(ladder.budgets))
-    law = fit_law(ladder, horizon=horizon, delta=delta, samples=samples)
-    if not validated:
-        for size in law["sizes"]:
-            size["validation_log_loss"] = None
-    return law
+        unknown = [float("nan")] * len(tables.ladder.losses)
+        tables = replace(tables, ladder=replace(tables.ladder, validation=unknown))
+    return fit_study(tables, settings)
 
 
 def with_base_rate(

@@ -1,18 +1,36 @@
-"""Resamples of the two samples behind every loss: the test days and the seeds.
+"""Resamples of the two samples behind every loss, the test days and the seeds.
 
 `docs/statistics.md` explains the method and names its sources.
 """
 
+import functools
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 Array = npt.NDArray[np.float64]
+Interval = tuple[float, float]
 
 BOOTSTRAP_SEED = 20200306
 SHORTEST_BLOCK = 10
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What is settled before any test row is read, and goes through the whole law."""
+
+    horizon: int
+    """In days."""
+    delta_fraction: float
+    """The smallest effect that matters, as a fraction of the base-rate entropy per decade."""
+    samples: int
+    """Draws of the bootstrap."""
+    experiments: int = 1
+    """Of the grid that the study belongs to; their comparisons with baselines are one family."""
+    seed: int = BOOTSTRAP_SEED
 
 
 def block_length(series: Array, horizon: int) -> int:
@@ -30,22 +48,28 @@ def block_length(series: Array, horizon: int) -> int:
     return max(horizon, SHORTEST_BLOCK, *(math.ceil(b) for b in optimum if math.isfinite(b)))
 
 
+@functools.lru_cache(maxsize=4)
 def day_weights(days: int, block: int, samples: int, seed: int) -> Array:
-    """Stationary bootstrap (Politis & Romano 1994) as the weight of each day, [samples, days]."""
+    """Stationary bootstrap (Politis & Romano 1994) as the weight of each day, [samples, days].
+
+    Kept for the next effect of the same days and blocks, so the array is not to be written to.
+    """
     from arch.bootstrap import StationaryBootstrap
 
     resampler = StationaryBootstrap(block, np.arange(days), seed=seed)
     drawn = (resampler.update_indices() for _ in range(samples))
-    return np.stack([np.bincount(index, minlength=days) for index in drawn]) / days
+    weights = np.stack([np.bincount(index, minlength=days) for index in drawn]) / days
+    weights.flags.writeable = False
+    return weights
 
 
 def resampled_means(losses: Sequence[Array], days: Array, seed: int) -> Array:
-    """Mean loss of each size with days *and* seeds resampled, [sizes, samples].
+    """Mean loss of each cell with days *and* seeds resampled, [cells, samples].
 
-    `losses` holds [seeds, days] for each size. Every network gets the same days, the rows of
-    `days` [samples, days]. Seeds are drawn within each size. K seeds drawn from K have (K-1)/K of
+    `losses` holds [seeds, days] for each cell. Every network gets the same days, the rows of
+    `days` [samples, days]. Seeds are drawn within each cell. K seeds drawn from K have (K-1)/K of
     the variance they should have, so their deviations are stretched by sqrt(K / (K-1)) (Davison &
-    Hinkley 1997, section 2.3). A size with one seed has no spread to draw from, and its resamples
+    Hinkley 1997, section 2.3). A cell with one seed has no spread to draw from, and its resamples
     vary with the days alone.
     """
     rng = np.random.default_rng(seed)
@@ -61,7 +85,9 @@ def resampled_means(losses: Sequence[Array], days: Array, seed: int) -> Array:
     return np.stack(means)
 
 
-def stretched_interval(estimate: float, draws: Array, freedom: float, level: float) -> list[float]:
+def stretched_interval(
+    estimate: float, draws: Array, degrees_of_freedom: float, level: float
+) -> Interval:
     """Percentile interval of bootstrap draws [samples], widened to the tails of Student's t.
 
     A percentile interval is as narrow as a normal one however few seeds there are: with three
@@ -70,13 +96,13 @@ def stretched_interval(estimate: float, draws: Array, freedom: float, level: flo
     Hesterberg (2015, The American Statistician 69).
     """
     tail = (1 - level) / 2
-    stretch = t_quantile(1 - tail, freedom) / t_quantile(1 - tail, math.inf)
-    ends = np.quantile(draws, [tail, 1 - tail])
-    return [float(estimate + stretch * (end - estimate)) for end in ends]
+    stretch = t_quantile(1 - tail, degrees_of_freedom) / t_quantile(1 - tail, math.inf)
+    low, high = estimate + stretch * (np.quantile(draws, [tail, 1 - tail]) - estimate)
+    return float(low), float(high)
 
 
-def t_quantile(probability: float, freedom: float) -> float:
-    """Quantile of Student's t; infinite `freedom` gives the normal's."""
+def t_quantile(probability: float, degrees_of_freedom: float) -> float:
+    """Quantile of Student's t; infinite degrees of freedom give the normal's."""
     from scipy.stats import t
 
-    return float(t.ppf(probability, freedom))
+    return float(t.ppf(probability, degrees_of_freedom))

@@ -1,0 +1,62 @@
+"""What a study's networks know beyond volatility, and what that would have earned."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TypeVar
+
+import pandas as pd
+
+from scaling.config import EarningsConfig, TaskConfig
+from scaling.law.direction import (
+    Forecasts,
+    NotMeasurable,
+    NotMeasured,
+    forecasts_of,
+    measure_direction,
+)
+from scaling.law.earnings import measure_earnings
+from scaling.law.result import StudyLaw
+from scaling.law.runs import with_training_days
+
+Answer = TypeVar("Answer")
+
+
+def with_what_is_beyond_volatility(
+    law: StudyLaw,
+    networks: pd.DataFrame,
+    baselines: pd.DataFrame,
+    task: TaskConfig,
+    rules: EarningsConfig,
+) -> StudyLaw:
+    """The law with `direction` and `earnings` of its ladder, or the reason why it has none.
+
+    `networks` and `baselines` are the prediction rows that the law was fitted to.
+    """
+    samples, best = law.settings.samples, law.best_network.budget
+
+    def forecasts() -> Forecasts:
+        return forecasts_of(*(_of_the_ladder(law, rows) for rows in (networks, baselines)))
+
+    return replace(
+        law,
+        direction=_or_reason(
+            lambda: measure_direction(forecasts(), law.base_rate, task, samples=samples)
+        ),
+        earnings=_or_reason(
+            lambda: measure_earnings(forecasts(), best, task, rules, samples=samples)
+        ),
+    )
+
+
+def _or_reason(measure: Callable[[], Answer]) -> Answer | NotMeasured:
+    try:
+        return measure()
+    except NotMeasurable as error:
+        return NotMeasured(str(error))
+
+
+def _of_the_ladder(law: StudyLaw, rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows of models that saw the training days of the ladder."""
+    asked = law.ladder.cells[0].train_days
+    rows = with_training_days(rows)
+    return rows[(rows["train_days"] == asked) & (rows["draw"] == law.ladder.draw)]

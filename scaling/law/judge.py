@@ -1,0 +1,129 @@
+"""From a table of losses to its law: slopes, contrasts, turning points, verdicts and a sentence.
+
+A ladder of sizes is a table with one column and goes the same way. `docs/statistics.md` explains
+the method and names its sources.
+"""
+
+from dataclasses import replace
+
+import numpy as np
+import numpy.typing as npt
+
+from scaling import metrics
+from scaling.law.axis import judge_axis
+from scaling.law.baselines import best_network
+from scaling.law.bootstrap import Settings
+from scaling.law.cells import baseline_laws, cells_of
+from scaling.law.effects import Effect, contrast_weights, estimate_effects, slope_weights
+from scaling.law.power_law import power_law
+from scaling.law.result import JudgedDays, Law, StudyLaw
+from scaling.law.sentence import sentence, warnings
+from scaling.law.shape import compare_shapes
+from scaling.law.table import Table, Tables
+
+Array = npt.NDArray[np.float64]
+
+# A slope needs two points.
+FEWEST_SIZES = 2
+
+
+def fit_study(tables: Tables, settings: Settings, experiment: str = "") -> StudyLaw:
+    """The law of a study: that of its ladder, and that of each of its surfaces."""
+    ladder = tables.ladder
+    return StudyLaw(
+        experiment=experiment,
+        settings=settings,
+        test_days=_judged_days(ladder),
+        base_rate=ladder.base_rate,
+        delta_nats=_delta(ladder, settings),
+        ladder=fit_law(ladder, settings),
+        surfaces={draw: fit_law(table, settings) for draw, table in tables.surfaces.items()},
+    )
+
+
+def fit_law(table: Table, settings: Settings) -> Law:
+    """The law of one table.
+
+    Every axis with several points is judged. In a ladder, the sizes with one seed have no part in
+    that: `points` of its axis names the others. If fewer than FEWEST_SIZES have several, or if a
+    cell of a surface has one seed, all are judged, no interval holds the spread between seeds, and
+    every verdict is "inconclusive".
+    """
+    delta, days = _delta(table, settings), _judged_days(table)
+    judged, replicated = _replicated_part(table)
+    axes, lines = {}, []
+    for name in table.varying:
+        axes[name], along = judge_axis(judged, name, settings, delta, replicated=replicated)
+        lines.append(along)
+    ladder = table.varying == ["parameters"]
+    loss, covariance = _cell_losses(judged, settings)
+    degrees = min(axis.slope.degrees_of_freedom for axis in axes.values())
+    fitted = power_law(
+        {name: judged.axes[name].positions for name in axes},
+        loss,
+        covariance,
+        degrees,
+        improves=all(axis.verdict == "improves" for axis in axes.values()),
+    )
+    cells = cells_of(table, settings)
+    law = Law(
+        sentence="",
+        warnings=[],
+        axes=axes,
+        interaction=None if ladder else _interaction(judged, settings, replicated),
+        shapes=compare_shapes(
+            judged.axes["parameters"].positions, loss, covariance, degrees, fitted
+        )
+        if ladder
+        else None,
+        power_law=fitted,
+        cells=cells,
+        best_network=best_network(table, cells, settings) if ladder else None,
+        baselines=baseline_laws(table, settings),
+        draw=table.draw,
+    )
+    return replace(
+        law,
+        sentence=sentence(law, days, delta),
+        warnings=warnings(law, days, delta, settings.experiments),
+    )
+
+
+def _delta(table: Table, settings: Settings) -> float:
+    """The smallest effect that matters, in nats per decade of any axis."""
+    return settings.delta_fraction * metrics.entropy(table.base_rate)
+
+
+def _judged_days(table: Table) -> JudgedDays:
+    first, last = (str(day.date()) for day in (table.dates[0], table.dates[-1]))
+    return JudgedDays(len(table.dates), first, last, round(float(table.y.sum())))
+
+
+def _replicated_part(table: Table) -> tuple[Table, bool]:
+    """The part of a table that is judged, and whether its seeds say how far seeds spread."""
+    several = [index for index, seeds in enumerate(table.seeds) if len(seeds) > 1]
+    if table.varying == ["parameters"] and len(several) >= FEWEST_SIZES:
+        return table.only(several), True
+    return table, len(several) == len(table.seeds)
+
+
+def _cell_losses(table: Table, settings: Settings) -> tuple[Array, Array]:
+    """The mean loss of each cell, and the bootstrapped covariance of these means.
+
+    Curves are fitted to the differences between cells, so these decide the block of days.
+    """
+    _, differences = contrast_weights(len(table.losses))
+    means = estimate_effects(table.losses, differences, settings).means
+    return np.array([cell.mean(axis=0).mean() for cell in table.losses]), np.cov(means)
+
+
+def _interaction(table: Table, settings: Settings, replicated: bool) -> Effect:
+    """How the slope per decade of parameters changes per decade of training days.
+
+    Below 0, larger networks gain more from more days. Least squares of a full grid gives each
+    centred product of the two slopes' weights.
+    """
+    first, second = (slope_weights(axis.positions) for axis in table.axes.values())
+    weights = np.outer(first, second).reshape(1, -1)
+    effect = estimate_effects(table.losses, weights, settings).effects[0]
+    return effect if replicated else effect.of_days_alone

@@ -1,0 +1,133 @@
+"""The law of a study as it is written and read: dataclasses here, one JSON file on the disk."""
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from scaling.errors import UserError
+from scaling.law.axis import AxisLaw
+from scaling.law.baselines import BestNetwork
+from scaling.law.bootstrap import Settings
+from scaling.law.cells import BaselineLaw, Cell
+from scaling.law.direction import Direction, NotMeasured
+from scaling.law.earnings import Earnings
+from scaling.law.effects import Effect
+from scaling.law.power_law import FittedLaw
+from scaling.law.shape import Shapes
+from scaling.record import read_json
+
+NO_OUTCOMES = NotMeasured("nothing is known of these days but the label")
+
+
+@dataclass(frozen=True)
+class Law:
+    """What one table of losses supports."""
+
+    sentence: str
+    warnings: list[str]
+    axes: dict[str, AxisLaw]
+    """By name, of each axis with several points: `parameters`, `train_days`."""
+    interaction: Effect | None
+    """How the slope per decade of parameters changes per decade of training days."""
+    shapes: Shapes | None
+    """Of a ladder."""
+    power_law: FittedLaw
+    cells: list[Cell]
+    """The smallest size first, and of one size the fewest training days."""
+    best_network: BestNetwork | None
+    """Of a ladder, its best network against the baselines."""
+    baselines: dict[str, BaselineLaw]
+    """Over the training days, where these have several numbers."""
+    draw: str
+    """How the training days were chosen: "recent" or "blocks"."""
+
+    @property
+    def parameters(self) -> AxisLaw:
+        """The law along the sizes."""
+        return self.axes["parameters"]
+
+    @property
+    def train_days(self) -> AxisLaw:
+        """The law along the training days, where these have several numbers."""
+        return self.axes["train_days"]
+
+
+@dataclass(frozen=True)
+class JudgedDays:
+    """The test days of a study."""
+
+    count: int
+    first: str
+    last: str
+    positives: int
+
+
+@dataclass(frozen=True)
+class StudyLaw:
+    """The law of a whole study."""
+
+    experiment: str
+    settings: Settings
+    test_days: JudgedDays
+    base_rate: float
+    """Of the whole training block."""
+    delta_nats: float
+    """The smallest effect that matters, in nats per decade."""
+    ladder: Law
+    """The sizes on the most training days."""
+    surfaces: dict[str, Law]
+    """Sizes times training days, for each draw of the days; empty for a plain study."""
+    runs: list[dict[str, Any]] = dataclasses.field(default_factory=list)
+    """What each run was made with; see `scaling.run.Run`."""
+    direction: Direction | NotMeasured = NO_OUTCOMES
+    """How much of the ladder's skill is the direction of the move."""
+    earnings: Earnings | NotMeasured = NO_OUTCOMES
+    """What the forecasts of its best network would have earned."""
+    inputs: dict[str, str] = dataclasses.field(default_factory=dict)
+    """The MD5 of each file of predictions."""
+    made_by: dict[str, Any] = dataclasses.field(default_factory=dict)
+    """What the law depends on besides its runs: code and settings."""
+    provenance: dict[str, Any] = dataclasses.field(default_factory=dict)
+    """Commit, versions and platform that the law was fitted with."""
+
+    @property
+    def answer(self) -> str:
+        """The verdict, or for each way to draw the training days both verdicts."""
+        both = [
+            f"{draw} days: parameters {law.parameters.verdict}, days {law.train_days.verdict}"
+            for draw, law in self.surfaces.items()
+        ]
+        return "; ".join(both) or self.ladder.parameters.verdict
+
+    @property
+    def best_network(self) -> BestNetwork:
+        """The best network of the ladder against the baselines."""
+        assert self.ladder.best_network is not None, "every ladder has one"
+        return self.ladder.best_network
+
+
+def law_from(content: Mapping[str, Any], path: str | Path = "") -> StudyLaw:
+    """The law in parsed JSON. Raises `UserError` for anything else, with what makes it again."""
+    from pydantic import TypeAdapter, ValidationError
+
+    try:
+        return TypeAdapter(StudyLaw).validate_python(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise UserError(
+            f"{path}: not the law of a study, or one of other code ({where}: {first['msg']}); make "
+            "one: snakemake --force results/daily/threshold_1pct/scaling_law.json"
+        ) from None
+
+
+def read_law(path: str | Path) -> StudyLaw:
+    """Read a `scaling_law.json`; see `law_from`."""
+    return law_from(read_json(path), path)
+
+
+def as_json(law: StudyLaw) -> dict[str, Any]:
+    """What `read_law` reads."""
+    return {"kind": "fit", **dataclasses.asdict(law)}

@@ -1,0 +1,281 @@
+"""A study's losses as tables: sizes times numbers of training days.
+
+A plain ladder is a table with one number of days. A further axis is a further `Axis`.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import date
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from scaling.errors import UserError
+from scaling.law.runs import DRAWS, WHOLE_BLOCK, Model, Runs, Sample, read_runs
+
+Array = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Axis:
+    """One axis of a table, in ascending order."""
+
+    points: list[str]
+    """Their names: budgets, or numbers of training days as the grid names them."""
+    positions: Array
+    """Counted parameters, or counted training days averaged over the runs of a point."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """Losses of every cell, which are all combinations of the axes' points.
+
+    Cells are in one list, the last axis running fastest. The first axis is `parameters`; a column
+    is all cells that share their points on the others.
+    """
+
+    axes: dict[str, Axis]
+    draw: str
+    """"recent" or "blocks": how the training days were chosen."""
+    seeds: list[list[int]]
+    """For each cell."""
+    losses: list[Array]
+    """For each cell [seeds, days], nats."""
+    ensembles: list[Array]
+    """For each cell the loss of the seeds' mean probability, [1, days]."""
+    validation: list[float]
+    """For each cell the mean validation log-loss; NaN where there is none."""
+    baselines: dict[str, list[Array]]
+    """For each baseline, fitted for each column, the loss of each test day, [days]."""
+    dates: pd.DatetimeIndex
+    y: Array
+    """Of each day the label, or of several markets the share of positives."""
+    base_rate: float
+    """Of the whole training block: one reference for the skill of all cells."""
+
+    @property
+    def varying(self) -> list[str]:
+        """The axes with more than one point."""
+        return [name for name, axis in self.axes.items() if len(axis.points) > 1]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The number of points of each axis."""
+        return tuple(len(axis.points) for axis in self.axes.values())
+
+    @property
+    def cells(self) -> list[dict[str, int]]:
+        """For each cell the place of its point on each axis."""
+        places = product(*(range(count) for count in self.shape))
+        return [dict(zip(self.axes, place, strict=True)) for place in places]
+
+    def column(self, cell: int) -> int:
+        """The column of a cell."""
+        return cell % (len(self.losses) // self.shape[0])
+
+    def only(self, sizes: Sequence[int]) -> "Table":
+        """The table without the other sizes."""
+        every = np.arange(len(self.losses)).reshape(self.shape)[list(sizes)].ravel()
+        parameters = self.axes["parameters"]
+        kept = Axis([parameters.points[i] for i in sizes], parameters.positions[list(sizes)])
+        return replace(
+            self,
+            axes={**self.axes, "parameters": kept},
+            seeds=[self.seeds[i] for i in every],
+            losses=[self.losses[i] for i in every],
+            ensembles=[self.ensembles[i] for i in every],
+            validation=[self.validation[i] for i in every],
+        )
+
+
+@dataclass(frozen=True)
+class Tables:
+    """All tables of a study."""
+
+    ladder: Table
+    """The runs on the most training days; in a plain study these are all runs."""
+    surfaces: dict[str, Table]
+    """Sizes times training days for each draw of the days; empty for a plain study."""
+
+
+def read_files(
+    predictions: Sequence[Path], baselines: Sequence[Path], test_block: tuple[date, date]
+) -> Tables:
+    """Read the prediction files of a study, as `tables_of` arranges them.
+
+    `test_block` is the first and last day of the config's test block. Raises UserError as
+    `tables_of` and `read_runs` do, and for a file named twice, a file that is not parquet, and test
+    rows outside the block.
+    """
+    files = [*predictions, *baselines]
+    if twice := sorted({str(path) for path in files if files.count(path) > 1}):
+        raise UserError(f"given twice: {', '.join(twice)}; give each file of predictions once")
+    runs = read_runs(read_rows(predictions), read_rows(baselines))
+    dates = runs.days.dates
+    (first, last), begin, end = test_block, dates[0].date(), dates[-1].date()
+    if begin < first or end > last:
+        raise UserError(
+            f"test rows run from {begin} to {end}, the config's test block from {first} to {last}; "
+            "evaluate again with this config"
+        )
+    return tables_of(runs)
+
+
+def read_rows(paths: Sequence[Path]) -> pd.DataFrame:
+    """The prediction rows of several files."""
+    return pd.concat([_read_parquet(path) for path in paths], ignore_index=True)
+
+
+def _read_parquet(path: Path) -> pd.DataFrame:
+    import pyarrow
+
+    try:
+        return pd.read_parquet(path)
+    except pyarrow.ArrowInvalid:
+        raise UserError(
+            f"{path}: not a parquet file; write it again with python -m scaling.evaluate"
+        ) from None
+
+
+def read_tables(networks: pd.DataFrame, baselines: pd.DataFrame) -> Tables:
+    """The tables of prediction rows; see `read_runs` and `tables_of`."""
+    return tables_of(read_runs(networks, baselines))
+
+
+def tables_of(runs: Runs) -> Tables:
+    """Arrange the runs. Runs on the whole training block belong to the ladder and to both draws.
+
+    Raises UserError if a size was not trained, or a baseline not fitted, on each number of days,
+    and if several numbers of days are not counted or not different.
+    """
+    surfaces = {}
+    for draw in DRAWS:
+        own = [m for m in runs.networks if m.id.train_days.draw == draw or _is_whole(m)]
+        samples = list(dict.fromkeys(model.id.train_days.sample for model in own))
+        if len(samples) > 1:
+            counted = {sample: _counted(own, sample) for sample in samples}
+            surfaces[draw] = _table(runs, own, draw, _ascending(counted))
+    most = _most_days(runs)
+    at_most = [model for model in runs.networks if model.id.train_days.sample == most]
+    ladder = _table(runs, at_most, most[1], {most: _counted(at_most, most)})
+    return Tables(ladder, surfaces)
+
+
+def _table(runs: Runs, models: Sequence[Model], draw: str, counted: dict[Sample, float]) -> Table:
+    """The table of these models; `counted` holds its samples of training days, fewest first."""
+    cells = [_cell(models, budget, sample) for budget, sample in product(runs.parameters, counted)]
+    baselines = [_baselines(runs, sample) for sample in counted]
+    return Table(
+        axes={
+            "parameters": Axis(
+                list(runs.parameters), np.array(list(runs.parameters.values()), float)
+            ),
+            "train_days": Axis(
+                [asked for asked, _ in counted], np.array(list(counted.values()), float)
+            ),
+        },
+        draw=draw,
+        seeds=[[model.id.seed for model in cell] for cell in cells],
+        losses=[np.stack([model.losses for model in cell]) for cell in cells],
+        ensembles=[_ensemble(runs, cell) for cell in cells],
+        validation=[float(np.mean([model.validation for model in cell])) for cell in cells],
+        baselines={
+            name: [fitted[name] for fitted in baselines]
+            for name in baselines[-1]
+            if all(name in fitted for fitted in baselines)
+        },
+        dates=runs.days.dates,
+        y=runs.y,
+        base_rate=_base_rate(runs, _most_days(runs)),
+    )
+
+
+def ensemble(losses: Array) -> Array:
+    """Loss of the mean probability over the seeds, [1, rows], from the seeds' [seeds, rows].
+
+    `exp(-loss)` is the probability that a network gave to what happened. Minus the logarithm is
+    convex, so on every row the loss is at most the mean of the seeds' losses.
+    """
+    return np.asarray(-np.log(np.exp(-losses).mean(axis=0, keepdims=True)))
+
+
+def _ensemble(runs: Runs, cell: Sequence[Model]) -> Array:
+    """With several markets, probabilities are averaged for each, and then losses over markets."""
+    rows = ensemble(np.stack([model.row_losses for model in cell]))[0]
+    return np.asarray(runs.days.means(rows)[None])
+
+
+def _is_whole(model: Model) -> bool:
+    return model.id.train_days.asked == WHOLE_BLOCK
+
+
+def _most_days(runs: Runs) -> Sample:
+    """The whole training block if any run saw it, else the largest number of days asked for."""
+    samples = {model.id.train_days.sample for model in runs.networks}
+    whole = (WHOLE_BLOCK, DRAWS[0])
+    if whole in samples:
+        return whole
+    return max(samples, key=lambda sample: (int(sample[0]), sample[1] == DRAWS[0]))
+
+
+def _counted(models: Sequence[Model], sample: Sample) -> float:
+    """The training days of a sample as counted, averaged over its runs."""
+    return float(
+        np.mean([m.id.train_days.counted for m in models if m.id.train_days.sample == sample])
+    )
+
+
+def _ascending(counted: dict[Sample, float]) -> dict[Sample, float]:
+    """The samples by their counted days, which must be known and different."""
+    if any(np.isnan(mean) for mean in counted.values()):
+        raise UserError(
+            "predictions: no column counted_days, the number of training days behind each model; "
+            "a study of several numbers of days needs it: run python -m scaling.evaluate again"
+        )
+    samples = sorted(counted, key=counted.__getitem__)
+    for fewer, more in zip(samples, samples[1:], strict=False):
+        if counted[fewer] == counted[more]:
+            raise UserError(
+                f"{fewer[0]} and {more[0]} training days are both {counted[more]:,.0f} when "
+                "counted; remove one of them from the grid's train_days"
+            )
+    return {sample: counted[sample] for sample in samples}
+
+
+def _cell(models: Sequence[Model], budget: str, sample: Sample) -> list[Model]:
+    """The seeds of one size on one sample of training days."""
+    found = [m for m in models if m.id.name == budget and m.id.train_days.sample == sample]
+    if not found:
+        raise UserError(
+            f"{budget} has no run on {_words(sample)}, but another size has; every size needs the "
+            "same training days: train and evaluate it, then fit again"
+        )
+    return found
+
+
+def _baselines(runs: Runs, sample: Sample) -> dict[str, Array]:
+    """The loss of each baseline on each test day; UserError if none was fitted to this sample."""
+    found = {m.id.name: m.losses for m in runs.baselines if m.id.train_days.sample == sample}
+    if not found:
+        raise UserError(
+            f"baselines: none was fitted on {_words(sample)}, where networks were trained; "
+            "run python -m scaling.judge_baselines again"
+        )
+    return found
+
+
+def _base_rate(runs: Runs, sample: Sample) -> float:
+    if sample not in runs.base_rates:
+        raise UserError(
+            f"baselines: base_rate is missing on {_words(sample)}; "
+            "run python -m scaling.judge_baselines again"
+        )
+    return runs.base_rates[sample]
+
+
+def _words(sample: Sample) -> str:
+    asked, draw = sample
+    return "the whole training block" if asked == WHOLE_BLOCK else f"{asked} {draw} training days"
