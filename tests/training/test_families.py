@@ -9,6 +9,7 @@ import torch
 from transformers import PatchTSMixerForTimeSeriesClassification
 
 from scaling.config import WindowConfig
+from scaling.digest import GIVEN_BY_A_FAMILY
 from scaling.sizes import FAMILIES, PatchTSMixerShape
 from scaling.training import checkpoint
 from scaling.training.families import family_of, patchtsmixer
@@ -38,7 +39,7 @@ def windows(samples: int = 5) -> torch.Tensor:
 def test_every_family_of_the_configs_has_a_module_of_its_name() -> None:
     for name in FAMILIES:
         family = family_of(name)
-        assert all(hasattr(family, given) for given in ("build", "embedding", "multiply_adds"))
+        assert all(hasattr(family, given) for given in GIVEN_BY_A_FAMILY)
 
 
 def test_a_training_imports_the_network_of_no_other_family() -> None:

@@ -450,7 +450,7 @@ def test_the_commands_seed_changes_initial_weights_order_and_result(
 def test_the_record_tells_the_recipe_that_was_used(trained: tuple[Path, str]) -> None:
     record = json.loads((trained[0] / f"{RUN}.json").read_text())
     for name, used in record["used"].items():
-        assert used == pytest.approx(record["config"]["optimiser"][name])
+        assert used == pytest.approx(record["identity"]["settings"]["optimiser"][name])
 
 
 def refused(done: subprocess.CompletedProcess[str]) -> str:
