@@ -105,9 +105,9 @@ def test_a_training_of_patchtsmixer_that_is_cut_off_in_an_epoch_ends_with_the_sa
     run_here(study, "train", *asked, "--output", "whole.ckpt")
     again = (*asked, "--output", "again.ckpt")
     with monkeypatch.context() as patch, pytest.raises(Killed):
-        at_step(patch, 40, killed)  # 15 steps into the second epoch
+        at_step(patch, 40, killed)  # five steps after the look at the 35th
         run_here(study, "train", *again)
-    assert "resumed at step 25" in run_here(study, "train", *again).stderr
+    assert "resumed at step 35" in run_here(study, "train", *again).stderr
     first, second = (checkpoint.load(study / name) for name in ("whole.ckpt", "again.ckpt"))
     for weights in ("weights", "last_weights"):
         for name, value in first[weights].items():
