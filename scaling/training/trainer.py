@@ -30,9 +30,9 @@ from scaling.training.step import (
 from scaling.training.transfer import make_optimiser, reach, set_learning_rate
 
 LOOKS = 9  # at validation, the first after a sixteenth of the steps
-# The mean of the weights over the end of the schedule is better than the last weights or those of
-# the best look, and depends less on the seed: docs/experiments.md; Haegele et al. 2024, arXiv
-# 2405.18392.
+# The mean of the weights over the end of the schedule is better than the last weights, and than
+# those of the best look, on which validation has a say: docs/experiments.md; Haegele et al. 2024,
+# arXiv 2405.18392.
 AVERAGED = 0.25
 FIRST_STEP_DAYS = 32
 STEPS_BETWEEN_CHECKS = 50  # looking at a loss waits for the device; a NaN can wait 50 steps
