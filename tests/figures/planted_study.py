@@ -327,8 +327,8 @@ def write_sweep(
 ) -> str:
     """A sweep whose recipes had these validation losses by seed; returns its path."""
     recipes = [
-        {**RECIPE, "learning_rate": 1e-3 * 2**i, "initial_deviation": 0.02, "dropout": 0.1}
-        | {"val_log_losses": list(by_seed)}
+        {**{key: value * 2**i for key, value in RECIPE.items()}, "val_log_losses": list(by_seed)}
+        | {"initial_deviation": 0.02 * 2**i, "dropout": 0.1 * i}
         for i, by_seed in enumerate(losses)
     ]
     sweep = {
