@@ -26,7 +26,7 @@ def with_what_is_beyond_volatility(
     networks: pd.DataFrame,
     baselines: pd.DataFrame,
     task: TaskConfig,
-    rules: EarningsConfig,
+    earnings: EarningsConfig,
 ) -> StudyLaw:
     """The law with `direction` and `earnings` of its ladder, or the reason why it has none.
 
@@ -43,7 +43,7 @@ def with_what_is_beyond_volatility(
             lambda: measure_direction(forecasts(), law.base_rate, task, samples=samples)
         ),
         earnings=_or_reason(
-            lambda: measure_earnings(forecasts(), best, task, rules, samples=samples)
+            lambda: measure_earnings(forecasts(), best, task, earnings, samples=samples)
         ),
     )
 

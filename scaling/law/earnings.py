@@ -85,7 +85,7 @@ class Earnings:
 
 
 def measure_earnings(
-    forecasts: Forecasts, size: str, task: TaskConfig, rules: EarningsConfig, *, samples: int
+    forecasts: Forecasts, size: str, task: TaskConfig, earnings: EarningsConfig, *, samples: int
 ) -> Earnings:
     """Trade the test days by the forecasts of a size of network and of the volatility model.
 
@@ -102,17 +102,19 @@ def measure_earnings(
     before, test = forecasts.of("validation").p, forecasts.of("test")
     returns = test.outcomes["next_return"].unstack("asset")
     held = {
-        name: positions(before[name], test.p[name], task, rules).unstack("asset")
+        name: positions(before[name], test.p[name], task, earnings).unstack("asset")
         for name in (size, VOLATILITY)
     }
     held[HOLD] = returns.notna().astype(float).where(returns.notna())
     block = max(SHORTEST_BLOCK, _block_length(returns.mean(axis=1).to_numpy()))
     return Earnings(
-        rule=_in_words(task, rules),
+        rule=_in_words(task, earnings),
         size=size,
         days=len(returns),
         block_length=block,
-        costs=tuple(_at_cost(cost, held, returns, size, block, samples) for cost in rules.costs_bp),
+        costs=tuple(
+            _at_cost(cost, held, returns, size, block, samples) for cost in earnings.costs_bp
+        ),
     )
 
 
@@ -120,7 +122,7 @@ def positions(
     before: "pd.Series[float]",
     test: "pd.Series[float]",
     task: TaskConfig,
-    rules: EarningsConfig,
+    earnings: EarningsConfig,
 ) -> "pd.Series[float]":
     """The share of the wealth in the market after each test day's close, 0 to the largest.
 
@@ -131,23 +133,22 @@ def positions(
     from scipy.stats import norm
 
     if task.direction == "either":
-        daily = rules.target_volatility / np.sqrt(TRADING_DAYS)
+        daily = earnings.target_volatility / np.sqrt(TRADING_DAYS)
         wanted = daily * norm.isf(test / 2) / task.threshold
     else:
         wanted = test / before.mean()
         wanted = 2 - wanted if task.direction == "down" else wanted
-    return pd.Series(np.clip(wanted, 0, rules.largest_position), index=test.index)
+    return pd.Series(np.clip(wanted, 0, earnings.largest_position), index=test.index)
 
 
-def _in_words(task: TaskConfig, rules: EarningsConfig) -> str:
+def _in_words(task: TaskConfig, earnings: EarningsConfig) -> str:
     if task.direction == "either":
-        rule = (
-            f"With the position that targets a volatility of {rules.target_volatility:.0%} a year"
-        )
+        target = f"{earnings.target_volatility:.0%} a year"
+        rule = f"With the position that targets a volatility of {target}"
     else:
         more = {"up": "more", "down": "less"}[task.direction]
         rule = f"Holding {more} of the market when the move is likelier than usual"
-    return f"{rule}, {rules.largest_position:g} times the wealth at most"
+    return f"{rule}, {earnings.largest_position:g} times the wealth at most"
 
 
 def _at_cost(

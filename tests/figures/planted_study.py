@@ -198,7 +198,9 @@ def baselines_in(root: Path) -> list[Path]:
 
 
 def networks_in(root: Path) -> list[Path]:
-    return sorted(set(root.glob("*.predictions.parquet")) - set(baselines_in(root)))
+    """The smallest size first."""
+    found = set(root.glob("*.predictions.parquet")) - set(baselines_in(root))
+    return sorted(found, key=lambda path: (PARAMETERS[path.name.partition(".")[0]], path.name))
 
 
 def write_law(root: Path) -> None:
