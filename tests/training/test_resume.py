@@ -40,7 +40,6 @@ SHORTER = {
     "train: [1993-01-29": "train: [1995-06-02",
     "batch_size: 32": "batch_size: 16",
     "epochs: 2": "epochs: 3",
-    "patience: 2": "patience: 3",
 }
 SAVE_OFTEN = "checkpoint_minutes: 0.002\n"  # every 120 ms, so that states lie between epochs too
 STEPS = 75
