@@ -1,34 +1,32 @@
 """Does one learning rate serve every size? Loss against the rate, a line a size, several seeds.
 
     python benchmarks/transfer.py results/transfer --budgets 200k 600k 2m --jobs 2
-    python benchmarks/transfer.py results/transfer --draw docs/transfer.svg
+    python benchmarks/transfer.py results/transfer --budgets --draw docs/transfer.svg
 
 Trained and judged on development years (configs/daily/development_1pct.yaml): no day of a study's
 test is read. Each run is a file in the folder that is named first, so a stopped command goes on
 where it was. A run is judged three ways: by the weights of its best look at validation, by its last
-weights, and by the mean of its weights over the last quarter of the schedule (Haegele et al. 2024,
-arXiv 2405.18392). Build the features first: snakemake data/processed/v1/SPY_features_a20.parquet
+weights, and by the mean of its weights over the last quarter of the schedule.
+Build the features first: snakemake data/processed/v1/SPY_features_a20.parquet
 """
 
-import argparse
 import dataclasses
 import itertools
 import math
 import multiprocessing
-import sys
-from collections.abc import Iterable
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
 import numpy as np
+import numpy.typing as npt
+from common import header, parser, row
 
 from scaling import config as configs
 from scaling.data.dataset import Study, load_study
 from scaling.metrics import log_loss
-from scaling.record import read_json, write_json
-from scaling.sizes import load_model_config
+from scaling.record import atomic_file, read_json, write_json
+from scaling.sizes import budget_parameters, load_model_config
 from scaling.training.run import fresh_model
 from scaling.training.step import predict
 from scaling.training.trainer import Recipe, Training
@@ -41,8 +39,7 @@ BUDGETS = ("200k", "600k", "2m", "20m")
 SEEDS = (1000, 1001, 1002, 1003)  # no study uses them
 ONE_SEED = ("20m",)
 MICRO_BATCH = 32
-LOOKS = 9  # at validation, each after 1.41 times the steps of the one before
-AVERAGED = 0.25  # of the schedule, its end
+WAYS = {"best": "best look", "last": "last weights", "mean": "mean of the last quarter"}
 
 
 class Run(NamedTuple):
@@ -57,11 +54,6 @@ class Run(NamedTuple):
         return folder / f"{self.budget}.rate{self.rate:g}.seed{self.seed}.json"
 
 
-def look_steps(steps: int) -> list[int]:
-    """The steps after which validation is looked at: equal ratios, the last one the last step."""
-    return sorted({max(1, round(steps * 2 ** (-k / 2))) for k in range(LOOKS)})
-
-
 def development_study(config: configs.TrainingConfig) -> tuple[Study, Study]:
     """What is trained on, and the same with the judged years."""
     judged = load_study(config, blocks=("train", "validation", "test"))
@@ -70,129 +62,155 @@ def development_study(config: configs.TrainingConfig) -> tuple[Study, Study]:
     return load_study(config), judged
 
 
-def train_run(run: Run, folder: Path) -> None:
-    """Train one run and write what came of it."""
+def train_run(job: tuple[Run, Path]) -> Path:
+    """Train one run and write what came of it; returns where."""
+    run, folder = job
     config = configs.load_config(CONFIG, run.budget, run.seed)
     shape = load_model_config(run.budget, config.family)
     optimiser = dataclasses.replace(config.optimiser, learning_rate=run.rate)
     study, years = development_study(config)
     hardware = hardware_of(config, MICRO_BATCH, threads=1)
     model = fresh_model(config, shape, study, run.seed)
-    training = Training(model, study, Recipe(optimiser, run.seed, shape), hardware, print)
+    training = Training(model, study, Recipe(optimiser, run.seed, shape), hardware)
     found = walk(training, years)
-    steps = training.total_steps
-    write_json(
-        run.path(folder),
-        {**run._asdict(), "steps": steps, **found, **measured(training, optimiser.gradient_clip)},
-    )
+    fifths = np.array_split(training.losses.numpy(), 5)
+    made = {
+        **run._asdict(),
+        "steps": training.total_steps,
+        "looks": training.progress.looks,
+        **found,
+        "train_losses": [float(part.mean()) for part in fifths],
+        "clipped": float((training.norms > optimiser.gradient_clip).float().mean()),
+        "seconds": training.progress.seconds,
+    }
+    write_json(run.path(folder), made)
+    return run.path(folder)
 
 
 def walk(training: Training, years: Study) -> dict[str, Any]:
-    """All steps of a training: the looks at validation, and three networks judged."""
-    steps, model = training.total_steps, training.model
-    looks, kept, total, averaged = [], {}, {}, 0
-    y = years.labels("validation")
-    for step in range(1, steps + 1):
+    """All steps of a training, then its three networks judged on validation and judged years."""
+    kept = training.model.state_dict()
+    while not training.finished:
         training.step()
-        if step > (1 - AVERAGED) * steps:
-            averaged += 1
-            for name, value in model.state_dict().items():
-                total[name] = total.get(name, 0) + value.double()
-        if step in look_steps(steps):
-            loss = log_loss(y, forecast(training, years, "validation"))
-            looks.append({"step": step, "val_log_loss": loss})
-            if loss == min(look["val_log_loss"] for look in looks):
-                kept = {name: value.clone() for name, value in model.state_dict().items()}
-    last = {name: value.clone() for name, value in model.state_dict().items()}
-    mean = {name: (value / averaged).to(last[name].dtype) for name, value in total.items()}
-    found: dict[str, Any] = {"looks": looks}
-    for name, weights in (("best", kept), ("last", last), ("mean", mean)):
-        model.load_state_dict(weights)
-        found[name] = {
-            block: log_loss(years.labels(block), forecast(training, years, block))
-            for block in ("validation", "test")
-        }
+        if training.look_due:
+            loss = training.look()["val_log_loss"]
+            if loss == min(look["val_log_loss"] for look in training.progress.looks):
+                kept = {name: w.clone() for name, w in training.model.state_dict().items()}
+    outcome = training.outcome()
+    weights = {"best": kept, "last": outcome.last_weights, "mean": outcome.weights}
+    return {way: judged(training, years, weights[way]) for way in WAYS}
+
+
+def judged(training: Training, years: Study, weights: dict[str, Any]) -> dict[str, float]:
+    """The log-loss of some weights on validation and on the judged years."""
+    model, hardware = training.model, training.hardware
+    model.load_state_dict(weights)
+    found = {}
+    for block in ("validation", "test"):
+        days = years.samples[block]
+        p = predict(model, years.dataset, days, hardware.device, hardware.precision)
+        found[block] = log_loss(years.labels(block), p)
     return found
 
 
-def forecast(training: Training, years: Study, block: str) -> Any:
-    """The network's probabilities of a block."""
-    hardware = training.hardware
-    dataset, days = years.dataset, years.samples[block]
-    return predict(training.model, dataset, days, hardware.device, hardware.precision)
+def wanted(budgets: Sequence[str], rates: Sequence[float], seeds: Sequence[int]) -> list[Run]:
+    """The runs that are asked for, seed by seed, so that a stopped plot has some of each rate."""
+    return [
+        Run(budget, rate, seed)
+        for budget in budgets
+        for seed, rate in itertools.product(seeds, rates)
+        if budget not in ONE_SEED or seed == SEEDS[0]
+    ]
 
 
-def measured(training: Training, clip: float) -> dict[str, Any]:
-    """What the trainer saw: training losses by fifth of the schedule, and clipped steps."""
-    fifths = np.array_split(training.losses.numpy(), 5)
-    return {
-        "train_losses": [float(part.mean()) for part in fifths],
-        "clipped": float((training.norms > clip).float().mean()),
-        "seconds": training.progress.seconds,
-    }
+Cells = dict[str, dict[float, list[dict[str, Any]]]]
 
 
-def wanted(arguments: argparse.Namespace) -> list[Run]:
-    """The runs that are asked for and not there yet: seed by seed, so that each rate has some."""
-    runs = []
-    for budget in arguments.budgets:
-        seeds = [s for s in arguments.seeds if budget not in ONE_SEED or s == SEEDS[0]]
-        runs += [
-            Run(budget, rate, seed) for seed, rate in itertools.product(seeds, arguments.rates)
-        ]
-    return [run for run in runs if not run.path(arguments.folder).exists()]
+def cells_of(folder: Path) -> Cells:
+    """All finished runs, by size, smallest first, and rate."""
+    found: Cells = {}
+    for run in sorted(map(read_json, folder.glob("*.json")), key=lambda r: (r["rate"], r["seed"])):
+        found.setdefault(run["budget"], {}).setdefault(run["rate"], []).append(run)
+    return {budget: found[budget] for budget in sorted(found, key=budget_parameters)}
 
 
-def in_process(job: tuple[Run, Path]) -> Run:
-    """One run in a process of the pool."""
-    train_run(*job)
-    return job[0]
+def mean_and_error(runs: Sequence[dict[str, Any]], way: str) -> tuple[float, float]:
+    """The mean over seeds of the judged loss, and its standard error (not a number for one)."""
+    losses: npt.NDArray[np.float64] = np.array([run[way]["test"] for run in runs])
+    if len(losses) < 2:
+        return float(losses.mean()), math.nan
+    return float(losses.mean()), float(losses.std(ddof=1)) / math.sqrt(len(losses))
+
+
+def print_table(cells: Cells) -> None:
+    """A row for each size and rate."""
+    header("size", "rate", "seeds", *WAYS.values(), "clipped steps")
+    for budget, by_rate in cells.items():
+        for rate, runs in by_rate.items():
+            shown = []
+            for way in WAYS:
+                loss, error = mean_and_error(runs, way)
+                shown.append(f"{loss:.4f}" + ("" if math.isnan(error) else f" ± {error:.4f}"))
+            clipped = 100 * np.mean([run["clipped"] for run in runs])
+            row(budget, f"{rate:g}", len(runs), *shown, f"{clipped:.0f} %")
+
+
+def draw(cells: Cells, path: Path) -> None:
+    """The judged loss of the mean of the last quarter against the rate, a line a size."""
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure
+
+    from scaling.figures.plots import colour, marker
+    from scaling.figures.svg import STYLE, to_svg
+
+    with rc_context(STYLE):
+        figure = Figure(figsize=(7.2, 3.8), layout="constrained")
+        axes = figure.add_subplot()
+        for index, (budget, by_rate) in enumerate(cells.items()):
+            points = [mean_and_error(runs, "mean") for runs in by_rate.values()]
+            seeds = max(len(runs) for runs in by_rate.values())
+            losses, errors = zip(*points, strict=True)
+            axes.errorbar(
+                list(by_rate),
+                losses,
+                np.nan_to_num(errors),
+                fmt=f"{marker(index)}-",
+                color=colour(index),
+                ms=5,
+                label=f"{budget}, {seeds} seed{'s' if seeds > 1 else ''}",
+            )
+        axes.set_xscale("log", base=2)
+        axes.set_xticks(RATES, [f"{rate:g}" for rate in RATES])
+        axes.set_xlabel("learning rate of the base size")
+        axes.set_ylabel("log-loss on 2010-2013, nats")
+        axes.legend()
+        drawn = to_svg(figure, "transfer")
+    with atomic_file(path) as stream:
+        stream.write(drawn.file.encode())
 
 
 def main() -> None:
     """Train what is missing, then print the table, and draw it if asked."""
-    parser = argparse.ArgumentParser(prog="python benchmarks/transfer.py", description=__doc__)
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    add = parser.add_argument
+    arguments = parser(__doc__)
+    add = arguments.add_argument
     add("folder", type=Path, help="where each run is a file")
     add("--budgets", nargs="*", default=list(BUDGETS), help="default: %(default)s")
     add("--rates", type=float, nargs="*", default=list(RATES), help="default: %(default)s")
     add("--seeds", type=int, nargs="*", default=list(SEEDS), help="default: %(default)s")
     add("--jobs", type=int, default=1, help="runs at a time, one thread each")
-    arguments = parser.parse_args()
-    arguments.folder.mkdir(parents=True, exist_ok=True)
-    jobs = [(run, arguments.folder) for run in wanted(arguments)]
-    context = multiprocessing.get_context("spawn")
-    with context.Pool(arguments.jobs, maxtasksperchild=None) as pool:
-        for run in pool.imap_unordered(in_process, jobs):
-            found = read_json(run.path(arguments.folder))
-            judged = ", ".join(
-                f"{way} {found[way]['test']:.4f}" for way in ("best", "last", "mean")
-            )
-            print(f"{run}: {judged}; {found['seconds']:.0f} s", flush=True)
-    print(table(read_json(path) for path in sorted(arguments.folder.glob("*.json"))))
-
-
-def table(runs: Iterable[dict[str, Any]]) -> str:
-    """The judged loss of each size and rate, as mean over seeds and their standard error."""
-    cells: dict[tuple[str, float], list[dict[str, Any]]] = {}
-    for run in runs:
-        cells.setdefault((run["budget"], run["rate"]), []).append(run)
-    lines = ["| size | rate | seeds | best look | last | mean of the last quarter | clipped |"]
-    lines.append("|---|---|---|---|---|---|---|")
-    for (budget, rate), found in sorted(
-        cells.items(), key=lambda c: (BUDGETS.index(c[0][0]), c[0][1])
-    ):
-        ways = []
-        for way in ("best", "last", "mean"):
-            losses = [run[way]["test"] for run in found]
-            error = np.std(losses, ddof=1) / math.sqrt(len(losses)) if len(losses) > 1 else math.nan
-            ways.append(f"{np.mean(losses):.4f} ± {error:.4f}")
-        clipped = 100 * np.mean([run["clipped"] for run in found])
-        lines.append(
-            f"| {budget} | {rate:g} | {len(found)} | {' | '.join(ways)} | {clipped:.0f} % |"
-        )
-    return "\n".join(lines)
+    add("--draw", type=Path, help="an SVG of all finished runs")
+    asked = arguments.parse_args()
+    asked.folder.mkdir(parents=True, exist_ok=True)
+    runs = wanted(asked.budgets, asked.rates, asked.seeds)
+    jobs = [(run, asked.folder) for run in runs if not run.path(asked.folder).exists()]
+    if jobs:
+        with multiprocessing.get_context("spawn").Pool(asked.jobs) as pool:
+            for path in pool.imap_unordered(train_run, jobs):
+                print(f"made {path}: {read_json(path)['mean']['test']:.4f}", flush=True)
+    cells = cells_of(asked.folder)
+    print_table(cells)
+    if asked.draw:
+        draw(cells, asked.draw)
 
 
 if __name__ == "__main__":

@@ -24,8 +24,8 @@ LEFT_OUT = (
     *("config.", "digest.", "errors.", "grid.", "names.", "reading.", "record.", "run.", "sizes."),
 )
 # Families of networks are modules in this room, of which others call these functions.
-FAMILIES = "training.families"
-GIVEN_BY_A_FAMILY = ("build", "embedding", "multiply_adds")
+NETWORKS = "training.families"
+GIVEN_BY_A_FAMILY = ("BASE", "build", "embedding", "multiply_adds", "transfer")
 # Files in a room count for whoever imports it: a template, its style, a caption, a table.
 READ_BY_CODE = (".css", ".csv", ".html", ".js", ".json", ".rst", ".svg", ".txt", ".yaml")
 Import = ast.Import | ast.ImportFrom
@@ -56,11 +56,11 @@ def reached(entry: str, package: Path = PACKAGE, family: str | None = None) -> d
     module, _, name = entry.partition(":")
     walk = _Walk(package)
     walk.follow(module, name or "main")
-    if f"{FAMILIES}:family_of" in walk.found:
-        families = package.joinpath(*FAMILIES.split(".")).glob("[!_]*.py")
+    if f"{NETWORKS}:family_of" in walk.found:
+        families = package.joinpath(*NETWORKS.split(".")).glob("[!_]*.py")
         for member in [family] if family else sorted(path.stem for path in families):
             for given in GIVEN_BY_A_FAMILY:
-                walk.follow(f"{FAMILIES}.{member}", given)
+                walk.follow(f"{NETWORKS}.{member}", given)
     return walk.found
 
 

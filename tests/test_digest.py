@@ -232,7 +232,10 @@ def test_an_entry_point_that_is_not_there_is_an_error(tmp_path: Path, entry: str
         code_digest(entry, write(tmp_path, {}))
 
 
-FAMILY = "def build(): return {n}\ndef embedding(): 0\ndef multiply_adds(): 0\ndef other(): 1"
+FAMILY = (
+    "def build(): return {n}\ndef embedding(): 0\ndef multiply_adds(): 0\ndef other(): 1\n"
+    "BASE = 1\ndef transfer(): 0"
+)
 FAMILIES_ROOM = {
     "work.py": "from scaling.training.families import family_of\ndef main(): family_of('one')",
     "training/__init__.py": "",

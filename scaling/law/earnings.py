@@ -143,7 +143,8 @@ def positions(
 
 def _in_words(task: TaskConfig, earnings: EarningsConfig) -> str:
     if task.direction == "either":
-        rule = f"With the position that targets a volatility of {earnings.target_volatility:.0%} a year"
+        target = f"{earnings.target_volatility:.0%} a year"
+        rule = f"With the position that targets a volatility of {target}"
     else:
         more = {"up": "more", "down": "less"}[task.direction]
         rule = f"Holding {more} of the market when the move is likelier than usual"

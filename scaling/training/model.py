@@ -1,4 +1,4 @@
-"""What is asked of a network, whatever its family: its size, its cost, its loss, its forecast."""
+"""What is asked of a network, whatever its family: its size, its cost, its forecast."""
 
 import torch
 from torch import Tensor, nn
@@ -39,11 +39,6 @@ def check_budget(budget: str, family: str, parameters: int) -> None:
 def probabilities(logits: Tensor) -> Tensor:
     """Logits -> probabilities of a rise; the only sigmoid of the project."""
     return torch.sigmoid(logits)
-
-
-def loss(logits: Tensor, labels: Tensor) -> Tensor:
-    """Mean log-loss of logits [batch, 1] against 0/1 labels of the same shape, in fp32."""
-    return nn.functional.binary_cross_entropy_with_logits(logits.float(), labels.float())
 
 
 def training_flops(shape: ModelConfig, window: WindowConfig, n_channels: int) -> float:

@@ -39,7 +39,6 @@ MEMORY_ERRORS = (
 )
 # Importing torch takes seconds. A server does it once, and each probe is forked from it.
 PRELOAD = ["scaling.training.step", "scaling.training.model", "torch._dynamo"]
-FAMILIES = "scaling.training.families"
 
 Result = dict[str, Any]
 
@@ -139,7 +138,7 @@ def start_method(family: str) -> Any:
     if sys.platform != "linux":
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([*PRELOAD, f"{FAMILIES}.{family}"])
+    context.set_forkserver_preload([*PRELOAD, f"scaling.training.families.{family}"])
     return context
 
 

@@ -430,7 +430,7 @@ def test_the_map_prints_the_skill_of_each_cell_and_a_dot_for_each_network(made: 
     surface = surface_of(made)
     (axes,) = surfaces.skill_map(surface).axes
     printed = [text.get_text() for text in axes.texts]
-    assert printed == [f"{100 * cell['skill']:.1f}" for cell in surface.cells]
+    assert printed == [f"{100 * cell.skill:.1f}" for cell in surface.cells]
     dots = sum(len(line.get_xdata()) for line in axes.get_lines())
     assert dots == sum(len(cell.seeds) for cell in surface.cells)
 

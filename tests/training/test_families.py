@@ -9,6 +9,7 @@ import torch
 from transformers import PatchTSMixerForTimeSeriesClassification
 
 from scaling.config import WindowConfig
+from scaling.digest import GIVEN_BY_A_FAMILY
 from scaling.sizes import FAMILIES, PatchTSMixerShape
 from scaling.training import checkpoint
 from scaling.training.families import family_of, patchtsmixer
@@ -38,7 +39,7 @@ def windows(samples: int = 5) -> torch.Tensor:
 def test_every_family_of_the_configs_has_a_module_of_its_name() -> None:
     for name in FAMILIES:
         family = family_of(name)
-        assert all(hasattr(family, given) for given in ("build", "embedding", "multiply_adds"))
+        assert all(hasattr(family, given) for given in GIVEN_BY_A_FAMILY)
 
 
 def test_a_training_imports_the_network_of_no_other_family() -> None:
@@ -104,9 +105,9 @@ def test_a_training_of_patchtsmixer_that_is_cut_off_in_an_epoch_ends_with_the_sa
     run_here(study, "train", *asked, "--output", "whole.ckpt")
     again = (*asked, "--output", "again.ckpt")
     with monkeypatch.context() as patch, pytest.raises(Killed):
-        at_step(patch, 40, killed)  # 15 steps into the second epoch
+        at_step(patch, 40, killed)  # five steps after the look at the 35th
         run_here(study, "train", *again)
-    assert "resumed at step 25" in run_here(study, "train", *again).stderr
+    assert "resumed at step 35" in run_here(study, "train", *again).stderr
     first, second = (checkpoint.load(study / name) for name in ("whole.ckpt", "again.ckpt"))
     for weights in ("weights", "last_weights"):
         for name, value in first[weights].items():

@@ -352,18 +352,24 @@ def test_train_respects_thermal_stop(study: Study, tmp_path: Path) -> None:
     assert len(list(tmp_path.glob("*.state"))) == 1
 
 
-def test_a_stopped_run_that_resumes_ends_with_the_same_bits(study: Study, tmp_path: Path) -> None:
+@pytest.mark.parametrize("step", [31, 45], ids=["before averaging", "while averaging"])
+def test_a_stopped_run_that_resumes_ends_with_the_same_bits(
+    study: Study, tmp_path: Path, step: int
+) -> None:
     two = dataclasses.replace(OPTIMISER, epochs=2)
-    whole = fit(study, tmp_path / "whole", optimiser=two).last_weights
+    whole = fit(study, tmp_path / "whole", optimiser=two)
     steps = iter(range(1000))
-    stop = lambda: "asked to" if next(steps) == 31 else None  # noqa: E731
+    stop = lambda: "asked to" if next(steps) == step else None  # noqa: E731
     with pytest.raises(trainer.Stopped) as stopped:
         fit(study, tmp_path / "cut", optimiser=two, stop_requested=stop)
-    assert stopped.value.step == 31
+    assert stopped.value.step == step
     state, problems = checkpoint.ResumeStore(tmp_path / "cut").load()
     assert problems == []
     resumed = fit(study, tmp_path / "cut", optimiser=two, state=state)
-    assert same(whole, resumed.last_weights)
+    assert same(whole.weights, resumed.weights)
+    assert same(whole.last_weights, resumed.last_weights)
+    assert (whole.validation, whole.clipped) == (resumed.validation, resumed.clipped)
+    assert whole.progress.first_step == resumed.progress.first_step
 
 
 def train(directory: Path, *more: str, check: bool = True) -> subprocess.CompletedProcess[str]:
@@ -450,7 +456,7 @@ def test_the_commands_seed_changes_initial_weights_order_and_result(
 def test_the_record_tells_the_recipe_that_was_used(trained: tuple[Path, str]) -> None:
     record = json.loads((trained[0] / f"{RUN}.json").read_text())
     for name, used in record["used"].items():
-        assert used == pytest.approx(record["config"]["optimiser"][name])
+        assert used == pytest.approx(record["identity"]["settings"]["optimiser"][name])
 
 
 def refused(done: subprocess.CompletedProcess[str]) -> str:
