@@ -8,6 +8,8 @@ import pytest
 from scaling import report
 from scaling.errors import UserError
 from scaling.judging import checks
+from scaling.judging.optional_files import read_optional
+from scaling.judging.study_files import read_study
 from scaling.law.result import read_law
 from scaling.record import read_json, write_json
 from tests.figures.planted_study import (
@@ -24,19 +26,19 @@ from tests.figures.planted_study import (
 )
 
 
-def test_equal_artefacts_give_equal_bytes(study: Path) -> None:
-    before = {p: p.read_bytes() for p in [study / "report.html", *study.glob("figures/*.svg")]}
-    report.main(flags_of(study))
+def test_equal_artefacts_give_equal_bytes(copy: Path) -> None:
+    before = {p: p.read_bytes() for p in [copy / "report.html", *copy.glob("figures/*.svg")]}
+    report.main(flags_of(copy))
     assert {path: path.read_bytes() for path in before} == before
 
 
-def test_the_order_of_the_files_changes_nothing(study: Path) -> None:
-    before = (study / "report.html").read_bytes()
-    flags = flags_of(study)
+def test_the_order_of_the_files_changes_nothing(copy: Path) -> None:
+    before = (copy / "report.html").read_bytes()
+    flags = flags_of(copy)
     first, last = flags.index("--records") + 1, flags.index("--evaluations")
     flags[first:last] = reversed(flags[first:last])
     report.main(flags)
-    assert (study / "report.html").read_bytes() == before
+    assert (copy / "report.html").read_bytes() == before
 
 
 @pytest.mark.parametrize("key", ["labels", "prices", "features", "experiment"])
@@ -63,6 +65,20 @@ def test_a_run_that_is_given_twice_is_refused(study: Path) -> None:
         report.main(flags)
 
 
+def optional(study: Path, kind: str, *paths: str) -> tuple[list[dict[str, Any]], list[str]]:
+    """The files of this kind that a report of the study takes, and what it says of the others."""
+    asked = report.parse(flags_of(study))
+    read = read_study(
+        law=asked.law,
+        records=asked.records,
+        evaluations=asked.evaluations,
+        predictions=asked.predictions,
+        baselines=asked.baselines_record,
+        baseline_predictions=asked.baselines,
+    )
+    return read_optional([Path(path) for path in paths], kind, read.ladder)
+
+
 # --- checks ----------------------------------------------------------------------------------
 
 
@@ -78,7 +94,7 @@ def test_a_failed_check_of_one_run_is_marked_before_the_verdict(
     assert page.text.index("230,000 counted") < page.text.index(law.sentence)
     assert "600k.seed43" in page.text[: page.text.index("230,000 counted")]
     assert f"{law.parameters.verdict} (void" in page.text
-    assert "4 of 5 validity checks passed" in page.text
+    assert "5 of 6 validity checks passed" in page.text
     assert "CHECKS FAILED: parameters match the budget" in capsys.readouterr().out
 
 
@@ -103,7 +119,7 @@ def test_a_check_that_could_not_be_made_is_said_beside_the_verdict_and_voids_not
     assert "void" not in page.text
     said = page.text.index("Could not be checked: features do not see the future.")
     assert page.text.index(law.sentence) < said < page.text.index("Against the baselines")
-    assert "5 of 6 validity checks passed" in page.text
+    assert "6 of 7 validity checks passed" in page.text
     assert "features do not see the future could not be checked" in page.text  # the table's row
     assert "COULD NOT BE CHECKED, features do not see the future" in capsys.readouterr().out
 
@@ -123,15 +139,14 @@ def test_a_control_that_learns_from_shuffled_labels_voids_the_verdict_in_the_fir
 
 def test_a_control_without_skill_is_one_more_check_that_passed(made: Path, study: Path) -> None:
     assert "shuffled labels" not in read_page(made).text
-    assert "5 of 5 validity checks passed" in read_page(made).text
+    assert "6 of 6 validity checks passed" in read_page(made).text
     report.main([*flags_of(study), "--controls", write_control(study, "200k", SOUND)])
     page = read_page(study)
-    assert "6 of 6 validity checks passed" in page.text
+    assert "7 of 7 validity checks passed" in page.text
     assert "shuffled labels teach nothing passed" in page.text
     assert "failed" not in page.ids
 
 
-@pytest.mark.parametrize("skills", [LEAKS, SOUND], ids=["leaks", "sound"])
 @pytest.mark.parametrize(
     ("odd", "values", "message"),
     [
@@ -142,15 +157,32 @@ def test_a_control_without_skill_is_one_more_check_that_passed(made: Path, study
         ({}, {"kind": "sweep"}, "is no shuffled control"),
     ],
 )
-def test_a_control_of_another_study_vouches_for_nothing_and_that_is_said(
-    study: Path, skills: list[float], odd: dict[str, Any], values: dict[str, Any], message: str
+def test_a_control_of_another_study_is_left_out_in_one_line(
+    study: Path, odd: dict[str, Any], values: dict[str, Any], message: str
 ) -> None:
-    path = write_control(study, "2m", skills, odd, **values)
-    report.main([*flags_of(study), "--controls", path])
+    path = write_control(study, "2m", LEAKS, odd, **values)
+    kept, (said,) = optional(study, "shuffled control", path)
+    assert kept == []
+    assert said.startswith(f"left out: {path}: {message}")
+
+
+def test_what_is_left_out_is_said_above_the_ladder_and_spoils_nothing(
+    study: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    old = {"prices": "old"}
+    control, sweep = write_control(study, "2m", LEAKS, old), write_sweep(study, "2m", BETTER, old)
+    swept = [sweep, write_sweep(study, "200k", BETTER)]
+    report.main([*flags_of(study), "--controls", control, "--sweeps", *swept])
     page = read_page(study)
-    assert f"left out: {path}: {message}" in page.text
+    said = [line for line in capsys.readouterr().out.splitlines() if "left out" in line]
+    for path, line in zip((control, sweep), said, strict=True):
+        assert line.startswith(f"left out: {path}: prices is old")
+        assert line in page.text
     assert page.ids.index("left-out") < page.ids.index("ladder")
-    assert "5 of 5 validity checks passed" in page.text
+    assert "6 of 6 validity checks passed" in page.text
+    assert "failed" not in page.ids
+    assert "200k: 2 random recipes were tried" in page.text
+    assert "2m: 2 random" not in page.text
 
 
 # --- sweeps ----------------------------------------------------------------------------------
@@ -176,6 +208,7 @@ def test_a_sweep_is_drawn_and_its_best_recipe_said_beside_the_one_that_was_train
 def test_a_report_without_sweeps_has_no_place_for_them_and_leaves_no_old_figure(
     study: Path,
 ) -> None:
+    report.main(flags_of(study))
     without = (study / "report.html").read_bytes()
     report.main([*flags_of(study), "--sweeps", write_sweep(study, "2m", BETTER)])
     assert (study / "report.html").read_bytes() != without
@@ -220,39 +253,27 @@ AGAIN = "make it again: snakemake --force results/daily/planted/2m.sweep.json"
         ("20m", {}, {}, "is of 20m, the ladder has 200k, 600k, 2m; drop it from the command"),
     ],
 )
-def test_a_sweep_of_another_study_is_left_out_in_one_line_and_spoils_nothing(
-    study: Path,
-    capsys: pytest.CaptureFixture[str],
-    budget: str,
-    odd: dict[str, Any],
-    values: dict[str, Any],
-    message: str,
+def test_a_sweep_of_another_study_is_left_out_in_one_line_and_spoils_no_other(
+    study: Path, budget: str, odd: dict[str, Any], values: dict[str, Any], message: str
 ) -> None:
     path = write_sweep(study, budget, BETTER, odd, **values)
-    report.main([*flags_of(study), "--sweeps", path, write_sweep(study, "200k", BETTER)])
-    line = f"left out: {path}: {message}"
-    (said,) = [said for said in capsys.readouterr().out.splitlines() if "left out" in said]
-    assert said.startswith(line)
-    page = read_page(study)
-    assert said in page.text
-    assert "200k: 2 random recipes were tried" in page.text
-    assert f"{budget}: 2 random" not in page.text
-    assert "failed" not in page.ids
+    kept, (said,) = optional(study, "sweep", path, write_sweep(study, "200k", BETTER))
+    assert [sweep["budget"] for sweep in kept] == ["200k"]
+    assert said.startswith(f"left out: {path}: {message}")
 
 
 def test_a_sweep_that_does_not_say_what_was_trained_is_left_out(study: Path) -> None:
     path = Path(write_sweep(study, "2m", BETTER))
     write_json(path, {k: v for k, v in read_json(path).items() if k != "identity"})
-    report.main([*flags_of(study), "--sweeps", str(path)])
-    page = read_page(study)
-    assert f"left out: {path}: does not say what it was made with" in page.text
-    assert "sweeps" not in page.ids
+    kept, (said,) = optional(study, "sweep", str(path))
+    assert kept == []
+    assert said.startswith(f"left out: {path}: does not say what it was made with")
 
 
 def test_of_two_sweeps_of_one_budget_the_second_is_left_out(study: Path) -> None:
     path = write_sweep(study, "2m", BETTER)
     (study / "again").mkdir()
-    report.main([*flags_of(study), "--sweeps", path, write_sweep(study / "again", "2m", NO_BETTER)])
-    page = read_page(study)
-    assert "2m.sweep.json: another sweep of 2m stands before it" in page.text
-    assert "2m: 2 random recipes were tried" in page.text
+    again = write_sweep(study / "again", "2m", NO_BETTER)
+    kept, (said,) = optional(study, "sweep", path, again)
+    assert kept == [read_json(path)]
+    assert said.startswith(f"left out: {again}: another sweep of 2m stands before it")

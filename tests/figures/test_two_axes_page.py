@@ -19,6 +19,7 @@ from scaling.judging import checks
 from scaling.law.power_law import Advice, Exponent, FittedLaw, HeldOut
 from scaling.law.result import Law, as_json, read_law
 from scaling.record import file_md5, read_json, write_json
+from tests.conftest import MakeOnce
 from tests.figures.planted_axes import make_axes, valley
 from tests.figures.planted_study import (
     PARAMETERS,
@@ -41,27 +42,24 @@ CAPTIONS = {figure.name: figure.caption for figure in CATALOGUE}
 DRAWN = {"two_axes", "loss_by_size", "skill_map", "ensembles"}
 
 
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+@pytest.fixture(scope="session")
+def made(make_once: MakeOnce) -> Path:
     """The folder of a sound study of two axes with its report, to be read only."""
-    root = tmp_path_factory.mktemp("axes")
-    make_axes(root)
-    report.main(flags_of(root))
-    return root
+
+    def make(root: Path) -> None:
+        make_axes(root)
+        report.main(flags_of(root))
+
+    return make_once("axes", make)
 
 
-@pytest.fixture
-def study(made: Path, tmp_path: Path) -> Path:
-    """A copy that a test may spoil. The law's inputs keep their digests."""
-    return Path(shutil.copytree(made, tmp_path / "copy"))
+@pytest.fixture(scope="session")
+def both_draws(make_once: MakeOnce) -> Path:
+    def make(root: Path) -> None:
+        make_axes(root, draws=("recent", "blocks"))
+        report.main(flags_of(root))
 
-
-@pytest.fixture(scope="module")
-def both_draws(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("draws")
-    make_axes(root, draws=("recent", "blocks"))
-    report.main(flags_of(root))
-    return root
+    return make_once("draws", make)
 
 
 def surface_of(root: Path, draw: str = "recent") -> Law:
@@ -185,21 +183,21 @@ def test_the_page_is_well_formed_and_names_no_address_outside_itself(both_draws:
     assert len(drawn) == len(set(drawn))
 
 
-def test_the_order_of_the_files_changes_nothing(study: Path) -> None:
-    before = (study / "report.html").read_bytes()
-    flags = flags_of(study)
+def test_the_order_of_the_files_changes_nothing(copy: Path) -> None:
+    before = (copy / "report.html").read_bytes()
+    flags = flags_of(copy)
     for flag, following in (("--records", "--evaluations"), ("--baselines-record", "--figures")):
         first, last = flags.index(flag) + 1, flags.index(following)
         flags[first:last] = reversed(flags[first:last])
     report.main(flags)
-    assert (study / "report.html").read_bytes() == before
+    assert (copy / "report.html").read_bytes() == before
 
 
-def test_figures_of_days_that_a_study_has_no_longer_are_removed(study: Path, made: Path) -> None:
-    (study / "figures/draws.svg").write_text("of an older grid")
-    report.main(flags_of(study))
-    assert not (study / "figures/draws.svg").exists()
-    assert (study / "figures/two_axes.svg").read_bytes() == (
+def test_figures_of_days_that_a_study_has_no_longer_are_removed(copy: Path, made: Path) -> None:
+    (copy / "figures/draws.svg").write_text("of an older grid")
+    report.main(flags_of(copy))
+    assert not (copy / "figures/draws.svg").exists()
+    assert (copy / "figures/two_axes.svg").read_bytes() == (
         made / "figures/two_axes.svg"
     ).read_bytes()
 
