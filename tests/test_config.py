@@ -518,8 +518,8 @@ def attributes_read(sources: list[str]) -> set[tuple[str, str]]:
     return read
 
 
-# The blocks are read by their names in dataset.split_samples. A size's own recipe takes the place of
-# the experiment's in config.py itself.
+# The blocks are read by their names in dataset.split_samples, and a size's own recipe in
+# config.py itself.
 READ_OTHERWISE = {"splits.train", "splits.validation", "splits.test", "recipes"}
 
 
