@@ -297,7 +297,7 @@ def test_a_signal_during_a_cooling_pause_does_not_wait_for_its_end(
     real = guards.ThermalGuard.wait_if_hot
 
     def interrupted_pause(guard: guards.ThermalGuard, *arguments: Any) -> float:
-        if guard.pause.wanted:
+        if not guard._cool.is_set():
             signal.raise_signal(signal.SIGTERM)
         return real(guard, *arguments)
 
