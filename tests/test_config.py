@@ -518,8 +518,8 @@ def attributes_read(sources: list[str]) -> set[tuple[str, str]]:
     return read
 
 
-# Read through getattr with the block's name, in dataset.split_samples; and in config.py itself, where
-# a size's own recipe takes the place of the experiment's.
+# The blocks are read by their names in dataset.split_samples. A size's own recipe takes the place of
+# the experiment's in config.py itself.
 READ_OTHERWISE = {"splits.train", "splits.validation", "splits.test", "recipes"}
 
 

@@ -1,17 +1,21 @@
 """The sweep: the same random recipes at every size, and no finding that is luck."""
 
-import json
 import os
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from scaling.config import load_config
+from scaling.errors import EXIT_BAD_INPUT, EXIT_STOPPED
+from scaling.record import read_json, write_json
 from scaling.sizes import load_model_config
+from scaling.training import search
 from scaling.training.search import FACTORS, HIGHEST_DROPOUT, SEEDS, compared, drawn, own_settings
-from tests.miniature import make_miniature, run
+from scaling.training.trainer import Stopped
+from tests.miniature import build_features, make_miniature, run, run_here
 
 CONFIG = load_config("configs/daily/threshold_1pct.yaml")
 OWN = own_settings(CONFIG, load_model_config("200k"))
@@ -60,35 +64,44 @@ def test_where_the_own_recipe_is_the_best_nothing_is_gained() -> None:
     assert (found["best"], found["gain"], found["holds"]) == (0, 0.0, False)
 
 
-@pytest.mark.slow
-def test_a_sweep_that_was_stopped_trains_only_what_is_missing(tmp_path: Path) -> None:
+@pytest.fixture
+def study(tmp_path: Path) -> Path:
+    """A miniature of one epoch with features, and the micro-batch that a search would find."""
     directory = make_miniature(tmp_path)
-    target = "results/daily/tiny/6k.days300.sweep.json"
-    run(directory, "snakemake", "--until", "find_batch_size", target)
-    command = (
-        *("python", "-m", "scaling.sweep", "--config", "configs/daily/tiny.yaml"),
-        *("--param-budget", "6k", "--train-days", "300", "--output", target),
-        *("--batch-size", "results/daily/tiny/6k.batch_size.json"),
-    )
-    stopping = (
-        "import sys; from scaling.training import search; real, done = search.trial, []\n"
-        "def trial(*given):\n"
-        "    done.append(1)\n"
-        "    if len(done) > 5: raise SystemExit(75)\n"
-        "    return real(*given)\n"
-        "search.trial = trial\n"
-        "from scaling.sweep import main\n"
-        f"main({list(command[3:])!r})\n"
-    )
-    assert run(directory, "python", "-c", stopping, check=False).returncode == 75
-    printed = run(directory, *command).stdout
-    sweep = json.loads((directory / target).read_text())
+    config = directory / "configs/daily/tiny.yaml"
+    config.write_text(config.read_text().replace("epochs: 2", "epochs: 1"))
+    build_features(directory)
+    write_json(directory / "found.json", {"micro_batch": 32})
+    return directory
+
+
+ASKED = ("--config", "configs/daily/tiny.yaml", "--param-budget", "6k", "--train-days", "300")
+FILES = ("--batch-size", "found.json", "--output", "x.sweep.json")
+
+
+def test_a_sweep_that_was_stopped_trains_only_what_is_missing(
+    study: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(search, "drawn", lambda own: drawn(own, 1))
+    real, taken = search.trial, []
+
+    def stopping(*given: Any) -> Any:
+        taken.append(1)
+        if len(taken) > 5:
+            raise Stopped("asked to", 0)
+        return real(*given)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(search, "trial", stopping)
+        assert run_here(study, "sweep", *ASKED, *FILES, check=False).returncode == EXIT_STOPPED
+    printed = run_here(study, "sweep", *ASKED, *FILES).stdout
+    sweep = read_json(study / "x.sweep.json")
     assert printed.count(", seed ") == len(sweep["recipes"]) * len(SEEDS) - 5
     assert sweep["identity"]["name"]["days"]["train_days"] == 300
     assert all(len(recipe["val_log_losses"]) == len(SEEDS) for recipe in sweep["recipes"])
     means = [np.mean(recipe["val_log_losses"]) for recipe in sweep["recipes"]]
     assert sweep["best"] == int(np.argmin(means))
-    assert not list(directory.glob("results/daily/tiny/*.trials"))
+    assert not list(study.glob("*.trials"))
 
 
 @pytest.mark.parametrize(
@@ -99,19 +112,12 @@ def test_a_sweep_that_was_stopped_trains_only_what_is_missing(tmp_path: Path) ->
     ],
 )
 def test_a_study_that_a_sweep_cannot_start_from_is_refused_before_any_training(
-    tmp_path: Path, was: str, is_: str, message: str
+    study: Path, was: str, is_: str, message: str
 ) -> None:
-    directory = make_miniature(tmp_path)
-    config = directory / "configs/daily/tiny.yaml"
+    config = study / "configs/daily/tiny.yaml"
     config.write_text(config.read_text().replace(was, is_))
-    command = ("python", "-m", "scaling.sweep", "--config", "configs/daily/tiny.yaml")
-    done = run(
-        directory,
-        *command,
-        *("--param-budget", "6k", "--batch-size", "y.json", "--output", "x.json"),
-        check=False,
-    )
-    assert done.returncode == 2
+    done = run_here(study, "sweep", *ASKED, *FILES, check=False)
+    assert done.returncode == EXIT_BAD_INPUT
     assert message in done.stderr
 
 

@@ -25,6 +25,7 @@ from scaling.data.features import build_features
 from scaling.data.prices import load_prices
 from scaling.errors import UserError
 from scaling.record import write_parquet
+from scaling.run import TrainingDays
 
 ROWS, CHANNELS, CONTEXT, WARMUP = 60, 3, 8, 10
 
@@ -209,15 +210,15 @@ def test_the_normaliser_is_fitted_on_training_rows_alone(study_config: TrainingC
     assert np.allclose(study.normaliser.std.numpy(), rows.std(axis=0, ddof=1), rtol=1e-3)
 
 
-@pytest.mark.parametrize("train_days", [None, 1000])
+@pytest.mark.parametrize("days", [TrainingDays(), TrainingDays(1000)])
 def test_the_training_rows_of_the_dataset_have_mean_0_and_deviation_1(
-    study_config: TrainingConfig, train_days: int | None
+    study_config: TrainingConfig, days: TrainingDays
 ) -> None:
     """Held to the rows themselves, because features divided by their variance passed once."""
-    study = load_study(dataclasses.replace(study_config, train_days=train_days))
+    study = load_study(dataclasses.replace(study_config, days=days))
     first, last = (np.datetime64(d) for d in study_config.splits.train)
     block = np.flatnonzero((study.dates >= first) & (study.dates <= last))
-    rows = study.dataset.features[study.samples["train"] if train_days else block].double()
+    rows = study.dataset.features[block if days.whole else study.samples["train"]].double()
     std, mean = torch.std_mean(rows, dim=0)
     assert mean.abs().max() < 1e-4
     assert (std - 1).abs().max() < 1e-4
