@@ -79,7 +79,7 @@ SMALL = [trained("200k", 1.30, 0.384), trained("200k", 1.25, 0.388)]
 
 
 def test_the_sizes_as_the_rule_trains_them_pass() -> None:
-    measured = {"600k": 1.11, "2m": 1.22, "20m": 1.13, "200m": 1.19}
+    measured = {"600k": 1.11, "2m": 1.22, "20m": 1.13, "200m": 1.18}
     assert passed(*SMALL, *(trained(budget, step) for budget, step in measured.items()))
 
 
