@@ -5,12 +5,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from scaling.law.axis import judge_axis
 from scaling.law.cells import paired_intervals
 from scaling.law.judge import fit_law, fit_study
 from scaling.law.sentence import warnings
 from scaling.law.table import read_tables
-from tests.law.worlds import DAYS, FIVE, SETTINGS, study, surface_world
+from tests.law.worlds import DAYS, FIVE, SETTINGS, axis_of, study, surface_world
 
 TIGHT = {"day": 1e-3, "seed": 3e-4, "both": 3e-3}
 
@@ -250,12 +249,9 @@ WORLDS = {
 def test_intervals_cover_both_slopes_and_no_effect_is_invented(noise):
     covered, invented, mistaken, turned = [], [], [], {name: [] for name in WORLDS}
     for place, (name, (mean, *truths)) in enumerate(WORLDS.items()):
-        for number in range(100):
+        for number in range(50):
             surface = surface_world(np.random.default_rng([number, place]), mean=mean, **noise)
-            both = [
-                judge_axis(surface, axis, SETTINGS, 0.006, replicated=True)[0]
-                for axis in ("parameters", "train_days")
-            ]
+            both = [axis_of(surface, name=axis) for axis in ("parameters", "train_days")]
             for axis, truth in zip(both, truths, strict=True):
                 low, high = axis.slope.interval95
                 covered.append(low < truth < high)

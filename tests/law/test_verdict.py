@@ -6,9 +6,8 @@ from scipy.stats import t
 
 from scaling.law.effects import Effect
 from scaling.law.verdict import contrast_rows, sensitivity, verdict
-from tests.law.worlds import FIVE, fitted, world
+from tests.law.worlds import DELTA, FIVE, axis_of, fitted, world
 
-DELTA = 0.01 * (-0.3 * np.log(0.3) - 0.7 * np.log(0.7))
 Z = {95: 1.959964, 90: 1.644854}
 TIGHT = {"day": 1e-4, "seed": 1e-4, "both": 1e-3}
 
@@ -103,7 +102,7 @@ def test_equivalence_is_a_pair_of_one_sided_tests_at_five_percent_and_no_weaker_
     for number in range(30):
         noise = np.random.default_rng(number)
         losses = world(noise, slope=DELTA, day=1e-3, seed=1e-3, seeds=5, both=1e-3, days=200)
-        slope = fitted(losses).parameters.slope
+        slope = axis_of(losses).slope
         called.append(slope.inside(DELTA))
         wide, wider = (t.ppf(p, slope.degrees_of_freedom) for p in (0.95, 0.975))
         assert np.ptp(slope.t_interval90) == pytest.approx(2 * wide * slope.standard_error)
@@ -118,11 +117,10 @@ def test_equivalence_is_a_pair_of_one_sided_tests_at_five_percent_and_no_weaker_
 def test_without_an_effect_neither_a_trend_nor_a_turning_point_is_invented(parameters):
     claimed, turning = [], []
     for number in range(200):
-        result = fitted(
-            world(np.random.default_rng(3000 + number), parameters=parameters), parameters
-        )
-        claimed.append(result.parameters.verdict in ("improves", "inverse scaling"))
-        turning.append(result.parameters.turning_point.kind is not None)
+        losses = world(np.random.default_rng(3000 + number), parameters=parameters)
+        axis = axis_of(losses, parameters)
+        claimed.append(axis.verdict in ("improves", "inverse scaling"))
+        turning.append(axis.turning_point.kind is not None)
     assert np.mean(claimed) <= 0.05
     assert np.mean(turning) <= 0.05
 
@@ -136,7 +134,7 @@ def test_a_curve_with_an_optimum_inside_is_not_called_equivalent(error):
         # The ends lie 2.25 times as far above the middle as their bound allows.
         rng = np.random.default_rng(number)
         losses = world(rng, bend=0.0092, parameters=parameters, **noise)
-        found.append(fitted(losses, parameters).parameters.verdict)
+        found.append(axis_of(losses, parameters).verdict)
     assert "equivalent to no effect" not in found
     assert np.mean([word != "inconclusive" for word in found]) <= 0.05
 

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
+from scaling.law.axis import judge_axis
 from scaling.law.bootstrap import Settings
 from scaling.law.judge import fit_law
 from scaling.law.table import Axis, Table, ensemble
@@ -12,6 +13,7 @@ from scaling.law.table import Axis, Table, ensemble
 SIZES = {"200k": 200_000, "600k": 600_000, "2m": 2_000_000}
 FIVE = np.array([2e5, 6e5, 2e6, 2e7, 2e8])
 BASE_RATE = 0.3
+DELTA = 0.01 * (-0.3 * np.log(0.3) - 0.7 * np.log(0.7))  # nats per decade
 SETTINGS = Settings(horizon=1, delta_fraction=0.01, samples=300)
 COUNTED = {500: 500, 1000: 1000, 2000: 2000, "all": 4001}
 
@@ -87,6 +89,12 @@ def fitted(losses, parameters=FIVE[:3], *, experiments=1, **changes):
     """The law of a ladder."""
     settings = replace(SETTINGS, experiments=experiments)
     return fit_law(table_of(losses, parameters, **changes), settings)
+
+
+def axis_of(losses, parameters=FIVE[:3], name="parameters"):
+    """One axis of a law alone, for tests that judge hundreds of worlds."""
+    table = losses if isinstance(losses, Table) else table_of(losses, parameters)
+    return judge_axis(table, name, SETTINGS, DELTA, replicated=True)[0]
 
 
 def study_of_days(levels=(500, 1000, "all"), draws=("recent",), **options):
