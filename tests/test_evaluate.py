@@ -19,11 +19,15 @@ from scaling.record import file_md5, read_json
 from scaling.sizes import load_model_config
 from scaling.training import checkpoint
 from scaling.training.model import build_model, count_parameters
-from tests.trained_study import CONFIG, EXPERIMENT, FIRST, changed_record, evaluate_it, write_config
-
-
-def by_name(evaluation: dict[str, Any]) -> dict[str, Any]:
-    return {item["name"]: item for item in evaluation["checks"]}
+from tests.trained_study import (
+    CONFIG,
+    EXPERIMENT,
+    FIRST,
+    changed_record,
+    checks_of,
+    evaluate_it,
+    write_config,
+)
 
 
 def test_training_and_evaluation_give_the_same_numbers_on_the_same_rows(study: Path) -> None:
@@ -149,7 +153,7 @@ def test_a_second_sigmoid_fails_the_parity_check(
 
     monkeypatch.setattr("scaling.training.step.probabilities", twice)
     evaluation = evaluate_it(name="twice")
-    assert not by_name(evaluation)["training and evaluation agree"]["passed"]
+    assert not checks_of(evaluation)["training and evaluation agree"]["passed"]
 
 
 def test_a_collapsed_network_is_marked(study: Path) -> None:
@@ -158,7 +162,7 @@ def test_a_collapsed_network_is_marked(study: Path) -> None:
     head = [name for name in weights if name.startswith("head") and name.endswith("weight")]
     weights[head[-1]] = torch.zeros_like(weights[head[-1]])
     checkpoint.save("results/flat.ckpt", {**content, "weights": weights})
-    assert not by_name(evaluate_it("results/flat.ckpt", "flat"))["predictions vary"]["passed"]
+    assert not checks_of(evaluate_it("results/flat.ckpt", "flat"))["predictions vary"]["passed"]
 
 
 def test_features_that_look_ahead_are_marked(study: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -170,7 +174,7 @@ def test_features_that_look_ahead_are_marked(study: Path, monkeypatch: pytest.Mo
         return built.assign(rsi_14=tomorrow)
 
     monkeypatch.setattr("scaling.judging.checks.build_features", leaking)
-    found = by_name(evaluate_it(name="leak"))["features do not see the future"]
+    found = checks_of(evaluate_it(name="leak"))["features do not see the future"]
     assert not found["passed"]
     assert "rsi_14" in found["found"]
 

@@ -2,7 +2,6 @@
 
 import json
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import pytest
@@ -18,6 +17,7 @@ from tests.trained_study import (
     FEATURES,
     MANIFEST,
     PRICES,
+    checks_of,
     evaluate_it,
     register_prices,
     train_it,
@@ -48,10 +48,6 @@ def own(study: Path) -> Path:
     write_config(data={"features": str(TABLE)})
     train_it("results/mine.ckpt")
     return study
-
-
-def checks_of(evaluation: dict[str, Any]) -> dict[str, Any]:
-    return {check["name"]: check for check in evaluation["checks"]}
 
 
 def test_an_evaluation_says_that_look_ahead_could_not_be_checked(

@@ -93,6 +93,11 @@ def evaluate_it(path: str = FIRST, name: str = "1k") -> dict[str, Any]:
     return dict(read_json(f"results/{name}.eval.json"))
 
 
+def checks_of(evaluation: dict[str, Any]) -> dict[str, Any]:
+    """What an evaluation found, by the names of its checks."""
+    return {check["name"]: check for check in evaluation["checks"]}
+
+
 def make_study() -> None:
     """Prices, features, config and two trained and evaluated seeds, in the working directory."""
     for folder in ("daily", "model"):

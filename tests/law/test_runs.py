@@ -105,14 +105,13 @@ def copied(networks, source, copy, change=lambda p: p):
 
 
 @pytest.mark.parametrize(
-    ("source", "copy"),
-    [(("2m", 42), ("2m", 43)), (("200k", 42), ("2m", 42)), (("600k", 43), ("200k", 42))],
-    ids=["another seed", "another size", "another size and seed"],
-)
-@pytest.mark.parametrize(
-    "change",
-    [lambda p: p, lambda p: p.astype(np.float32), lambda p: p.round(6)],
-    ids=["to the bit", "through fp32", "through six digits"],
+    ("source", "copy", "change"),
+    [
+        (("2m", 42), ("2m", 43), lambda p: p),
+        (("200k", 42), ("2m", 42), lambda p: p.astype(np.float32)),
+        (("600k", 43), ("200k", 42), lambda p: p.round(6)),
+    ],
+    ids=["another seed, to the bit", "another size, through fp32", "both, through six digits"],
 )
 def test_one_run_copied_as_another_is_refused_and_both_are_named(source, copy, change):
     networks, baselines = study()
