@@ -16,6 +16,7 @@ import pandas as pd
 import pytest
 
 from scaling.errors import run_command
+from tests import preloaded
 
 REPOSITORY = Path(__file__).parent.parent
 
@@ -46,22 +47,34 @@ heads: 2
 ffn_dim: {ffn_dim}
 dropout: 0.1
 """
+# Starts a module as the two processes of one training.
+TOGETHER = ("python", "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m")
 GRID = "experiments: [daily/tiny, daily/other]\nbudgets: [6k, 20k]\nseeds: [42, 43]\n"
 
 
-def environment() -> dict[str, str]:
-    """This process's, with the interpreter's own directory first on the path."""
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+def environment(*before: Path) -> dict[str, str]:
+    """This process's; `before` and the interpreter's own directory are first on the path.
+
+    Threads that wait do not spin: on a machine that tests keep busy they would take the others'
+    time.
+    """
+    path = [*map(str, before), str(Path(sys.executable).parent), os.environ["PATH"]]
     quiet = {"OMP_NUM_THREADS": "1", "WANDB_MODE": "disabled", "PYTHONWARNINGS": "default"}
-    return {**os.environ, "PATH": path, **quiet}
+    quiet["OMP_WAIT_POLICY"] = "passive"
+    return {**os.environ, "PATH": os.pathsep.join(path), **quiet}
 
 
-def run(directory: Path, *command: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-    """Run a command in a miniature; a failure shows all that it printed."""
+def run(
+    directory: Path, *command: str, check: bool = True, forked: bool = True
+) -> subprocess.CompletedProcess[str]:
+    """Run a command in a miniature; a failure shows all that it printed.
+
+    `snakemake`, `python` and what they start are forked from the server of tests/preloaded.py.
+    """
     done = subprocess.run(
         command,
         cwd=directory,
-        env=environment(),
+        env=environment(preloaded.commands()) if forked else environment(),
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,

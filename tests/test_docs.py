@@ -21,7 +21,7 @@ from pydantic import TypeAdapter
 
 from scaling.config import TrainingConfig
 from scaling.reading import merged, read_yaml
-from tests.miniature import environment
+from tests.miniature import environment, run
 
 README = Path("README.md").read_text()
 PAGES = {
@@ -312,10 +312,7 @@ def test_every_target_can_be_built_and_the_page_on_own_data_can_be_followed(
     targets = sorted({w for words in snakemakes for w in words if w.startswith("results/")})
     assert "results/daily/mine/2m.ckpt" in targets
     for command in (fetch, ["snakemake", "--dry-run", "--quiet", "all", "--", *targets]):
-        done = subprocess.run(
-            command, cwd=tmp_path, capture_output=True, text=True, env=environment()
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
+        run(tmp_path, *command)
 
 
 def test_the_citation_names_the_version_the_licence_and_the_authors_of_this_package() -> None:

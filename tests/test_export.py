@@ -3,8 +3,6 @@
 import json
 import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -20,6 +18,7 @@ from scaling.record import read_json, write_json
 from scaling.sizes import load_model_config
 from scaling.training import checkpoint
 from scaling.training.model import build_model
+from tests.miniature import run
 from tests.trained_study import CONFIG, FIRST, changed_record, train_it, write_config
 
 # The reader's side: the program on the card, which knows the folder and the raw features of one day
@@ -55,6 +54,7 @@ def mixer() -> str:
     return "results/2k.ckpt"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", ["patchtst", "patchtsmixer"])
 def test_plain_transformers_gives_the_same_logits_from_raw_features_as_the_card_says(
     study: Path, tmp_path: Path, family: str
@@ -72,10 +72,7 @@ def test_plain_transformers_gives_the_same_logits_from_raw_features_as_the_card_
     program = re.search(r"```python\n(.*?)```", card, re.S)
     assert program is not None
     reader = READER.format(program="\n    ".join(program[1].splitlines()))
-    done = subprocess.run(
-        [sys.executable, "-I", "-c", reader], cwd=elsewhere, capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr
+    done = run(elsewhere, "python", "-c", reader)
     assert "newly initialized" not in done.stderr
     assert "not used" not in done.stderr
 

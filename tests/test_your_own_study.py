@@ -11,6 +11,7 @@ from scaling.record import read_json
 from tests.conftest import MakeOnce
 from tests.miniature import EXPERIMENT, REPOSITORY, run
 from tests.reader import LADDER, Reader, lay_out
+from tests.trained_study import checks_of
 from tests.training.test_families import SHAPE_FILE
 
 PAGE = "your-own-study"
@@ -43,9 +44,8 @@ def asked(make_once: MakeOnce) -> Reader:
 
 
 def checks(reader: Reader) -> dict[str, Any]:
-    """What the evaluation of the larger network found, by the names of the checks."""
-    found = read_json(reader.place / "results/daily/mine/20k.eval.json")["checks"]
-    return {check["name"]: check for check in found}
+    """What the evaluation of the larger network found."""
+    return checks_of(read_json(reader.place / "results/daily/mine/20k.eval.json"))
 
 
 def record(reader: Reader) -> dict[str, Any]:

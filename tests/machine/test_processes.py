@@ -1,12 +1,10 @@
 """A training on two processes gives the losses of one, and two trainings never share a GPU."""
 
-import multiprocessing
 import os
 import re
 import shutil
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,18 +19,20 @@ from scaling.config import load_config
 from scaling.data.dataset import load_study
 from scaling.errors import UserError
 from scaling.machine import processes
+from scaling.machine.device import tune
 from scaling.machine.processes import ALONE, Group, claimed_device, joined, shared_if_large
 from scaling.record import read_json, write_json
 from scaling.sizes import load_model_config
 from scaling.training import checkpoint, step, trainer
 from scaling.training.model import build_model
 from scaling.training.transfer import make_optimiser, transfers
-from tests import miniature
+from tests import miniature, preloaded
+from tests.miniature import REPOSITORY, TOGETHER
 from tests.training.test_training import OPTIMISER, Quiet, fit
 
-pytestmark = pytest.mark.slow
-EPOCHS = 10  # long enough to be stopped in the middle
-# Relative difference of losses after up to 250 steps. Two processes add fp32 numbers in another
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("processes that train together")]
+EPOCHS = 6  # long enough to be stopped in the middle
+# Relative difference of losses after up to 150 steps. Two processes add fp32 numbers in another
 # order; the difference that was measured is 4e-8.
 TOLERANCE = 1e-6
 
@@ -46,24 +46,20 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
     tiny = folder / "configs/daily/tiny.yaml"
     text = tiny.read_text().replace("epochs: 2\n", f"epochs: {EPOCHS}\n")
     tiny.write_text(text)
-    miniature.run(
-        folder,
-        *("python", "-m", "scaling.prepare", "--prices", "data/raw/SPY.parquet"),
-        *("--manifest", "data/manifest.json"),
-        *("--output", "data/processed/v1/SPY_features_a20.parquet"),
-    )
+    miniature.build_features(folder)
     return folder
 
 
-def command(study: Path, name: str, processes: int, *more: str) -> list[str]:
-    launcher = [sys.executable]
-    if processes > 1:
-        launcher += ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
+def options(study: Path, name: str) -> list[str]:
     return [
-        *launcher,
-        *("-m", "scaling.train", "--config", "configs/daily/tiny.yaml", "--param-budget", "6k"),
-        *("--threads", "1", "--output", str(study / name / "6k.ckpt"), *more),
+        *("--config", "configs/daily/tiny.yaml", "--param-budget", "6k"),
+        *("--threads", "1", "--output", str(study / name / "6k.ckpt")),
     ]
+
+
+def command(study: Path, name: str, *more: str) -> list[str]:
+    """The training on two processes."""
+    return [*TOGETHER, "scaling.train", *options(study, name), *more]
 
 
 def losses(study: Path, name: str) -> list[float]:
@@ -74,19 +70,27 @@ def losses(study: Path, name: str) -> list[float]:
 @pytest.fixture(scope="module")
 def two(study: Path) -> str:
     """What an undisturbed training on two processes prints."""
-    return miniature.run(study, *command(study, "two", 2)).stderr
+    return miniature.run(study, *command(study, "two")).stderr
+
+
+def with_more(study: Path, copy: Path, module: str, code: str) -> Path:
+    """A copy of the study whose library has some more code at the end of a module."""
+    shutil.copytree(study, copy, ignore=shutil.ignore_patterns("results"))
+    with (copy / module).open("a") as stream:
+        stream.write(code)
+    return copy
 
 
 @pytest.fixture(scope="module")
 def sharded(study: Path) -> str:
     """What it prints if the processes share weights and optimiser state."""
-    return miniature.run(study, *command(study, "sharded", 2, "--shard")).stderr
+    return miniature.run(study, *command(study, "sharded", "--shard")).stderr
 
 
 @pytest.fixture(scope="module")
 def one(study: Path) -> str:
     """What an undisturbed training on one process prints."""
-    return miniature.run(study, *command(study, "one", 1)).stderr
+    return miniature.run_here(study, "train", *options(study, "one")).stderr
 
 
 @pytest.mark.parametrize("name", ["two", "sharded"])
@@ -124,12 +128,11 @@ def test_one_process_has_nobody_to_shard_with() -> None:
 def test_a_model_too_large_for_half_a_device_is_shared_unasked(
     study: Path, two: str, tmp_path: Path
 ) -> None:
-    small = Path(shutil.copytree(study, tmp_path / "small"))
+    code = "\n\ndef free_memory(device):\n    return 200_000\n"
+    small = with_more(study, tmp_path / "small", "scaling/machine/device.py", code)
     tiny = small / "configs/daily/tiny.yaml"
     tiny.write_text(tiny.read_text().replace(f"epochs: {EPOCHS}\n", "epochs: 1\n"))
-    with (small / "scaling/machine/device.py").open("a") as stream:
-        stream.write("\n\ndef free_memory(device):\n    return 200_000\n")
-    printed = miniature.run(small, *command(small, "shared", 2)).stderr
+    printed = miniature.run(small, *command(small, "shared")).stderr
     assert printed.count("the 2 processes share them (FSDP2)") == 1 and "FSDP2" not in two
     assert read_json(small / "shared/6k.json")["sharded"] is True
 
@@ -147,10 +150,8 @@ ThermalGuard.wait_if_hot = _pauses_rank_0_once
 def test_a_process_that_pauses_to_cool_does_not_lose_the_others(
     study: Path, two: str, tmp_path: Path
 ) -> None:
-    hot = Path(shutil.copytree(study, tmp_path / "hot"))
-    with (hot / "scaling/machine/guard.py").open("a") as stream:
-        stream.write(PAUSES_ONE)
-    printed = miniature.run(hot, *command(hot, "paused", 2)).stderr
+    hot = with_more(study, tmp_path / "hot", "scaling/machine/guard.py", PAUSES_ONE)
+    printed = miniature.run(hot, *command(hot, "paused")).stderr
     assert "paused 1 s to cool down" in printed
     assert losses(hot, "paused") == losses(study, "two")
 
@@ -160,9 +161,9 @@ def test_a_training_stopped_on_two_processes_goes_on_and_ends_as_an_undisturbed_
 ) -> None:
     resume = study / "results/.resume/daily/tiny/6k"
     process = subprocess.Popen(
-        command(study, "stopped", 2),
+        command(study, "stopped"),
         cwd=study,
-        env=miniature.environment(),
+        env=miniature.environment(preloaded.commands()),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -174,7 +175,7 @@ def test_a_training_stopped_on_two_processes_goes_on_and_ends_as_an_undisturbed_
     printed = process.communicate(timeout=120)[0]
     assert re.search(r"stopped: .*resumes at step", printed), printed
     assert not (study / "stopped/6k.ckpt").exists()
-    again = miniature.run(study, *command(study, "stopped", 2))
+    again = miniature.run(study, *command(study, "stopped"))
     assert "resumed at step" in again.stderr
     expected = checkpoint.load(study / "two/6k.ckpt")["last_weights"]
     found = checkpoint.load(study / "stopped/6k.ckpt")["last_weights"]
@@ -262,6 +263,7 @@ def shard(rank: int, port: int, study: Path, out: Path) -> None:
     os.environ |= {"RANK": str(rank), "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1"}
     os.environ |= {"MASTER_PORT": str(port)}
     torch.set_num_threads(1)
+    tune(torch.device("cpu"))  # as a training does; the other kernels round in another way
     loaded = load_study(load_config("configs/daily/tiny.yaml"))
     guard, minutes = (HotThenCritical(), 10.0) if rank else (Quiet(), 0.0)
     with joined(torch.device("cpu"), sharded=True) as group:
@@ -279,6 +281,13 @@ def shard(rank: int, port: int, study: Path, out: Path) -> None:
         torch.save(found, out / f"{rank}.pt")
 
 
+SHARD = """
+from pathlib import Path
+from tests.machine.test_processes import shard
+shard({rank}, {port}, Path({study!r}), Path({out!r}))
+"""
+
+
 @pytest.fixture(scope="module")
 def pair(study: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder in which two processes that shared a model left their results."""
@@ -286,16 +295,19 @@ def pair(study: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    context = multiprocessing.get_context("spawn")
-    processes = [context.Process(target=shard, args=(r, port, study, out)) for r in range(2)]
-    for process in processes:
-        process.start()
-    for process in processes:
-        process.join(timeout=120)
-    hung = [process for process in processes if process.is_alive()]
-    for process in hung:
-        process.kill()
-    assert not hung and [process.exitcode for process in processes] == [0, 0]
+    processes = [
+        subprocess.Popen(
+            ("python", "-c", SHARD.format(rank=rank, port=port, study=str(study), out=str(out))),
+            cwd=REPOSITORY,
+            env=miniature.environment(preloaded.commands()),
+        )
+        for rank in range(2)
+    ]
+    try:
+        assert [process.wait(timeout=120) for process in processes] == [0, 0]
+    finally:
+        for process in processes:
+            process.kill()
     return out
 
 
@@ -356,6 +368,7 @@ def test_one_process_goes_on_from_a_sharded_state(
     study: Path, pair: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(study)
+    tune(torch.device("cpu"))
     loaded = load_study(load_config("configs/daily/tiny.yaml"))
     undisturbed = fit(loaded, tmp_path / "whole").last_weights
     state, problems = checkpoint.ResumeStore(pair / "states-0").load()
@@ -393,24 +406,27 @@ def test_one_process_computes_the_batch_as_it_is() -> None:
     assert [piece.weight for piece in pieces] == [1] * 5
 
 
-def take_gpu(folder: Path, barrier: object, queue: object) -> None:
-    """Claim one of two imaginary GPUs, and hold it until both processes have one."""
-    with claimed_device(torch.device("cuda"), 2, folder) as device:
-        queue.put(device.index)  # type: ignore[attr-defined]
-        barrier.wait(timeout=60)  # type: ignore[attr-defined]
+TAKES_A_GPU = """
+import sys
+from pathlib import Path
+import torch
+from scaling.machine.processes import claimed_device
+with claimed_device(torch.device("cuda"), 2, Path(sys.argv[1])) as device:
+    print(device.index, flush=True)
+    sys.stdin.read()
+"""
 
 
 def test_trainings_at_once_claim_a_gpu_each_and_leave_it(tmp_path: Path) -> None:
-    context = multiprocessing.get_context("spawn")
+    asked: dict[str, Any] = {"env": miniature.environment(preloaded.commands()), "text": True}
+    asked |= {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "cwd": REPOSITORY}
     for _ in range(2):  # the second round finds both free again
-        barrier, queue = context.Barrier(2), context.Queue()
-        arguments = (tmp_path, barrier, queue)
-        processes = [context.Process(target=take_gpu, args=arguments) for _ in range(2)]
+        command = ("python", "-c", TAKES_A_GPU, str(tmp_path))
+        processes = [subprocess.Popen(command, **asked) for _ in range(2)]
+        taken = [process.stdout.readline() for process in processes]
+        assert sorted(taken) == ["0\n", "1\n"]
         for process in processes:
-            process.start()
-        assert sorted(queue.get(timeout=60) for _ in processes) == [0, 1]
-        for process in processes:
-            process.join()
+            process.communicate()
 
 
 def test_a_third_training_waits_for_a_gpu_and_says_so(

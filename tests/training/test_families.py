@@ -13,7 +13,7 @@ from scaling.digest import GIVEN_BY_A_FAMILY
 from scaling.sizes import FAMILIES, PatchTSMixerShape
 from scaling.training import checkpoint
 from scaling.training.families import family_of, patchtsmixer
-from tests.miniature import EXPERIMENT, build_features, make_miniature, run, run_here
+from tests.miniature import EXPERIMENT, TOGETHER, build_features, make_miniature, run, run_here
 from tests.training.test_resume import Killed, at_step, killed
 
 SHAPE = PatchTSMixerShape(d_model=24, layers=2, expansion_factor=2, dropout=0.1)
@@ -42,6 +42,7 @@ def test_every_family_of_the_configs_has_a_module_of_its_name() -> None:
         assert all(hasattr(family, given) for given in GIVEN_BY_A_FAMILY)
 
 
+@pytest.mark.slow
 def test_a_training_imports_the_network_of_no_other_family() -> None:
     code = (
         "import sys; from scaling.training.families import family_of; family_of('patchtsmixer');"
@@ -116,12 +117,11 @@ def test_a_training_of_patchtsmixer_that_is_cut_off_in_an_epoch_ends_with_the_sa
 
 @pytest.mark.slow
 def test_two_processes_train_patchtsmixer_to_the_weights_of_one(study: Path) -> None:
-    pair = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m")
     asked = ("--config", "configs/daily/tiny.yaml", "--param-budget", "6k", "--threads", "1")
     run_here(study, "train", *asked, "--output", "one.ckpt")
     for name, more in (("two", ()), ("shard", ("--shard",))):
         options = (*asked, "--output", f"{name}.ckpt", *more)
-        run(study, sys.executable, *pair, "scaling.train", *options)
+        run(study, *TOGETHER, "scaling.train", *options)
     found = {
         name: checkpoint.load(study / f"{name}.ckpt")["last_weights"]
         for name in ("one", "two", "shard")

@@ -22,6 +22,7 @@ from scaling.machine import sensors
 from scaling.record import read_json
 from scaling.training import checkpoint, lock, trainer
 from scaling.training import run as runs
+from tests import preloaded
 from tests.miniature import (
     EXPERIMENT,
     build_features,
@@ -174,11 +175,12 @@ def test_a_training_killed_again_and_again_ends_with_the_same_bits(
     here: Path, undisturbed: dict[str, Any]
 ) -> None:
     moments = random.Random(3)
-    command = (sys.executable, "-m", "scaling.train", *RUN, "--log", str(LOG))
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    command = ("python", "-m", "scaling.train", *RUN, "--log", str(LOG))
+    quiet: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    quiet["env"] = environment(preloaded.commands())
     for kills in (True, True, False):
         before = newest_step()
-        process = subprocess.Popen(command, env=environment(), **quiet)
+        process = subprocess.Popen(command, **quiet)
         while kills and process.poll() is None:
             if newest_step() > before:
                 time.sleep(moments.uniform(0, 0.1))
@@ -211,7 +213,7 @@ def test_a_kill_in_mid_write_loses_nothing(
     here: Path, undisturbed: dict[str, Any], plan: str
 ) -> None:
     program = KILLED_AT.format(plan=plan)
-    assert run(here, sys.executable, "-c", program, *RUN, check=False).returncode == -signal.SIGKILL
+    assert run(here, "python", "-c", program, *RUN, check=False).returncode == -signal.SIGKILL
     torn = [p for p in Path("results").rglob(".*") if p.is_file()]
     assert torn, "the kill came too late to tear anything"
     assert train_here() == 0

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from scaling.training import checkpoint
-from tests import miniature
+from tests import miniature, preloaded
 
 SCRIPT = Path(__file__).parent / "slurm.sh"
 SEARCH_PATH = f"{os.environ['PATH']}{os.pathsep}/usr/sbin"
@@ -22,12 +22,13 @@ NOTE = "needs apt-get install slurm-wlm slurmctld slurmd slurm-client"
 pytestmark = [
     pytest.mark.cluster,
     pytest.mark.slow,
+    pytest.mark.xdist_group("Slurm"),  # one of them for all
     pytest.mark.skipif(bool(ABSENT), reason=f"{', '.join(ABSENT)} not found: {NOTE}"),
 ]
 # The profile as it is shipped, polled faster than a cluster of many users would like.
 SNAKEMAKE = (
     *("snakemake", "--workflow-profile", "workflow/profiles/slurm"),
-    *("--slurm-init-seconds-before-status-checks", "2", "--latency-wait", "10"),
+    *("--slurm-init-seconds-before-status-checks", "1", "--latency-wait", "10"),
     *("--cores", "1"),
 )
 REPORT = "results/daily/tiny/report.html"
@@ -82,7 +83,7 @@ def finished(slurm: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
         process = subprocess.Popen(
             [*SNAKEMAKE, REPORT],
             cwd=study,
-            env=miniature.environment(),
+            env=miniature.environment(preloaded.commands()),
             stdin=subprocess.DEVNULL,
             stdout=stream,
             stderr=stream,

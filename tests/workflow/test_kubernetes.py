@@ -7,11 +7,9 @@ import base64
 import importlib.util
 import json
 import logging
-import os
 import re
 import shutil
 import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -23,6 +21,7 @@ import yaml
 
 from scaling.grid import load_grid
 from scaling.reading import read_yaml
+from tests import preloaded
 from tests.miniature import REPOSITORY, environment, make_miniature, run
 
 NEEDED = ("snakemake_executor_plugin_kubernetes", "snakemake_storage_plugin_s3", "moto")
@@ -69,12 +68,12 @@ def snakemake(
     """Snakemake with the profile as it is shipped, its bucket and server filled in."""
     return subprocess.run(
         [
-            *(sys.executable, "-m", "snakemake", "--workflow-profile", PROFILE.parent),
+            *("snakemake", "--workflow-profile", PROFILE.parent),
             *("--default-storage-prefix", PREFIX, "--storage-s3-endpoint-url", endpoint),
             *options,
         ],
         cwd=directory,
-        env=environment() | KEYS,
+        env=environment(preloaded.commands()) | KEYS,
         capture_output=True,
         text=True,
     )
@@ -137,12 +136,11 @@ class Cluster(ThreadingHTTPServer):
         keys = [(e["name"], e["valueFrom"]["secretKeyRef"]) for e in container["env"]]
         secret = {n: base64.b64decode(self.secrets[r["name"]][r["key"]]).decode() for n, r in keys}
         # A pod installs the storage plugin by pip; here it is there already.
-        path = f"{self.folder / 'bin'}{os.pathsep}{environment()['PATH']}"
         with (self.folder / f"{name}.log").open("wb") as log:
             self.jobs[name] = subprocess.Popen(
                 container["command"] + container["args"],
                 cwd=pod,
-                env=environment() | secret | {"PATH": path},
+                env=environment(self.folder / "bin", preloaded.commands()) | secret,
                 stdout=log,
                 stderr=log,
             )

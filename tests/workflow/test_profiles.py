@@ -82,6 +82,7 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return miniature.make_miniature(tmp_path_factory.mktemp("study"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("resources", "nodes", "per_node"),
     [({"gpu": 2}, 1, 2), ({"gpu": 4, "nodes": 2, "mpi": "srun"}, 2, 2)],
@@ -102,6 +103,7 @@ def test_torchrun_understands_the_training_line_and_leaves_our_options_to_us(
         assert {"--nodes", "--ntasks", str(nodes), "--ntasks-per-node", "1"} <= set(srun)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "resources",
     [{"gpu": 3, "nodes": 2, "mpi": "srun"}, {"gpu": 2, "nodes": 2}, {"nodes": 2, "mpi": "srun"}],

@@ -12,6 +12,7 @@ import pytest
 from scaling.errors import EXIT_BAD_INPUT
 from scaling.record import file_md5, read_json
 from scaling.training import checkpoint
+from tests.conftest import MakeOnce
 from tests.miniature import make_miniature, register, run
 
 TINY, OTHER = "results/daily/tiny/20k.ckpt", "results/daily/other/6k.ckpt"
@@ -40,21 +41,22 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def trained(make_once: MakeOnce) -> Path:
     """A miniature with one checkpoint of each of its two experiments, made by the workflow."""
-    directory = make_miniature(tmp_path_factory.mktemp("workflow"))
-    run(directory, "snakemake", TINY, OTHER)
-    return directory
+    return make_once("workflow", lambda root: run(make_miniature(root), "snakemake", TINY, OTHER))
 
 
 @pytest.fixture(scope="module")
-def reported(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def reported(trained: Path, make_once: MakeOnce) -> Path:
     """A copy of it with a report of one experiment, of its two budgets and one seed."""
-    directory = tmp_path_factory.mktemp("reported") / "study"
-    shutil.copytree(trained, directory)
-    replace(directory / "configs/full.yaml", "seeds: [42, 43]", "seeds: [42]")
-    run(directory, "snakemake", REPORT)
-    return directory
+
+    def make(root: Path) -> None:
+        shutil.copytree(trained, root, dirs_exist_ok=True)
+        replace(root / "configs/full.yaml", "seeds: [42, 43]", "seeds: [42]")
+        # In processes of their own: none of them relies on what another one has imported.
+        run(root, "snakemake", REPORT, forked=False)
+
+    return make_once("workflow-reported", make)
 
 
 @pytest.fixture
@@ -219,21 +221,19 @@ CHANGES = {
 }
 
 
-@pytest.mark.parametrize("change", CHANGES, ids=[old for old, _ in CHANGES])
 def test_a_changed_definition_plans_what_depends_on_it_and_nothing_else(
-    reported: Path, tmp_path: Path, change: tuple[str, str]
+    reported: Path, tmp_path: Path
 ) -> None:
     study = Path(shutil.copytree(reported, tmp_path / "study"))
-    sources = list((study / "scaling").rglob("*.py"))
-    (module,) = [path for path in sources if change[0] in path.read_text()]
-    module.write_text(module.read_text().replace(*change))
+    sources = {path: path.read_text() for path in (study / "scaling").rglob("*.py")}
     trained = (" 6k", " 20k")
     of_each = {"train": trained, "evaluate": trained, "baselines": (" baselines",)}
-    expected = {
-        f"{job} daily/tiny{name}" for job in CHANGES[change] for name in of_each.get(job, ("",))
-    }
-    assert planned(study, REPORT) == expected
-    module.write_text(module.read_text().replace(*reversed(change)))
+    for change, listed in CHANGES.items():
+        (module,) = [path for path, text in sources.items() if change[0] in text]
+        module.write_text(sources[module].replace(*change))
+        expected = {f"{job} daily/tiny{name}" for job in listed for name in of_each.get(job, ("",))}
+        assert planned(study, REPORT) == expected, change
+        module.write_text(sources[module])
     assert planned(study, REPORT) == set()
 
 
@@ -389,24 +389,17 @@ def test_comments_and_unused_functions_in_every_module_plan_nothing(
     assert planned(study, REPORT) == set()
 
 
-@pytest.mark.parametrize(
-    ("path", "added"),
-    [
+def test_what_no_weight_depends_on_retrains_nothing(study: Path) -> None:
+    replace(study / TINY_CONFIG, "mlflow: false", "mlflow: true, wandb_project: another")
+    for path, added in (
         ("scaling/figures/plots.py", "\nprint()\n"),
         ("scaling/machine/guard.py", "\nprint()\n"),
         ("scaling/tracking/local.py", "\nprint()\n"),
-        (str(TINY_CONFIG), "thermal: {critical: 93.0}\ncheckpoint_minutes: 3.0\n"),
-    ],
-)
-def test_what_no_weight_depends_on_retrains_nothing(study: Path, path: str, added: str) -> None:
-    assert (study / path).is_file()
-    with (study / path).open("a") as stream:
-        stream.write(added)
-    assert planned(study) == set()
-
-
-def test_a_tracking_key_retrains_nothing(study: Path) -> None:
-    replace(study / TINY_CONFIG, "mlflow: false", "mlflow: true, wandb_project: another")
+        (TINY_CONFIG, "thermal: {critical: 93.0}\ncheckpoint_minutes: 3.0\n"),
+    ):
+        assert (study / path).is_file()
+        with (study / path).open("a") as stream:
+            stream.write(added)
     assert planned(study) == set()
 
 
@@ -414,7 +407,6 @@ def test_a_tracking_key_retrains_nothing(study: Path) -> None:
     ("path", "old", "new", "complaint"),
     [
         (str(TINY_CONFIG), "learning_rate: 0.001", "learning_rat: 0.001", "`learning_rate`?"),
-        (str(TINY_CONFIG), "threshold: 0.01", "threshold: 1.0", "1.0 % is 0.01"),
         ("configs/model/patchtst_6k.yaml", "heads: 2", "heads: 3", "heads 3 does not divide"),
         ("configs/full.yaml", "budgets: [6k, 20k]", "budgets: [5m]", "family patchtst: 6k, 20k"),
         ("configs/full.yaml", "daily/other", "daily/none", "daily/none.yaml: no such file"),
@@ -454,7 +446,8 @@ def test_a_stopped_training_is_retried_goes_on_and_keeps_its_log(study: Path) ->
     with (study / "scaling/training/trainer.py").open("a") as stream:
         stream.write(STOPS_ONCE)
     target = "results/daily/tiny/6k.ckpt"
-    assert "train daily/tiny 6k" in made(study, target)
+    at_once = ("--set-resources", "train:cool_down=0", "--", target)
+    assert "train daily/tiny 6k" in made(study, "--cores", "1", *at_once)
     log = (study / "logs/daily/tiny/6k.train.history").read_text()
     assert "stopped: SIGTERM; the same command resumes at step 3" in log
     assert "resumed at step 3 of 50" in log

@@ -7,7 +7,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from tests.miniature import EXPERIMENT, REPOSITORY, make_miniature, run
+from tests.conftest import MakeOnce
+from tests.miniature import EXPERIMENT, REPOSITORY, make_miniature, run, run_here
 from tests.workflow.test_workflow import jobs, made, planned, replace, trainings
 
 CONFIG = Path("configs/daily/markets.yaml")
@@ -18,19 +19,21 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def reported(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def reported(make_once: MakeOnce) -> Path:
     """A miniature in which SPY and the S&P 500 train one network, and both are judged."""
-    directory = make_miniature(tmp_path_factory.mktemp("workflow"))
-    prices = pd.read_parquet(REPOSITORY / "data/raw/SP500.parquet").loc["1993-01-29":"1998-08-14"]
-    prices.to_csv(directory / "index.csv")
-    fetch = ("python", "-m", "scaling.fetch", "SP500", "--source", "file", "index.csv")
-    run(directory, *fetch)
-    data = "data: {assets: [SPY, SP500], judged: [SPY, SP500]}\n"
-    (directory / CONFIG).write_text(EXPERIMENT + data)
-    grid = directory / "configs/full.yaml"
-    grid.write_text("experiments: [daily/markets]\nbudgets: [6k, 20k]\nseeds: [42, 43]\n")
-    run(directory, "snakemake", REPORT)
-    return directory
+
+    def make(root: Path) -> None:
+        make_miniature(root)
+        prices = pd.read_parquet(REPOSITORY / "data/raw/SP500.parquet")
+        prices.loc["1993-01-29":"1998-08-14"].to_csv(root / "index.csv")
+        run_here(root, "fetch", "SP500", "--source", "file", "index.csv")
+        data = "data: {assets: [SPY, SP500], judged: [SPY, SP500]}\n"
+        (root / CONFIG).write_text(EXPERIMENT + data)
+        grid = "experiments: [daily/markets]\nbudgets: [6k, 20k]\nseeds: [42]\n"
+        (root / "configs/full.yaml").write_text(grid)
+        run(root, "snakemake", REPORT)
+
+    return make_once("workflow-of-markets", make)
 
 
 @pytest.fixture
@@ -56,7 +59,7 @@ def test_touched_prices_of_the_second_market_train_nothing(study: Path) -> None:
 def test_a_market_that_is_no_longer_judged_trains_and_judges_again(study: Path) -> None:
     replace(study / CONFIG, "judged: [SPY, SP500]", "judged: [SPY]")
     listed = planned(study, REPORT)
-    assert len(trainings(listed)) == 4
+    assert len(trainings(listed)) == 2
     assert any(job.startswith("baselines ") for job in listed)
 
 
