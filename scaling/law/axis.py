@@ -1,7 +1,7 @@
 """One axis of a table: its slope, contrasts and turning point, on average and at each point."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import product
 from typing import NamedTuple
 
@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from scaling.law.bootstrap import Settings
 from scaling.law.effects import Effect, contrast_weights, estimate_effects, holm, slope_weights
+from scaling.law.folds import FoldSlope, fold_slopes
 from scaling.law.table import Table
 from scaling.law.turning_point import TurningPoint, find_turning_point
 from scaling.law.verdict import Contrast, Sensitivity, contrast_rows, sensitivity, verdict
@@ -50,6 +51,14 @@ class AxisLaw:
     """The slope is below 0 at one point of the others and above 0 at another."""
     block_length: int
     """Mean block of the bootstrap in days."""
+    folds: list[FoldSlope] = field(default_factory=list)
+    """The slope in each fold of a walk forward; empty where the years are cut once."""
+
+    @property
+    def carried_by(self) -> list[int]:
+        """The folds without any one of which the intervals of the slope would hold 0."""
+        claimed = self.slope.side != 0
+        return [fold.origin for fold in self.folds if claimed and not fold.claimed_without]
 
     @property
     def bent(self) -> bool:
@@ -139,6 +148,7 @@ def judge_axis(
         else [replace(each, slope=each.slope.of_days_alone) for each in at_each],
         crosses={-1, 1} <= sides,
         block_length=whole.block_length,
+        folds=fold_slopes(table, slope_weights(axis.positions) @ cells.mean(axis=1), settings),
     )
     word = verdict(
         law.slope,

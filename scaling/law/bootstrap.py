@@ -31,6 +31,15 @@ class Settings:
     experiments: int = 1
     """Of the grid that the study belongs to; their comparisons with baselines are one family."""
     seed: int = BOOTSTRAP_SEED
+    folds: tuple[int, ...] = ()
+    """Test days of each fold of a walk forward, in order; empty where the years are cut once."""
+
+    def by_fold(self, days: int) -> list[slice]:
+        """The days of each fold; all of them are one if the years are cut once."""
+        ends = np.cumsum(self.folds or (days,)).tolist()
+        return [
+            slice(end - count, end) for end, count in zip(ends, self.folds or ends, strict=True)
+        ]
 
 
 def block_length(series: Array, horizon: int) -> int:
@@ -63,25 +72,30 @@ def day_weights(days: int, block: int, samples: int, seed: int) -> Array:
     return weights
 
 
-def resampled_means(losses: Sequence[Array], days: Array, seed: int) -> Array:
+def resampled_means(
+    losses: Sequence[Array], days: Array, folds: Sequence[slice], seed: int
+) -> Array:
     """Mean loss of each cell with days *and* seeds resampled, [cells, samples].
 
     `losses` holds [seeds, days] for each cell. Every network gets the same days, the rows of
-    `days` [samples, days]. Seeds are drawn within each cell. K seeds drawn from K have (K-1)/K of
-    the variance they should have, so their deviations are stretched by sqrt(K / (K-1)) (Davison &
-    Hinkley 1997, section 2.3). A cell with one seed has no spread to draw from, and its resamples
-    vary with the days alone.
+    `days` [samples, days]. Seeds are drawn within each cell, and for each of the `folds` anew,
+    since each fold trains its own networks. K seeds drawn from K have (K-1)/K of the variance they
+    should have, so their deviations are stretched by sqrt(K / (K-1)) (Davison & Hinkley 1997,
+    section 2.3). A cell with one seed has no spread to draw from, and its resamples vary with the
+    days alone.
     """
     rng = np.random.default_rng(seed)
     means = []
     for loss in losses:
-        each = loss @ days.T
-        centre = each.mean(axis=0)
-        n = len(loss)
-        if n > 1:
-            drawn = rng.multinomial(n, np.full(n, 1 / n), size=len(days)).T / n
-            centre = centre + math.sqrt(n / (n - 1)) * ((drawn * each).sum(axis=0) - centre)
-        means.append(centre)
+        n, mean = len(loss), np.zeros(len(days))
+        for fold in folds:
+            each = loss[:, fold] @ days[:, fold].T
+            centre = each.mean(axis=0)
+            if n > 1:
+                drawn = rng.multinomial(n, np.full(n, 1 / n), size=len(days)).T / n
+                centre = centre + math.sqrt(n / (n - 1)) * ((drawn * each).sum(axis=0) - centre)
+            mean += centre
+        means.append(mean)
     return np.stack(means)
 
 

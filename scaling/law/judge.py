@@ -30,6 +30,7 @@ FEWEST_SIZES = 2
 def fit_study(tables: Tables, settings: Settings, experiment: str = "") -> StudyLaw:
     """The law of a study: that of its ladder, and that of each of its surfaces."""
     ladder = tables.ladder
+    settings = replace(settings, folds=tuple(ladder.folds.values()))
     return StudyLaw(
         experiment=experiment,
         settings=settings,
@@ -96,7 +97,7 @@ def _delta(table: Table, settings: Settings) -> float:
 
 def _judged_days(table: Table) -> JudgedDays:
     first, last = (str(day.date()) for day in (table.dates[0], table.dates[-1]))
-    return JudgedDays(len(table.dates), first, last, round(float(table.y.sum())))
+    return JudgedDays(len(table.dates), first, last, round(float(table.y.sum())), [*table.folds])
 
 
 def _replicated_part(table: Table) -> tuple[Table, bool]:

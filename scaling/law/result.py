@@ -62,6 +62,8 @@ class JudgedDays:
     first: str
     last: str
     positives: int
+    origins: list[int] = dataclasses.field(default_factory=list)
+    """The first test year of each fold; empty where the years are cut once."""
 
 
 @dataclass(frozen=True)

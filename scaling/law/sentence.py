@@ -71,7 +71,7 @@ def sentence(law: Law, days: JudgedDays, delta: float) -> str:
         parts.append(f"a size with one seed has no part in this ({', '.join(aside)})")
     if law.best_network:
         parts.append(_against(law.best_network))
-    judged = f"judged on {days.count:,} test days"
+    judged = f"judged on {days.count:,} test days{_of_folds(days)}"
     if len(law.axes) > 1:
         judged = f"trained on {DRAWN[law.draw]}, {judged}"
     return "; ".join([*parts, judged]) + "."
@@ -95,6 +95,15 @@ def warnings(law: Law, days: JudgedDays, delta: float, experiments: int) -> list
                 f"this one alone: adjusted for all of them the p-value of its slope is {p:.2g}"
             )
     return found
+
+
+def _of_folds(days: JudgedDays) -> str:
+    if not days.origins:
+        return ""
+    return (
+        f" from {days.first[:4]} to {days.last[:4]}, in {len(days.origins)} folds that were each "
+        "trained on the years before"
+    )
 
 
 def rounded(number: float) -> str:
@@ -142,8 +151,13 @@ def _about_axis(law: Law, name: str, axis: AxisLaw, days: JudgedDays, delta: flo
         )
     if axis.slope.intervals_disagree:
         found.append(
-            f"bootstrap and t interval disagree on whether the slope over {unit} is 0; the verdict "
-            "follows the cautious one"
+            f"the intervals (bootstrap, t{', t over the folds' if axis.folds else ''}) disagree on "
+            f"whether the slope over {unit} is 0; the verdict follows the most cautious one"
+        )
+    if carried := axis.carried_by:
+        found.append(
+            f"without the test years from {' or '.join(map(str, carried))} the slope over {unit} "
+            "could be 0: few years carry it"
         )
     if axis.slope.interval95[1] < -DUST and axis.slope.interval95[0] > -delta:
         found.append(f"the slope over {unit} is below 0, but its whole interval is within delta")

@@ -54,7 +54,11 @@ class Table:
     y: Array
     """Of each day the label, or of several markets the share of positives."""
     base_rate: float
-    """Of the whole training block: one reference for the skill of all cells."""
+    """Of the whole training block, and of several folds the mean."""
+    base: Array
+    """The loss of forecasting the base rate, [days]: one reference for the skill of all cells."""
+    folds: dict[int, int]
+    """The test days of each fold, by its origin; empty where the years are cut once."""
 
     @property
     def varying(self) -> list[str]:
@@ -114,6 +118,8 @@ def read_files(
     if twice := sorted({str(path) for path in files if files.count(path) > 1}):
         raise UserError(f"given twice: {', '.join(twice)}; give each file of predictions once")
     runs = read_runs(read_rows(predictions), read_rows(baselines))
+    if unknown := [model.id for model in runs.networks if np.isnan(model.validation)]:
+        raise UserError(f"{unknown[0]}: no validation rows; run python -m scaling.evaluate again")
     dates = runs.days.dates
     (first, last), begin, end = test_block, dates[0].date(), dates[-1].date()
     if begin < first or end > last:
@@ -190,6 +196,8 @@ def _table(runs: Runs, models: Sequence[Model], draw: str, counted: dict[Sample,
         dates=runs.days.dates,
         y=runs.y,
         base_rate=_base_rate(runs, _most_days(runs)),
+        base=_baselines(runs, _most_days(runs))["base_rate"],
+        folds=runs.days.folds,
     )
 
 
