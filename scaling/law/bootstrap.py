@@ -67,19 +67,27 @@ def resampled_means(losses: Sequence[Array], days: Array, seed: int) -> Array:
     """Mean loss of each cell with days *and* seeds resampled, [cells, samples].
 
     `losses` holds [seeds, days] for each cell. Every network gets the same days, the rows of
-    `days` [samples, days]. Seeds are drawn within each cell. K seeds drawn from K have (K-1)/K of
-    the variance they should have, so their deviations are stretched by sqrt(K / (K-1)) (Davison &
+    `days` [samples, days]. See `with_resampled_seeds`.
+    """
+    return with_resampled_seeds([loss @ days.T for loss in losses], seed)
+
+
+def with_resampled_seeds(resampled: Sequence[Array], seed: int) -> Array:
+    """The mean of each cell's networks with seeds resampled, [cells, samples].
+
+    `resampled` holds [seeds, samples] for each cell: a measure of each network on the same
+    resampled days. Seeds are drawn within each cell. K seeds drawn from K have (K-1)/K of the
+    variance they should have, so their deviations are stretched by sqrt(K / (K-1)) (Davison &
     Hinkley 1997, section 2.3). A cell with one seed has no spread to draw from, and its resamples
     vary with the days alone.
     """
     rng = np.random.default_rng(seed)
     means = []
-    for loss in losses:
-        each = loss @ days.T
+    for each in resampled:
         centre = each.mean(axis=0)
-        n = len(loss)
+        n, samples = each.shape
         if n > 1:
-            drawn = rng.multinomial(n, np.full(n, 1 / n), size=len(days)).T / n
+            drawn = rng.multinomial(n, np.full(n, 1 / n), size=samples).T / n
             centre = centre + math.sqrt(n / (n - 1)) * ((drawn * each).sum(axis=0) - centre)
         means.append(centre)
     return np.stack(means)

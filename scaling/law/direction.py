@@ -16,7 +16,7 @@ import pandas as pd
 
 from scaling.config import TaskConfig
 from scaling.law.bootstrap import BOOTSTRAP_SEED, block_length, day_weights
-from scaling.metrics import log_loss_skill, log_losses, logits_of
+from scaling.metrics import log_loss_skill, log_losses, logits_of, weighted_aucs
 
 Array = npt.NDArray[np.float64]
 
@@ -214,7 +214,7 @@ def _rankings(y: npt.NDArray[np.int64], p: pd.DataFrame, weights: Array) -> dict
     """The AUC of each model on the rows of large moves, `weights` [samples, rows]."""
     whole = np.ones((1, len(y)))
     aucs = {
-        str(name): (float(_aucs(y, column.to_numpy(), whole)[0]), _aucs(y, column, weights))
+        str(name): (float(weighted_aucs(y, column, whole)[0]), weighted_aucs(y, column, weights))
         for name, column in p.items()
     }
     zero, zero_drawn = aucs[VOLATILITY]
@@ -222,16 +222,6 @@ def _rankings(y: npt.NDArray[np.int64], p: pd.DataFrame, weights: Array) -> dict
         name: Ranking(_estimate(auc, drawn), _estimate(auc - zero, drawn - zero_drawn))
         for name, (auc, drawn) in aucs.items()
     }
-
-
-def _aucs(y: npt.ArrayLike, p: npt.ArrayLike, weights: Array) -> Array:
-    """The weighted share of pairs that are ranked rightly, for each row of `weights`, [samples]."""
-    asked, values = np.asarray(y) == 1, np.asarray(p)
-    right = np.sign(values[asked][:, None] - values[~asked]) / 2 + 0.5
-    ours, others = weights[:, asked], weights[:, ~asked]
-    pairs = ((ours @ right) * others).sum(axis=1)
-    shares: Array = pairs / (ours.sum(axis=1) * others.sum(axis=1))
-    return shares
 
 
 def _estimate(value: float, drawn: Array) -> Estimate:

@@ -43,7 +43,8 @@ def judge_rows(networks: pd.DataFrame, baselines: pd.DataFrame, settings: Settin
     tables = read_tables(networks, baselines)
     if not validated:
         unknown = [float("nan")] * len(tables.ladder.losses)
-        tables = replace(tables, ladder=replace(tables.ladder, validation=unknown))
+        ladder = replace(tables.ladder, validation=unknown)
+        tables = replace(tables, ladder=ladder, recalibrated=None)
     return fit_study(tables, settings)
 
 
