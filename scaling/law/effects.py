@@ -20,6 +20,7 @@ from scaling.law.bootstrap import (
     resampled_means,
     stretched_interval,
     t_quantile,
+    with_resampled_seeds,
 )
 
 Array = npt.NDArray[np.float64]
@@ -210,6 +211,26 @@ def groups_of_folds(folds: Sequence[slice]) -> list[slice]:
         start = groups.pop().start if groups else start
         groups.append(slice(start, folds[-1].stop))
     return groups
+
+
+def effect_on_measure(
+    values: Sequence[Array], resampled: Sequence[Array], weights: Array, blocks: float, seed: int
+) -> Effect:
+    """The effect `weights` [cells] on a measure of networks that is no mean over days.
+
+    `values` holds [seeds] for each cell and `resampled` [seeds, samples], the measure computed
+    again on each draw of the test days, which are `blocks` independent ones. The intervals are
+    those of `estimate_effects`, in the units of the measure.
+    """
+    of_days = weights @ np.stack([each.mean(axis=0) for each in resampled])
+    day_variance = float(of_days.var(ddof=1))
+    by_cell = weights**2 * np.array([_seed_variance(own[:, None], 1) for own in values])
+    seed_degrees = np.array([max(len(own) - 1, 1) for own in values])
+    degrees = _degrees_of_freedom(day_variance, max(blocks - 1, 1.0), by_cell, seed_degrees)
+    estimate = float(weights @ [own.mean() for own in values])
+    draws = weights @ with_resampled_seeds(resampled, np.random.default_rng(seed))
+    one_group = np.array([estimate])
+    return _effect(estimate, draws, day_variance, float(by_cell.sum()), degrees, one_group)
 
 
 def slope_weights(positions: Array) -> Array:

@@ -70,6 +70,8 @@ class Model(NamedTuple):
     """Log-loss of each prediction row, [rows]; the same as `losses` in a study of one market."""
     validation: float
     """Mean validation log-loss; NaN for a baseline."""
+    p: Array
+    """The probability of each prediction row, [rows]."""
 
 
 class TestDays(NamedTuple):
@@ -80,6 +82,8 @@ class TestDays(NamedTuple):
     """The place in `dates` of each row, [rows]."""
     folds: dict[int, int]
     """The test days of each fold, by its origin; empty where the years are cut once."""
+    labels: npt.NDArray[np.int64]
+    """Of each row, 0 or 1."""
 
     def means(self, rows: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """The mean of the rows of each day, [days].
@@ -97,6 +101,8 @@ class Runs(NamedTuple):
     """All models of a study, known to answer one question on the same days."""
 
     networks: list[Model]
+    recalibrated: list[Model]
+    """The same networks, each recalibrated on its own validation rows; empty without any."""
     baselines: list[Model]
     days: TestDays
     y: Array
@@ -127,23 +133,49 @@ def read_runs(networks: pd.DataFrame, baselines: pd.DataFrame) -> Runs:
     _check_rows(baselines, BASELINE_COLUMNS, "baselines")
     trained = _grouped(networks, ["budget", "seed"], sort=True)
     rivals = _grouped(baselines, ["model"], sort=False)
-    days, y, on_test = _same_days([*trained, *rivals], "test")
+    days, on_test = _same_days([*trained, *rivals], "test")
     _refuse_copies([run for run, _ in trained], on_test[: len(trained)])
-    losses = [metrics.log_losses(y, p) for p in on_test]
     validation = _validation_losses(trained, days.dates[0])
-    validation += [float("nan")] * len(rivals)
-    runs = [
-        Model(run, days.means(loss), loss, before)
-        for (run, _), loss, before in zip([*trained, *rivals], losses, validation, strict=True)
+    models = [
+        _model(run, days, p, loss)
+        for (run, _), p, loss in zip(
+            [*trained, *rivals], on_test, [*validation, *[float("nan")] * len(rivals)], strict=True
+        )
     ]
+    recalibrated: list[Array] = []
+    if not np.isnan(validation).any():
+        changed = [(run, _recalibrated(rows)) for run, rows in trained]
+        _, recalibrated = _same_days(changed, "test")
     return Runs(
-        networks=runs[: len(trained)],
-        baselines=runs[len(trained) :],
+        networks=models[: len(trained)],
+        recalibrated=[
+            _model(model.id, days, p, model.validation)
+            for model, p in zip(models, recalibrated, strict=False)
+        ],
+        baselines=models[len(trained) :],
         days=days,
-        y=days.means(y),
+        y=days.means(days.labels),
         parameters=_parameters(trained),
         base_rates=_base_rates(rivals),
     )
+
+
+def _model(run: ModelId, days: TestDays, p: Array, validation: float) -> Model:
+    losses = metrics.log_losses(days.labels, p)
+    return Model(run, days.means(losses), losses, validation, p)
+
+
+def _recalibrated(rows: pd.DataFrame) -> pd.DataFrame:
+    """A run's test rows after a logistic regression on its logit, fitted to its validation rows.
+
+    Each fold has its own, and knows nothing of later ones.
+    """
+    found = []
+    for _, fold in rows.groupby("origin"):
+        before, test = (fold[fold["split"] == split] for split in ("validation", "test"))
+        fitted = metrics.fit_recalibration(before["y"], before["p"])
+        found.append(test.assign(p=fitted(test["p"])))
+    return pd.concat(found)
 
 
 def _grouped(
@@ -218,10 +250,10 @@ def _check_rows(frame: pd.DataFrame, columns: Sequence[str], what: str) -> None:
 
 def _same_days(
     runs: Sequence[tuple[ModelId, pd.DataFrame]], split: str
-) -> tuple[TestDays, npt.NDArray[np.int64], list[Array]]:
-    """A split's days, labels and each run's probabilities, once all agree on days and labels.
+) -> tuple[TestDays, list[Array]]:
+    """A split's days and each run's probabilities, once all agree on days and labels.
 
-    Labels and probabilities are of each row, sorted by date and market.
+    Probabilities are of each row, sorted by date and market.
     """
     reference = ""
     agreed, labels, probabilities = pd.MultiIndex.from_arrays([[], []]), np.array([], np.int64), []
@@ -253,11 +285,8 @@ def _same_days(
             )
         probabilities.append(rows["p"].to_numpy(np.float64))
     which, dates = pd.factorize(agreed.get_level_values("date"))
-    return (
-        TestDays(pd.DatetimeIndex(dates), which.astype(np.int64), _folds(agreed)),
-        labels,
-        probabilities,
-    )
+    places = which.astype(np.int64)
+    return TestDays(pd.DatetimeIndex(dates), places, _folds(agreed), labels), probabilities
 
 
 def _folds(days: pd.MultiIndex) -> dict[int, int]:
@@ -285,8 +314,8 @@ def _validation_losses(
     ]
     if not any(len(rows) for _, rows in before):
         return [float("nan")] * len(trained)
-    _, y, forecasts = _same_days(before, "validation")
-    return [float(metrics.log_losses(y, p).mean()) for p in forecasts]
+    days, forecasts = _same_days(before, "validation")
+    return [float(metrics.log_losses(days.labels, p).mean()) for p in forecasts]
 
 
 def _date(days: pd.MultiIndex) -> str:

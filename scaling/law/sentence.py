@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from scaling.law.axis import AtPoint, AxisLaw
 from scaling.law.baselines import BestNetwork
-from scaling.law.effects import DUST
+from scaling.law.effects import DUST, Effect
 from scaling.law.result import JudgedDays, Law
 
 FEW_BLOCKS = 30
@@ -19,6 +19,7 @@ GAINS = {
     0: "whether bigger networks gain more from more days is not settled",
     1: "bigger networks gain less from more days",
 }
+BETTER = {-1: "worse", 0: "neither certainly better nor worse", 1: "better"}
 
 
 @dataclass(frozen=True)
@@ -103,6 +104,30 @@ def _of_folds(days: JudgedDays) -> str:
     return (
         f" from {days.first[:4]} to {days.last[:4]}, in {len(days.origins)} folds that were each "
         "trained on the years before"
+    )
+
+
+def calibration_sentence(plain: AxisLaw, recalibrated: AxisLaw | None, auc: Effect | None) -> str:
+    """Whether log-loss, recalibrated log-loss and AUC contradict each other about size.
+
+    A sign counts only if it may be claimed: if every 95 % interval of the slope excludes 0, and the
+    loss goes in one direction. Empty where none does.
+    """
+    claims = {"improves": 1, "inverse scaling": -1}
+    signs = {"by log-loss": claims.get(plain.verdict, 0)}
+    if recalibrated:
+        signs["by log-loss once each is recalibrated on validation"] = claims.get(
+            recalibrated.verdict, 0
+        )
+    if auc:
+        signs["by AUC"] = 0 if auc.seed_variance is None else auc.side
+    if not any(signs.values()):
+        return ""
+    *others, last = (f"{BETTER[sign]} {measure}" for measure, sign in signs.items())
+    contradict = "contradict" if {-1, 1} <= {*signs.values()} else "do not contradict"
+    return (
+        f"Bigger networks are {', '.join(others)} and {last}: these {contradict} each other (a "
+        "sign counts only where the 95 % intervals of its slope exclude 0)."
     )
 
 

@@ -14,7 +14,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from scaling.errors import UserError
-from scaling.law.runs import DRAWS, WHOLE_BLOCK, Model, Runs, Sample, read_runs
+from scaling.law.runs import DRAWS, WHOLE_BLOCK, Model, Runs, Sample, TestDays, read_runs
 
 Array = npt.NDArray[np.float64]
 
@@ -103,6 +103,11 @@ class Tables:
     """The runs on the most training days; in a plain study these are all runs."""
     surfaces: dict[str, Table]
     """Sizes times training days for each draw of the days; empty for a plain study."""
+    recalibrated: Table | None
+    """The ladder of the same networks, each recalibrated on its own validation rows, if any."""
+    days: TestDays
+    forecasts: list[Array]
+    """Of each cell of the ladder, [seeds, rows]."""
 
 
 def read_files(
@@ -165,9 +170,21 @@ def tables_of(runs: Runs) -> Tables:
             counted = {sample: _counted(own, sample) for sample in samples}
             surfaces[draw] = _table(runs, own, draw, _ascending(counted))
     most = _most_days(runs)
-    at_most = [model for model in runs.networks if model.id.train_days.sample == most]
-    ladder = _table(runs, at_most, most[1], {most: _counted(at_most, most)})
-    return Tables(ladder, surfaces)
+    at_most, recalibrated = (
+        [model for model in models if model.id.train_days.sample == most]
+        for models in (runs.networks, runs.recalibrated)
+    )
+    counted = {most: _counted(at_most, most)}
+    return Tables(
+        ladder=_table(runs, at_most, most[1], counted),
+        surfaces=surfaces,
+        recalibrated=_table(runs, recalibrated, most[1], counted) if recalibrated else None,
+        days=runs.days,
+        forecasts=[
+            np.stack([model.p for model in _cell(at_most, budget, most)])
+            for budget in runs.parameters
+        ],
+    )
 
 
 def _table(runs: Runs, models: Sequence[Model], draw: str, counted: dict[Sample, float]) -> Table:

@@ -7,10 +7,13 @@ import pandas as pd
 import pytest
 
 from scaling.errors import UserError
+from scaling.law import direction
+from scaling.law.direction import forecasts_of
 from scaling.law.effects import estimate_effects, groups_of_folds, slope_weights
 from scaling.law.judge import fit_law, fit_study
+from scaling.law.result import JudgedDays
 from scaling.law.sentence import warnings
-from scaling.law.table import Tables, read_tables
+from scaling.law.table import read_tables
 from tests.law.worlds import FIVE, SETTINGS, study, table_of, world
 
 FOLDS = {1996 + 2 * number: 500 for number in range(14)}
@@ -59,6 +62,29 @@ def test_the_validation_years_of_later_folds_choose_nothing_as_they_are_test_yea
     assert late.any()
     spoilt = networks.assign(p=networks["p"].mask(late & (networks["budget"] == "2m"), 0.999))
     assert read_tables(spoilt, baselines).ladder.validation == ladder.validation
+
+
+def test_each_fold_is_recalibrated_by_its_own_validation_year_and_by_no_later_one():
+    networks, baselines = both(study())
+    late = (networks["split"] == "validation") & (networks["origin"] == 2016)
+    spoilt = networks.assign(p=networks["p"].mask(late, 1 - networks["p"]))
+    once, again = (read_tables(frame, baselines).recalibrated for frame in (networks, spoilt))
+    for before, after in zip(once.losses, again.losses, strict=True):
+        np.testing.assert_array_equal(before[:, :130], after[:, :130])
+        assert (before[:, 130:] != after[:, 130:]).all()
+
+
+def test_what_is_added_to_volatility_is_fitted_in_each_fold_alone():
+    networks, baselines = both(study())
+    baselines = baselines.assign(rises=0, falls=0, next_return=0.0)
+    late = (networks["split"] == "validation") & (networks["origin"] == 2016)
+    spoilt = networks.assign(p=networks["p"].mask(late, 1 - networks["p"]))
+    once, again = (forecasts_of(frame, baselines) for frame in (networks, spoilt))
+    first, second = (
+        direction._together(own.of("validation"), own.of("test"), ["2m"]) for own in (once, again)
+    )
+    np.testing.assert_array_equal(first[:130], second[:130])
+    assert (first[130:] != second[130:]).all()
 
 
 def test_a_base_rate_is_that_of_the_years_before_each_fold():
@@ -135,7 +161,6 @@ def test_one_wild_fold_is_no_finding_and_one_that_carries_a_finding_is_named():
 
 def test_a_fold_without_which_nothing_would_be_claimed_is_named():
     steady = walk(np.random.default_rng(2), np.full(14, -0.01), seed=0.0005, both=0.005)
-    days = fit_study(Tables(table_of(steady, FIVE[:3], folds=FOLDS), {}), WALK).test_days
     law = fit_law(table_of(steady, FIVE[:3], folds=FOLDS), WALK)
     axis = law.parameters
     assert axis.verdict == "improves"
@@ -143,6 +168,7 @@ def test_a_fold_without_which_nothing_would_be_claimed_is_named():
     first, *others = axis.folds
     carried = replace(axis, folds=[replace(first, claimed_without=False), *others])
     assert carried.carried_by == [1996]
+    days = JudgedDays(7000, "1996-01-02", "2022-12-30", 2000, [*FOLDS])
     lines = warnings(replace(law, axes={"parameters": carried}), days, 0.006, experiments=1)
     assert "without the test years from 1996 the slope over parameters could be 0" in str(lines)
 
