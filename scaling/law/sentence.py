@@ -214,10 +214,10 @@ def _clause(law: Law, name: str, delta: float) -> str:
         return f"{bent}, so no slope is claimed"
     if crossing := _crossing(law, name):
         return f"{crossing} ({measured})"
-    missed = axis.sensitivity.smallest_detectable_effect
+    seen = axis.sensitivity.smallest_detectable_effect
     return (
-        f"{said} ({measured}; an effect below {missed:.4f} would probably have been missed"
-        f"{_needed(axis, delta)})"
+        f"{said} ({measured}; an effect of {seen:.4f} would have been seen in four of five such "
+        f"studies{_needed(axis, delta)})"
     )
 
 
@@ -232,7 +232,7 @@ def _needed(axis: AxisLaw, delta: float) -> str:
     if seen.seeds_needed:
         ways.append(f"{seen.seeds_needed} seeds per size")
     effort = " or ".join(ways) or "more seeds and more test days"
-    return f", and seeing {delta:.4f} takes {effort}"
+    return f", and seeing {delta:.4f} as often takes {effort}"
 
 
 def _turn(law: Law, name: str) -> str:

@@ -26,7 +26,10 @@ def test_a_precise_nothing_is_equivalent_and_a_vague_one_is_inconclusive():
     assert precise.sensitivity.smallest_detectable_effect < DELTA
     assert vague.parameters.verdict == "inconclusive"
     assert vague.parameters.sensitivity.smallest_detectable_effect > DELTA
-    assert "would probably have been missed, and seeing 0.0061 takes" in vague.sentence
+    assert (
+        "would have been seen in four of five such studies, and seeing 0.0061 as often takes"
+        in vague.sentence
+    )
 
 
 def test_five_losses_with_an_optimum_inside_are_not_equivalent_however_flat_their_slope():
