@@ -64,6 +64,7 @@ def fit_study(
     from scaling.law.bootstrap import Settings
     from scaling.law.judge import fit_study
     from scaling.law.table import read_files, read_rows
+    from scaling.law.transfer import read_recipes
     from scaling.names import experiment_name
     from scaling.record import file_md5, identity_of_parquet, provenance
     from scaling.run import Run
@@ -71,9 +72,9 @@ def fit_study(
     runs = [Run.of(identity_of_parquet(path), path) for path in predictions]
     refuse_outdated(runs, config_path)
     config = load_config(config_path)
-    settings = Settings(
-        config.task.horizon, config.law.delta, config.law.bootstrap_samples, experiments
-    )
+    horizon, own = config.task.horizon, config.law
+    recipes = read_recipes(own.transfer, runs) if own.transfer else ()
+    settings = Settings(horizon, own.delta, own.bootstrap_samples, experiments, recipes=recipes)
     tables = read_files(predictions, baselines, config.splits.test)
     law = with_what_is_beyond_volatility(
         fit_study(tables, settings, experiment_name(config_path)),

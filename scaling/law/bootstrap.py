@@ -11,6 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from scaling.law.transfer import SizeRecipe
+
 Array = npt.NDArray[np.float64]
 Interval = tuple[float, float]
 
@@ -31,6 +33,8 @@ class Settings:
     experiments: int = 1
     """Of the grid that the study belongs to; their comparisons with baselines are one family."""
     seed: int = BOOTSTRAP_SEED
+    recipes: tuple[SizeRecipe, ...] = ()
+    """What each size would gain by a learning rate of its own, as far as that was measured."""
     folds: tuple[int, ...] = ()
     """Test days of each fold of a walk forward, in order; empty where the years are cut once."""
 

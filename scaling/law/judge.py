@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from scaling import metrics
-from scaling.law.axis import AxisLaw, judge_axis
+from scaling.law.axis import AxisLaw, bound_by_recipe, judge_axis
 from scaling.law.baselines import best_network
 from scaling.law.bootstrap import Settings, day_weights
 from scaling.law.cells import baseline_laws, cells_of
@@ -111,6 +111,7 @@ def fit_law(table: Table, settings: Settings) -> Law:
     for name in table.varying:
         axes[name], along = judge_axis(judged, name, settings, delta, replicated=replicated)
         lines.append(along)
+    axes["parameters"] = bound_by_recipe(axes["parameters"], settings.recipes, delta)
     ladder = table.varying == ["parameters"]
     loss, covariance = _cell_losses(judged, settings)
     degrees = min(axis.slope.degrees_of_freedom for axis in axes.values())

@@ -42,6 +42,7 @@ WORDS = {
             "inverse scaling": "bigger networks predict worse",
             "equivalent to no effect": "size makes no difference that matters",
             "inconclusive": "whether bigger networks predict better is not settled",
+            "recipe-bound": "whether size or recipe makes the difference is not settled",
         },
     ),
     "train_days": AxisWords(
@@ -206,7 +207,8 @@ def _clause(law: Law, name: str, delta: float) -> str:
     if axis.verdict != "inconclusive":
         small = axis.verdict != "equivalent to no effect" and -delta < low and high < delta
         less = f"; less than the {delta:.4f} set in advance as mattering" if small else ""
-        return f"{said} ({measured}{less})"
+        bound = f"; {axis.recipe}" if axis.recipe else ""
+        return f"{said} ({measured}{less}{bound})"
     if axis.slope.seed_variance is None:
         lacking = "a cell has one seed only" if len(law.axes) > 1 else "too few sizes have several"
         return f"{said} ({measured}; {lacking}, so the spread between seeds is unknown)"
