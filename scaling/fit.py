@@ -58,7 +58,7 @@ def fit_study(
     config_path: Path, predictions: list[Path], baselines: list[Path], experiments: int
 ) -> "StudyLaw":
     """The law of one study's predictions, with the files it was fitted to."""
-    from scaling.config import fitted_by, load_config
+    from scaling.config import fitted_by, judged_block, load_config
     from scaling.judging.identity import refuse_outdated
     from scaling.law.beyond_volatility import with_what_is_beyond_volatility
     from scaling.law.bootstrap import Settings
@@ -74,7 +74,7 @@ def fit_study(
     settings = Settings(
         config.task.horizon, config.law.delta, config.law.bootstrap_samples, experiments
     )
-    tables = read_files(predictions, baselines, config.splits.test)
+    tables = read_files(predictions, baselines, judged_block(config))
     law = with_what_is_beyond_volatility(
         fit_study(tables, settings, experiment_name(config_path)),
         *(read_rows(predictions), read_rows(baselines)),
