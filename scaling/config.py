@@ -353,9 +353,13 @@ class TrainingConfig:
     @field_validator("splits", mode="before")
     @classmethod
     def _of_the_fold(cls, given: Any, info: ValidationInfo) -> Any:
-        walk, origin = (info.data.get(key) for key in ("walk_forward", "origin"))
+        if not {"walk_forward", "origin"} <= info.data.keys():
+            # They are refused themselves: any splits will do, so that none are complained of.
+            anything = WalkForward(first_test=2000, test_years=1, validation_years=1, train_years=1)
+            return given or anything.splits(2000)
+        walk, origin = info.data["walk_forward"], info.data["origin"]
         if walk is None:
-            if given is None and "walk_forward" in info.data:
+            if given is None:
                 raise ValueError("required, and not given; allowed: splits, or walk_forward")
             return given
         of_the_fold = walk.splits(walk.first_test if origin is None else origin)
@@ -538,6 +542,12 @@ def name_of(config: TrainingConfig) -> RunName:
     of_fold(config, config.origin)
     others = [field.name for field in dataclasses.fields(RunName) if field.name != "budget"]
     return RunName(budget=config.param_budget, **{key: getattr(config, key) for key in others})
+
+
+def newest_of(config: TrainingConfig) -> RunName:
+    """The name of the run that an experiment asks for; of a walk, of the one of its newest fold."""
+    origins = origins_of(config)
+    return name_of(of_fold(config, origins[-1]) if origins else config)
 
 
 def run_of(

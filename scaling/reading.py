@@ -199,11 +199,16 @@ def _field_names(schema: Any, location: tuple[Any, ...]) -> list[str]:
         if _is_tag(part):
             schema = next(c for c in _dataclasses_in(schema) if f"<{c.__name__}>" == part)
             continue
-        field = next((f for f in dataclasses.fields(schema) if f.name == part), None)
+        field = next((f for f in _fields(schema) if f.name == part), None)
         if field is None or not _dataclasses_in(field.type):
             return []
         schema = field.type
-    return [f.name for f in dataclasses.fields(schema)]
+    return [f.name for f in _fields(schema)]
+
+
+def _fields(schema: Any) -> list[dataclasses.Field[Any]]:
+    """The fields of a dataclass, or of the one that an annotation such as `X | None` holds."""
+    return [field for one in _dataclasses_in(schema) for field in dataclasses.fields(one)]
 
 
 def _is_tag(part: Any) -> bool:
