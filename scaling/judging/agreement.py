@@ -8,6 +8,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import product
+from statistics import fmean
 from typing import Any
 
 import pandas as pd
@@ -20,7 +21,8 @@ from scaling.law.beyond_volatility import with_what_is_beyond_volatility
 from scaling.law.cells import Cell
 from scaling.law.direction import Direction
 from scaling.law.earnings import Earnings
-from scaling.law.result import StudyLaw
+from scaling.law.judge import calibration_apart
+from scaling.law.result import Calibration, StudyLaw
 from scaling.law.table import Table, read_tables
 from scaling.metrics import Recalibration, score
 from scaling.run import BASELINES, Run, RunName
@@ -41,15 +43,16 @@ def require_agreement(study: StudyFiles) -> None:
 
     Raises `UserError` naming the file, the number, what it should be, and what makes it again.
     """
-    _require_one_base_rate(study)
-    rate = study.law.base_rate
+    rates = _require_one_base_rate(study)
     for evaluation in study.evaluations:
-        rows = _rows_of(study.predictions, name_in(evaluation))
+        run = name_in(evaluation)
+        rows, rate = _rows_of(study.predictions, run), rates[run.origin]
         for weights, said in evaluation["metrics"].items():
             found = _scores(rows[rows["weights"] == weights], said["recalibration"], rate)
             _require_equal(study, f"{evaluation['run']}.eval.json", _measures(said), found)
     for made in study.baselines:
-        rows = _rows_of(study.baseline_predictions, name_in(made))
+        run = name_in(made)
+        rows, rate = _rows_of(study.baseline_predictions, run), rates[run.origin]
         for name, said in made["models"].items():
             found = _scores(rows[rows["model"] == name], said["recalibration"], rate)
             _require_equal(study, _baselines_file(made), _measures(said), found)
@@ -70,34 +73,48 @@ def _baselines_file(made: Mapping[str, Any]) -> str:
 # --- one base rate ---------------------------------------------------------------------------
 
 
-def _require_one_base_rate(study: StudyFiles) -> None:
-    """All skill is over the share of positives in the training block, as the trainings found it."""
-    first = study.records[0]
-    rate = first["train_base_rate"]
-    for file, said in _base_rates(study):
+def _require_one_base_rate(study: StudyFiles) -> dict[int | None, float]:
+    """The base rate of each fold, by its origin; None is that of years that are cut once.
+
+    All skill is over the share of positives in the training block, as the trainings found it.
+    """
+    first: dict[int | None, tuple[str, float]] = {}
+    for file, origin, said in _base_rates(study):
+        run, rate = first.setdefault(origin, (file.removesuffix(".ckpt"), said))
         if not math.isclose(said, rate, rel_tol=ROUNDING):
-            raise UserError(
-                f"{file}: its base rate is {said:.6f}, but {first['run']} was trained on "
-                f"{rate:.6f}, and skill has one base rate, that of the training block; make it "
-                f"again: snakemake --force {_path(study, file)}"
-            )
+            raise _other_base_rate(study, file, said, run, rate)
+    rates = {origin: rate for origin, (_, rate) in first.items()}
+    mean = fmean(rates.values())
+    if not math.isclose(study.law.base_rate, mean, rel_tol=ROUNDING):
+        run = study.records[0]["run"]
+        raise _other_base_rate(study, "scaling_law.json", study.law.base_rate, run, mean)
+    return rates
 
 
-def _base_rates(study: StudyFiles) -> Iterator[tuple[str, float]]:
-    """Each base rate that a file states or was computed with, and the file's name."""
+def _other_base_rate(study: StudyFiles, file: str, said: float, run: str, rate: float) -> UserError:
+    return UserError(
+        f"{file}: its base rate is {said:.6f}, but {run} was trained on {rate:.6f}, and skill has "
+        "one base rate, that of the training block; make it again: snakemake --force "
+        f"{_path(study, file)}"
+    )
+
+
+def _base_rates(study: StudyFiles) -> Iterator[tuple[str, int | None, float]]:
+    """Each base rate that a file states or was computed with, with the file's name and its fold."""
     for record in study.records:
-        yield f"{record['run']}.ckpt", record["train_base_rate"]
+        yield f"{record['run']}.ckpt", name_in(record).origin, record["train_base_rate"]
     judged = [(f"{made['run']}.eval.json", made, made["metrics"]) for made in study.evaluations]
     rivals = [(_baselines_file(made), made, made["models"]) for made in study.baselines]
     for file, made, models in (*judged, *rivals):
-        yield file, made["train_base_rate"]
+        origin = name_in(made).origin
+        yield file, origin, made["train_base_rate"]
         for model in models.values():
             for block in ("validation", "test", "test_recalibrated"):
-                yield file, model[block]["base_rate"]
+                yield file, origin, model[block]["base_rate"]
     rows = study.ladder.baseline_predictions
-    for p in rows.loc[rows["model"] == "base_rate", "p"].unique():
-        yield "baselines.predictions.parquet", p
-    yield "scaling_law.json", study.law.base_rate
+    constant = rows.loc[rows["model"] == "base_rate", ["origin", "p"]].drop_duplicates()
+    for origin, p in constant.itertuples(index=False):
+        yield "baselines.predictions.parquet", origin or None, p
 
 
 # --- losses and skill ------------------------------------------------------------------------
@@ -129,6 +146,7 @@ def _scores(rows: pd.DataFrame, recalibration: Mapping[str, float], base_rate: f
 def _law_says(law: StudyLaw) -> Numbers:
     """The test losses and skills in the law's file, of the ladder and of each surface."""
     said = _cells_say(law.ladder.cells, "") | _beyond_volatility(law)
+    said |= _calibration(law.calibration)
     for name, row in law.best_network.against.items():
         said |= {f"log_loss of {name}": row.log_loss, f"skill of {name}": row.skill}
     for draw, surface in law.surfaces.items():
@@ -136,6 +154,16 @@ def _law_says(law: StudyLaw) -> Numbers:
         for name, baseline in surface.baselines.items():
             for cell in baseline.cells:
                 said[f"log_loss of {_where(name, cell.train_days, draw)}"] = cell.log_loss
+    return said
+
+
+def _calibration(law: Calibration | None) -> Numbers:
+    """The slopes beside that of log-loss."""
+    said: Numbers = {}
+    if law and law.recalibrated:
+        said["slope of recalibrated log-loss"] = law.recalibrated.slope.estimate
+    if law and law.auc:
+        said["slope of the AUC"] = law.auc.estimate
     return said
 
 
@@ -186,6 +214,8 @@ def _law_should_say(study: StudyFiles) -> Numbers:
     tables = read_tables(study.predictions, study.baseline_predictions)
     reference = float(tables.ladder.baselines["base_rate"][-1].mean())
     found = _table_should_say(tables.ladder, "", reference) | _beyond_volatility_should_be(study)
+    few = replace(study.law.settings, samples=50)  # no interval is compared
+    found |= _calibration(calibration_apart(tables, study.law.ladder.parameters, few))
     for name, (losses,) in tables.ladder.baselines.items():
         mean = float(losses.mean())
         found |= {f"log_loss of {name}": mean, f"skill of {name}": 1 - mean / reference}
