@@ -138,18 +138,21 @@ def attend(client: socket.socket) -> None:
         return become(told, files)
     for number in files:
         os.close(number)
-    threading.Thread(target=pass_on, args=(client, child), daemon=True).start()
+    ended = threading.Event()
+    threading.Thread(target=pass_on, args=(client, child, ended), daemon=True).start()
     status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    ended.set()
     with contextlib.suppress(BrokenPipeError):
         client.send(str(status).encode())
     os._exit(0)
 
 
-def pass_on(client: socket.socket, child: int) -> None:
+def pass_on(client: socket.socket, child: int, ended: threading.Event) -> None:
     """Send a child the signals that its client gets; a client that is gone takes it along."""
-    with contextlib.suppress(ProcessLookupError, OSError):
+    with contextlib.suppress(ConnectionResetError):
         while number := client.recv(1):
             os.kill(child, number[0])
+    if not ended.is_set():
         os.kill(child, signal.SIGKILL)
 
 
