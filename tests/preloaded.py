@@ -80,7 +80,6 @@ def commands() -> Path:
     if sys.platform != "linux":
         return Path(sys.executable).parent
     folder = Path(tempfile.mkdtemp(prefix="preloaded-"))
-    atexit.register(shutil.rmtree, folder)
     address = str(folder / "socket")
     client = folder / "client.py"
     client.write_text(CLIENT.format(python=sys.executable, address=address))
@@ -112,15 +111,10 @@ def serve(address: str) -> None:
         for source in (listening, sys.stdin):
             ready.register(source, selectors.EVENT_READ)
         print("ready", flush=True)
-        while True:
-            sources = [key.fileobj for key, _ in ready.select(timeout=1)]
+        while sys.stdin not in [key.fileobj for key, _ in ready.select()]:
             with contextlib.suppress(ChildProcessError):
                 while os.waitpid(-1, os.WNOHANG)[0]:
                     pass
-            if sys.stdin in sources:
-                return
-            if not sources:
-                continue
             client = listening.accept()[0]
             if os.fork() == 0:
                 listening.close()
@@ -201,3 +195,4 @@ def become(told: dict[str, Any], files: list[int]) -> None:
 
 if __name__ == "__main__":
     serve(sys.argv[1])
+    shutil.rmtree(Path(sys.argv[1]).parent)  # a worker of xdist has no time to do so
