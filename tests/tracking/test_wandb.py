@@ -24,7 +24,9 @@ def test_a_wandb_server_that_does_not_answer_changes_nothing(tmp_path, answers):
     # W&B keeps one connection for each process, so the server must be set in a new process.
     code = """
 import sys; from pathlib import Path
+from scaling.tracking import wandb
 from tests.tracking.tracking_parts import check_unharmed, WANDB
+wandb.INIT_SECONDS = 5  # a third of what a training waits
 check_unharmed(Path(sys.argv[1]), WANDB, "wandb")
 """
     with socket.create_server(("127.0.0.1", 0)) as listener:
