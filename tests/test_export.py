@@ -206,13 +206,6 @@ def test_an_export_that_fails_half_way_leaves_nothing(
     assert list(Path("exported").iterdir()) == []
 
 
-def test_a_checkpoint_of_a_resumable_state_is_refused(study: Path) -> None:
-    content = checkpoint.load(FIRST)
-    checkpoint.save("results/state.ckpt", {"weights": content["weights"]})
-    with pytest.raises(UserError, match="no trained network"):
-        export_it(path="results/state.ckpt")
-
-
 def test_a_checkpoint_with_weights_of_another_shape_is_refused(study: Path) -> None:
     content = checkpoint.load(FIRST)
     record = json.loads(content["record"])
