@@ -7,8 +7,9 @@
 import argparse
 from pathlib import Path
 
-from scaling.config import load_config
-from scaling.errors import run_command
+from scaling.config import TrainingConfig, load_config, newest_of, of_fold, origins_of
+from scaling.errors import UserError, run_command
+from scaling.names import artefact, experiment_name
 from scaling.record import atomic_file
 
 
@@ -23,7 +24,10 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Verify prices and features. Equal data give an equal stamp, so that nothing is rebuilt."""
+    """Verify prices and features, and that each fold of a walk has enough days in its blocks.
+
+    Equal data give an equal stamp, so that nothing is rebuilt.
+    """
     args = _parser().parse_args(argv)
     config = load_config(args.config)
     from scaling.data.features import check_dates, load_features, verified_market
@@ -34,12 +38,27 @@ def main(argv: list[str] | None = None) -> None:
         prices_md5, features_md5 = verified_market(market, manifest)
         check_dates(prices_of(market, manifest), load_features(market.features), market.features)
         stamp += f"{prices_md5}  {market.prices}\n{features_md5}  {market.features}\n"
+    refuse_thin_folds(config)
     with atomic_file(args.output) as stream:
         stream.write(stamp.encode())
+    run = newest_of(config).written(config.seed)
     print(
         f"wrote {args.output}: the prices are registered, and the features are theirs; "
-        f"next: python -m scaling.train --config {args.config}"
+        f"next: snakemake {artefact(experiment_name(args.config), run, 'ckpt')}"
     )
+
+
+def refuse_thin_folds(config: TrainingConfig) -> None:
+    """A fold that cannot be trained or judged is a `UserError`, before any fold is trained."""
+    if not (origins := origins_of(config)):
+        return
+    from scaling.data.dataset import BEFORE_TEST, load_study
+
+    for origin in origins:
+        try:
+            load_study(of_fold(config, origin), (*BEFORE_TEST, "test"))
+        except UserError as error:
+            raise UserError(f"from{origin}: {error}") from None
 
 
 if __name__ == "__main__":

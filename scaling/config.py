@@ -16,6 +16,8 @@ from pydantic import (
     Discriminator,
     Field,
     Tag,
+    ValidationInfo,
+    field_validator,
     model_validator,
 )
 from pydantic.dataclasses import dataclass
@@ -43,6 +45,7 @@ from scaling.reading import (
     read_extended,
 )
 from scaling.record import COMPUTING_PACKAGES, file_md5, versions_of
+from scaling.registry import Registered, days_of
 from scaling.run import BASELINES, NAME, UNKNOWN, Run, RunName, TrainingDays
 from scaling.sizes import (
     DEFAULT_FAMILY,
@@ -54,6 +57,9 @@ from scaling.sizes import (
 )
 
 Dates = tuple[date, date]
+Year = Annotated[Integer, Field(ge=1900, le=2999)]
+EARLIEST = 1800  # a year before all prices
+LAST_WEEK = (12, 25)  # of a year: exchanges close some days before it ends
 SafePath = Annotated[Path, AfterValidator(lambda path: Path(safe_name(path)))]
 SafeName = Annotated[str, AfterValidator(safe_name)]
 AssetName = Annotated[str, Field(pattern=f"^{NAME_PART.pattern}$")]
@@ -183,15 +189,21 @@ class WindowConfig:
         return self
 
 
-@dataclass(frozen=True, config=CLOSED)
-class SplitConfig:
+@dataclass(frozen=True, config=CLOSED, kw_only=True)
+class Enough:
+    """How many samples a block has at least, and how many of either class."""
+
+    min_samples: Positive = 200
+    min_positives: Positive = 10
+
+
+@dataclass(frozen=True, config=CLOSED, kw_only=True)
+class SplitConfig(Enough):
     """Chronological blocks by their first and last day; only `evaluate` reads the test block."""
 
     train: Dates
     validation: Dates
     test: Dates
-    min_samples: Positive = 200
-    min_positives: Positive = 10
 
     @model_validator(mode="after")
     def _chronological(self) -> "SplitConfig":
@@ -206,6 +218,49 @@ class SplitConfig:
                     "follow one another: train, validation, test"
                 )
         return self
+
+
+@dataclass(frozen=True, config=CLOSED, kw_only=True)
+class WalkForward(Enough):
+    """Folds of calendar years: each is trained on years before its own test block.
+
+    A fold is named by its origin, the first year of its test block, and it is nothing but an
+    experiment with splits of its own. The test blocks follow one another, so that every day from
+    `first_test` on is a test day once. Every fold keeps the last years before its test block for
+    validation, which chooses among looks and among settings of the baselines, and recalibrates.
+    Days whose label looks past the end of a block are purged, as in every experiment. No days are
+    left out after a block (an embargo), because features look back only: what a test day sees of
+    earlier days was known on that day.
+    """
+
+    first_test: Year
+    test_years: Positive
+    validation_years: Positive
+    train_years: Positive | Literal["all"]
+
+    def splits(self, origin: int) -> SplitConfig:
+        """The blocks of a fold, whole calendar years; the last fold's test days end with the data.
+
+        `train_years: all` is everything before validation.
+        """
+        validation = origin - self.validation_years
+        train = EARLIEST if self.train_years == "all" else validation - self.train_years
+        return SplitConfig(
+            train=(date(train, 1, 1), date(validation - 1, 12, 31)),
+            validation=(date(validation, 1, 1), date(origin - 1, 12, 31)),
+            test=(date(origin, 1, 1), date(origin + self.test_years - 1, 12, 31)),
+            min_samples=self.min_samples,
+            min_positives=self.min_positives,
+        )
+
+    def origins(self, last: date) -> list[int]:
+        """The origins of all folds, if `last` is the last day of the data.
+
+        A fold needs the whole first year of its test block. Half a year would be a block of too few
+        days, and the next prices make it a fold anyway.
+        """
+        until = last.year if last >= date(last.year, *LAST_WEEK) else last.year - 1
+        return list(range(self.first_test, until + 1, self.test_years))
 
 
 @dataclass(frozen=True, config=CLOSED)
@@ -282,13 +337,17 @@ class TrainingConfig:
 
     A grid sets the training `days`, and never an experiment's file, so that the name of a run says
     which ones it has. One recipe serves every size (scaling/training/transfer.py). What a size is
-    to have of its own all the same stands in `recipes`, by its budget.
+    to have of its own all the same stands in `recipes`, by its budget. An experiment has `splits`,
+    or it walks forward: then `origin` names one of its folds, whose `splits` these are, or it is
+    None, and they are those of the first fold.
     """
 
     task: TaskConfig
     window: WindowConfig
-    splits: SplitConfig
     optimiser: OptimiserConfig
+    walk_forward: WalkForward | None = None
+    origin: int | None = None
+    splits: SplitConfig = Field(default=None, validate_default=True)
     recipes: dict[str, OwnRecipe] = dataclasses.field(default_factory=dict)
     family: str = DEFAULT_FAMILY
     param_budget: str = "2m"
@@ -302,6 +361,23 @@ class TrainingConfig:
     tracking: TrackingConfig = TrackingConfig()
     law: LawConfig = LawConfig()
     earnings: EarningsConfig = EarningsConfig()
+
+    @field_validator("splits", mode="before")
+    @classmethod
+    def _of_the_fold(cls, given: Any, info: ValidationInfo) -> Any:
+        if not {"walk_forward", "origin"} <= info.data.keys():
+            # They are refused themselves: any splits will do, so that none are complained of.
+            anything = WalkForward(first_test=2000, test_years=1, validation_years=1, train_years=1)
+            return given or anything.splits(2000)
+        walk, origin = info.data["walk_forward"], info.data["origin"]
+        if walk is None:
+            if given is None:
+                raise ValueError("required, and not given; allowed: splits, or walk_forward")
+            return given
+        of_the_fold = walk.splits(walk.first_test if origin is None else origin)
+        if given not in (None, of_the_fold):
+            raise ValueError("given beside walk_forward; allowed: one of them; drop the other one")
+        return of_the_fold
 
     @model_validator(mode="after")
     def _recipes_of_sizes(self) -> "TrainingConfig":
@@ -332,11 +408,11 @@ def load_config(
     Raises `UserError` (a `ValueError`) with the file, the key, what was given and what is allowed.
     """
     path = Path(path)
-    content, origins = read_extended(path, CONFIG_ROOT)
+    content, origins = read_extended(path, CONFIG_ROOT, either=("splits", "walk_forward"))
     if days := {"days", *NAME} & content.keys() - {"budget", "seed"}:
         raise UserError(
-            f"{path}: {days.pop()}: not allowed in an experiment; put it into a grid, such as "
-            "configs/two_axes.yaml, or give --train-days and --draw to scaling.train"
+            f"{path}: {days.pop()}: not allowed in an experiment; put days into a grid, such as "
+            "configs/two_axes.yaml, or give --train-days, --draw or --origin to scaling.train"
         )
     given = {"param_budget": param_budget, "seed": seed, **others}
     content |= {key: value for key, value in given.items() if value is not None}
@@ -363,19 +439,108 @@ def load_config(
     return config
 
 
+def load_run(
+    path: str | Path,
+    param_budget: str | None = None,
+    seed: int | None = None,
+    *,
+    days: TrainingDays,
+    origin: int | None,
+) -> TrainingConfig:
+    """The config of one run of an experiment; what else is given replaces the file's own."""
+    return of_fold(load_config(path, param_budget, seed, days=days), origin)
+
+
 def config_of(path: str | Path, name: RunName) -> TrainingConfig:
     """The config of the run of that name, as the experiment's file asks for it now."""
     return with_name(load_config(path), name)
 
 
 def with_name(config: TrainingConfig, name: RunName) -> TrainingConfig:
-    """The config with the size, the training days and the seed of a run's name."""
+    """The config with the size, the training days, the fold and the seed of a run's name."""
     parts = {field.name: getattr(name, field.name) for field in dataclasses.fields(name)}
     budget = parts.pop("budget")
     if budget != BASELINES:
         parts["param_budget"] = budget
         model_config_path(budget, config.family)
-    return dataclasses.replace(config, **parts)
+    return of_fold(dataclasses.replace(config, **{**parts, "origin": config.origin}), name.origin)
+
+
+def of_fold(config: TrainingConfig, origin: int | None) -> TrainingConfig:
+    """The config of one fold of a walk; a plain experiment has no origin, and stays as it is.
+
+    A name without an origin in a walk, one with an origin in a plain experiment, and an origin of
+    no fold are a `UserError`.
+    """
+    walk = config.walk_forward
+    if walk is None:
+        if origin is not None:
+            raise UserError(
+                f"from{origin}: the experiment does not walk forward; allowed: runs without an "
+                f"origin, such as {config.param_budget}"
+            )
+        return config
+    if origin not in (allowed := origins_of(config)):
+        found = "no origin" if origin is None else f"from{origin}"
+        waiting = "" if (why := left_out(config)) is None else f" ({why})"
+        raise UserError(
+            f"{found}: the experiment walks forward, and each run is of one of its folds; allowed: "
+            f"{', '.join(f'from{year}' for year in allowed)}, as in {config.param_budget}."
+            f"from{allowed[-1]}.ckpt or --origin {allowed[-1]}{waiting}"
+        )
+    return dataclasses.replace(config, origin=origin, splits=walk.splits(origin))
+
+
+def origins_of(config: TrainingConfig) -> list[int]:
+    """The origins of an experiment's folds, as far as the registered prices reach.
+
+    Empty if it does not walk forward. Raises `UserError` if the prices begin after the training
+    block of the first fold, or end before its test block.
+    """
+    walk = config.walk_forward
+    if walk is None:
+        return []
+    first, last = _registered_days(config)
+    begins = walk.splits(walk.first_test).train[0].year
+    found = walk.origins(last)
+    if walk.train_years != "all" and begins < first.year:
+        earliest = walk.first_test + first.year - begins
+        raise UserError(
+            f"walk_forward.first_test: got {walk.first_test}, and training from {begins} on, but "
+            f"the prices begin on {first}; allowed: {earliest} or later, or train_years: all"
+        )
+    if not found:
+        raise UserError(
+            f"walk_forward.first_test: got {walk.first_test}, but the prices end on {last}; "
+            "allowed: a year that they hold whole"
+        )
+    return found
+
+
+def left_out(config: TrainingConfig) -> str | None:
+    """Why the newest prices of a walk are in no fold, if they are not."""
+    last = _registered_days(config).last
+    if config.walk_forward is None or (tested := judged_block(config)[1]) >= last:
+        return None
+    return (
+        f"{tested.year + 1} is no origin yet: the prices end on {last}, and a fold needs the whole "
+        "first year of its test block"
+    )
+
+
+def _registered_days(config: TrainingConfig) -> Registered:
+    """The first day of any market, and the last day that all judged markets have."""
+    days = {market: days_of(market.prices, config.data.manifest) for market in config.data.markets}
+    last = min(own.last for market, own in days.items() if market.judged)
+    return Registered(min(own.first for own in days.values()), last)
+
+
+def judged_block(config: TrainingConfig) -> Dates:
+    """The first and the last day of the test block; of a walk, of those of its folds joined."""
+    if config.walk_forward is None:
+        return config.splits.test
+    folds = [config.walk_forward.splits(origin) for origin in origins_of(config)]
+    return folds[0].test[0], folds[-1].test[1]
 
 
 def as_dict(config: Any) -> dict[str, Any]:
@@ -385,9 +550,16 @@ def as_dict(config: Any) -> dict[str, Any]:
 
 
 def name_of(config: TrainingConfig) -> RunName:
-    """The name of the run that a config asks for."""
+    """The name of the run that a config asks for; a walk is no run before it has an origin."""
+    of_fold(config, config.origin)
     others = [field.name for field in dataclasses.fields(RunName) if field.name != "budget"]
     return RunName(budget=config.param_budget, **{key: getattr(config, key) for key in others})
+
+
+def newest_of(config: TrainingConfig) -> RunName:
+    """The name of the run that an experiment asks for; of a walk, of the one of its newest fold."""
+    origins = origins_of(config)
+    return name_of(of_fold(config, origins[-1]) if origins else config)
 
 
 def run_of(
@@ -399,7 +571,8 @@ def run_of(
     """
     named = {field.name for field in dataclasses.fields(RunName)} | {"param_budget"}
     asked = {k: v for k, v in as_dict(config).items() if k not in (*NOT_TRAINING, *named)}
-    del asked["recipes"]  # those of other sizes are not of this run
+    for others in ("recipes", "walk_forward"):  # of other sizes and folds
+        del asked[others]
     asked["optimiser"] = as_dict(config.recipe)
     found = {key: None if (value := asked.pop(key)) == "auto" else value for key in FOUND}
     return Run(
@@ -437,13 +610,10 @@ def fitted_by(config: TrainingConfig) -> dict[str, Any]:
 def baselines_run(config: TrainingConfig, experiment: str) -> Run:
     """What the baselines of some training days depend on; the seed only where it draws them."""
     asked = as_dict(config)
+    seed = config.seed if config.days.draw == "blocks" else 0
     return Run(
         experiment=experiment,
-        name=RunName(
-            budget=BASELINES,
-            days=config.days,
-            seed=config.seed if config.days.draw == "blocks" else 0,
-        ),
+        name=dataclasses.replace(name_of(config), budget=BASELINES, seed=seed),
         settings={section: asked[section] for section in ("data", "task", "window", "splits")},
         model={},
         code=code_digest("judge_baselines"),

@@ -10,12 +10,11 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
-from scaling.data.manifest import FACTS, register, registered_entry, resource_path
+from scaling.data.manifest import FACTS, register, resource_path
 from scaling.errors import UserError, run_command
 from scaling.names import DEFAULT_TIER
 from scaling.record import file_md5, write_parquet
-
-DEFAULT_PRICES = Path("data/raw/SPY.parquet")
+from scaling.registry import registered_entry
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -119,7 +118,7 @@ def _bring_in(symbol: str, args: argparse.Namespace) -> None:
 
 
 def _next(output: Path, prices: Any) -> str:
-    if output == DEFAULT_PRICES:
+    if output == Path("data/raw/SPY.parquet"):
         return "next: snakemake results/daily/threshold_1pct/2m.ckpt"
     tier = DEFAULT_TIER if "volume" in prices else "c14"
     named = f"prices: {output}, features: data/processed/v1/{output.stem}_features_{tier}.parquet"

@@ -48,7 +48,8 @@ def main(argv: list[str] | None = None) -> None:
     budget = config.param_budget
     experiment = experiment_name(arguments.config)
     output = arguments.output or artefact(experiment, budget, "batch_size.json")
-    following = f"next: snakemake {artefact(experiment, budget, 'ckpt')}"
+    run = configs.newest_of(config).written(config.seed)
+    following = f"next: snakemake {artefact(experiment, run, 'ckpt')}"
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # takes probes along
     start_server(config.family)
 

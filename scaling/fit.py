@@ -58,7 +58,7 @@ def fit_study(
     config_path: Path, predictions: list[Path], baselines: list[Path], experiments: int
 ) -> "StudyLaw":
     """The law of one study's predictions, with the files it was fitted to."""
-    from scaling.config import fitted_by, load_config
+    from scaling.config import fitted_by, judged_block, load_config
     from scaling.judging.identity import refuse_outdated
     from scaling.law.beyond_volatility import with_what_is_beyond_volatility
     from scaling.law.bootstrap import Settings
@@ -72,10 +72,12 @@ def fit_study(
     runs = [Run.of(identity_of_parquet(path), path) for path in predictions]
     refuse_outdated(runs, config_path)
     config = load_config(config_path)
-    horizon, own = config.task.horizon, config.law
-    recipes = read_recipes(own.transfer, runs) if own.transfer else ()
-    settings = Settings(horizon, own.delta, own.bootstrap_samples, experiments, recipes=recipes)
-    tables = read_files(predictions, baselines, config.splits.test)
+    recipes = read_recipes(config.law.transfer, runs) if config.law.transfer else ()
+    settings = Settings(
+        *(config.task.horizon, config.law.delta, config.law.bootstrap_samples),
+        *(experiments, recipes),
+    )
+    tables = read_files(predictions, baselines, judged_block(config))
     law = with_what_is_beyond_volatility(
         fit_study(tables, settings, experiment_name(config_path)),
         *(read_rows(predictions), read_rows(baselines)),

@@ -7,7 +7,8 @@ from typing import Annotated, Any
 from pydantic import Field, model_validator
 from pydantic.dataclasses import dataclass
 
-from scaling.config import SafeName, load_config
+from scaling.config import SafeName, TrainingConfig, load_config, origins_of
+from scaling.errors import UserError
 from scaling.names import experiment_path
 from scaling.reading import CLOSED, Seed, build
 from scaling.run import WHOLE_BLOCK, Draw, NumberOfDays, RunName, TrainingDays
@@ -56,16 +57,17 @@ class GridConfig:
             )
         return self
 
-    @property
-    def runs(self) -> list[RunName]:
-        """The trainings of each experiment."""
+    def runs_of(self, config: TrainingConfig) -> list[RunName]:
+        """The trainings of an experiment; of one that walks forward, those of all its folds."""
+        origins: list[int | None] = [*origins_of(config)]
         samples: list[TrainingDays] = []
         for number in self.train_days:
             drawn = [TrainingDays(number, draw) for draw in self.draw if number != WHOLE_BLOCK]
             samples += drawn or [TrainingDays()]
         return [
-            RunName(budget=budget, days=days, seed=seed)
+            RunName(budget=budget, days=days, origin=origin, seed=seed)
             for budget in self.budgets
+            for origin in origins or [None]
             for days in samples
             for seed in self.seeds[: 1 if budget in self.single_seed else None]
         ]
@@ -78,4 +80,8 @@ def load_grid(content: dict[str, Any], path: str | Path = "configs/full.yaml") -
         for budget in grid.budgets:
             config = load_config(experiment_path(experiment), budget)
             load_model_config(budget, config.family)
+        try:
+            origins_of(config)
+        except UserError as error:
+            raise UserError(f"{experiment_path(experiment)}: {error}") from None
     return grid

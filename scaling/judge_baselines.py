@@ -12,7 +12,7 @@ from scaling import config as configs
 from scaling.errors import run_command
 from scaling.names import experiment_name
 from scaling.record import provenance, write_json, write_parquet
-from scaling.run import days_flags, days_of
+from scaling.run import sample_flags, sample_of
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -22,7 +22,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add("--config", type=Path, required=True, help="one experiment, configs/daily/*.yaml")
-    days_flags(parser)
+    sample_flags(parser)
     add("--predictions", type=Path, required=True, help="parquet, one row per day and model")
     add("--output", type=Path, required=True, help="JSON: settings and metrics of each baseline")
     return parser
@@ -31,7 +31,7 @@ def _parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> None:
     """Fit without the test block in memory, then predict validation and test."""
     arguments = _parser().parse_args(argv)
-    config = configs.load_config(arguments.config, days=days_of(arguments))
+    config = configs.load_run(arguments.config, **sample_of(arguments))
     run = configs.baselines_run(config, experiment_name(arguments.config))
 
     from scaling.data.dataset import load_study

@@ -3,9 +3,10 @@
 import argparse
 from pathlib import Path
 
+from scaling.config import left_out, load_config, origins_of
 from scaling.errors import UserError, run_command
 from scaling.grid import load_grid
-from scaling.names import RESULTS_ROOT
+from scaling.names import RESULTS_ROOT, experiment_path
 from scaling.reading import read_yaml
 
 
@@ -35,14 +36,20 @@ def main(argv: list[str] | None = None) -> None:
 
     from scaling.training.cost import cost_of, table, table_of_budgets, totals
 
+    experiments = {name: load_config(experiment_path(name)) for name in grid.experiments}
     costs = [
         cost_of(experiment, run, arguments.results, arguments.device_flops)
-        for experiment in grid.experiments
-        for run in grid.runs
+        for experiment, config in experiments.items()
+        for run in grid.runs_of(config)
     ]
     print(table(costs), end="\n\n")
     print(table_of_budgets(costs), end="\n\n")
     print("\n".join(totals(costs, arguments.gpus)))
+    for experiment, config in experiments.items():
+        if origins := origins_of(config):
+            print(f"{experiment}: {len(origins)} folds, {origins[0]} to {origins[-1]}")
+        if why := left_out(config):
+            print(f"{experiment}: {why}")
     print(f"planned {len(costs)} trainings; next: snakemake --configfile {arguments.grid}")
 
 

@@ -1,6 +1,7 @@
 """Forecast with trained networks: the latest registered day, or the last ones.
 
 python -m scaling.predict --checkpoint results/daily/threshold_1pct/2m.ckpt
+python -m scaling.predict --config configs/daily/sp500_walk.yaml
 python -m scaling.predict --last 20 --csv \\
     --checkpoint results/daily/threshold_1pct/2m.ckpt results/daily/threshold_1pct/2m.seed43.ckpt
 """
@@ -10,8 +11,9 @@ import json
 import sys
 from pathlib import Path
 
+from scaling.config import load_config, newest_of
 from scaling.errors import UserError, run_command
-from scaling.names import experiment_path
+from scaling.names import artefact, experiment_name, experiment_path
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -22,8 +24,8 @@ def _parser() -> argparse.ArgumentParser:
         "--checkpoint",
         type=Path,
         nargs="+",
-        required=True,
-        help="one network, or several seeds of one size, whose mean probability is the forecast",
+        help="one network, or several seeds of one size, whose mean probability is the forecast "
+        "(default: that of --config, in a walk of the newest fold)",
     )
     add("--config", type=Path, help="default: the experiment that the checkpoint names")
     add("--last", type=int, default=1, help="how many of the latest days (default: 1)")
@@ -36,10 +38,11 @@ def _parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> None:
     """Refuse networks that do not belong to the config and the data, forecast, print."""
     arguments = _parser().parse_args(argv)
+    checkpoints = arguments.checkpoint or [_own_checkpoint(arguments.config)]
 
     from scaling.judging.forecast import make_forecast, read_networks
 
-    networks = read_networks(arguments.checkpoint)
+    networks = read_networks(checkpoints)
     config = arguments.config or experiment_path(networks[0].run.experiment)
     if not config.is_file():
         raise UserError(f"{config}: no such file; name the networks' experiment with --config")
@@ -52,6 +55,17 @@ def main(argv: list[str] | None = None) -> None:
         pd.DataFrame(forecast.rows()).to_csv(sys.stdout, index=False)
     else:
         print("\n".join(forecast.as_lines()))
+
+
+def _own_checkpoint(path: Path | None) -> Path:
+    """The network that an experiment asks for, as the workflow names its file."""
+    if path is None:
+        raise UserError(
+            "got neither --checkpoint nor --config; allowed: networks, or an experiment, such as "
+            "--config configs/daily/threshold_1pct.yaml"
+        )
+    config = load_config(path)
+    return artefact(experiment_name(path), newest_of(config).written(config.seed), "ckpt")
 
 
 if __name__ == "__main__":

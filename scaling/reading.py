@@ -3,7 +3,7 @@
 import dataclasses
 import difflib
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, get_args
 
@@ -58,19 +58,22 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
     return content
 
 
-def read_extended(path: str | Path, root: Path) -> tuple[dict[str, Any], dict[str, Path]]:
+def read_extended(
+    path: str | Path, root: Path, either: Collection[str] = ()
+) -> tuple[dict[str, Any], dict[str, Path]]:
     """One YAML mapping together with the file that it extends, and where inherited keys stand.
 
     `extends: daily/threshold_1pct.yaml` names a file below `root`, which may extend another one.
-    Sections are joined key by key. The second value maps the dotted keys that come from such files
-    to their file. Raises `UserError` for a file that there is not, for a circle, and for a key that
-    says what it would be anyway.
+    Sections are joined key by key. A key of `either` takes the place of the others of them that are
+    inherited. The second value maps the dotted keys that come from such files to their file. Raises
+    `UserError` for a file that there is not, for a circle, and for a key that says what it would be
+    anyway.
     """
-    return _extended(Path(path), root, ())
+    return _extended(Path(path), root, either, ())
 
 
 def _extended(
-    path: Path, root: Path, before: tuple[Path, ...]
+    path: Path, root: Path, either: Collection[str], before: tuple[Path, ...]
 ) -> tuple[dict[str, Any], dict[str, Path]]:
     content = read_yaml(path)
     if (base := content.pop("extends", None)) is None:
@@ -84,7 +87,10 @@ def _extended(
     if (root / base).resolve() in [file.resolve() for file in chain]:
         circle = " extends ".join(map(str, (*chain, root / base)))
         raise UserError(f"{path}: extends: {circle}: a circle; remove one of these lines")
-    inherited, origins = _extended(root / base, root, chain)
+    inherited, origins = _extended(root / base, root, either, chain)
+    if content.keys() & set(either):
+        replaced = set(either) - content.keys()
+        inherited = {key: value for key, value in inherited.items() if key not in replaced}
     joined = merged(inherited, content, f"{path}: {{}} as in {root / base} without it")
     own, all_keys = _leaves(content), _leaves(inherited)
     return joined, {key: origins.get(key, root / base) for key in all_keys if key not in own}
@@ -193,11 +199,16 @@ def _field_names(schema: Any, location: tuple[Any, ...]) -> list[str]:
         if _is_tag(part):
             schema = next(c for c in _dataclasses_in(schema) if f"<{c.__name__}>" == part)
             continue
-        field = next((f for f in dataclasses.fields(schema) if f.name == part), None)
+        field = next((f for f in _fields(schema) if f.name == part), None)
         if field is None or not _dataclasses_in(field.type):
             return []
         schema = field.type
-    return [f.name for f in dataclasses.fields(schema)]
+    return [f.name for f in _fields(schema)]
+
+
+def _fields(schema: Any) -> list[dataclasses.Field[Any]]:
+    """The fields of a dataclass, or of the one that an annotation such as `X | None` holds."""
+    return [field for one in _dataclasses_in(schema) for field in dataclasses.fields(one)]
 
 
 def _is_tag(part: Any) -> bool:

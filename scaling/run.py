@@ -64,18 +64,23 @@ class TrainingDays:
         return "" if self.whole else f" on {self.train_days} {self.draw} training days"
 
 
-def days_flags(parser: argparse.ArgumentParser) -> None:
-    """The flags of a command that choose the training days."""
+def sample_flags(parser: argparse.ArgumentParser) -> None:
+    """The flags of a command that choose the days it trains on: of which fold, and how many."""
     add = parser.add_argument
+    add("--origin", type=int, help="first test year of a fold, in an experiment that walks forward")
     add("--train-days", type=int, help="days of the training block to train on (default: all)")
     add("--draw", choices=get_args(Draw), help="the last ones, or quarters drawn by the seed")
 
 
-def days_of(arguments: argparse.Namespace) -> TrainingDays:
-    """What `days_flags` were given; days that mean nothing are a `UserError`."""
+def sample_of(arguments: argparse.Namespace) -> dict[str, Any]:
+    """The parts of a run's name that `sample_flags` were given.
+
+    Days that mean nothing are a `UserError`.
+    """
     chosen = {"train_days": arguments.train_days, "draw": arguments.draw}
     given = {key: value for key, value in chosen.items() if value is not None}
-    return build(TrainingDays, given, Path("--train-days and --draw"))
+    days = build(TrainingDays, given, Path("--train-days and --draw"))
+    return {"days": days, "origin": arguments.origin}
 
 
 ALL_DAYS = TrainingDays()
@@ -101,6 +106,11 @@ DAYS = Part(
     write=lambda days: f"{'days' if days.draw == 'recent' else days.draw}{days.train_days}",
     read=_days_in_a_name,
 )
+ORIGIN = Part(
+    pattern="from[1-9][0-9]{3}",
+    write=lambda year: f"from{year}",
+    read=lambda text: int(text.removeprefix("from")),
+)
 SEED = Part(
     pattern="seed(?:0|[1-9][0-9]*)",
     write=lambda seed: f"seed{seed}",
@@ -110,18 +120,20 @@ SEED = Part(
 
 @dataclass(frozen=True, config=CLOSED, kw_only=True)
 class RunName:
-    """What tells the runs of one experiment apart: size, training days and seed.
+    """What tells the runs of one experiment apart: size, training days, origin and seed.
 
+    The origin is the first test year of a fold, and None where an experiment does not walk forward.
     A field with a `part` stands in the name unless it has its default; that of the seed is the
     config's own. A new field comes before the seed, and a config has a field of the same name.
     """
 
     budget: str
     days: TrainingDays = dataclasses.field(default=ALL_DAYS, metadata={"part": DAYS})
+    origin: int | None = dataclasses.field(default=None, metadata={"part": ORIGIN})
     seed: int = dataclasses.field(metadata={"part": SEED})
 
     def written(self, own_seed: int | None) -> str:
-        """`2m`, `2m.seed43`, `2m.days1000`, `2m.blocks1000.seed43`; None writes every seed."""
+        """`2m`, `2m.seed43`, `2m.blocks1000.from1996.seed43`; None writes every seed."""
         parts = [
             field.metadata["part"].write(getattr(self, field.name))
             for field in self._in_the_name()
@@ -136,7 +148,8 @@ class RunName:
         match = re.fullmatch(rf"([a-z0-9]+){parts}", name)
         if match is None:
             raise UserError(
-                f"{name}: no name of a run; allowed: 2m, 2m.days1000, 2m.blocks1000.seed43"
+                f"{name}: no name of a run; allowed: 2m, 2m.days1000, 2m.blocks1000.seed43, "
+                "2m.from1996.seed43"
             )
         budget, *written = match.groups()
         found = {
@@ -150,10 +163,20 @@ class RunName:
             )
         return run
 
+    def as_json(self) -> dict[str, Any]:
+        """Its fields. Those that are None are left out, so that a new one changes no old name."""
+        return {key: part for key, part in dataclasses.asdict(self).items() if part is not None}
+
+    def values(self) -> dict[str, Any]:
+        """Its parts by the keys that columns and messages have."""
+        parts = flat({f.name: getattr(self, f.name) for f in dataclasses.fields(self)})
+        return {key: part for key, part in parts.items() if part is not None}
+
     def columns(self) -> dict[str, Any]:
         """What the rows of its predictions say of it. A number of days is text, as `all` is."""
-        parts = flat({f.name: getattr(self, f.name) for f in dataclasses.fields(self)})
-        return {key: str(value) if key == "train_days" else value for key, value in parts.items()}
+        return {
+            key: str(part) if key == "train_days" else part for key, part in self.values().items()
+        }
 
     @classmethod
     def _in_the_name(cls) -> "list[dataclasses.Field[Any]]":
@@ -163,7 +186,7 @@ class RunName:
 
     def __str__(self) -> str:
         name = self.budget if self.budget == BASELINES else f"{self.budget} seed {self.seed}"
-        return name + str(self.days)
+        return f"{name}{self.days}{'' if self.origin is None else f' from {self.origin}'}"
 
 
 def _default(field: "dataclasses.Field[Any]", own_seed: int | None) -> Any:
@@ -187,7 +210,7 @@ def flat(values: Values) -> dict[str, Any]:
 # --- what it was made with -------------------------------------------------------------------
 
 # The keys that tell the runs of a study apart, as they are called in columns and messages.
-NAME = tuple(RunName(budget="", seed=0).columns())
+NAME = tuple(RunName(budget="", origin=0, seed=0).columns())
 # A run that was made with other versions of the packages, on another machine, is the same run.
 MACHINE = ("versions",)
 UNKNOWN = dict.fromkeys(("device", "precision", "micro_batch", "prices", "features", "labels"))
@@ -228,7 +251,7 @@ class Run:
 
     def as_json(self) -> dict[str, Any]:
         """What an artefact holds under `identity`, and Snakemake among its `params`."""
-        return dataclasses.asdict(self)
+        return {**dataclasses.asdict(self), "name": self.name.as_json()}
 
     def titles(self, name: str) -> dict[str, Any]:
         """What an artefact is called by, besides all that it was made with."""
@@ -242,7 +265,9 @@ class Run:
 
     def values(self) -> dict[str, Any]:
         """All of it by dotted keys: `seed`, `train_days`, `optimiser.epochs`, `model.d_model`."""
-        return flat({f.name: getattr(self, f.name) for f in dataclasses.fields(self)})
+        named = {"experiment": self.experiment, **self.name.values()}
+        fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        return named | flat({k: v for k, v in fields.items() if k not in ("experiment", "name")})
 
     def difference(self, other: "Run", may_differ: Collection[str] = ()) -> "list[Difference]":
         """In what this run, which is on disk, differs from another one, which is asked for."""

@@ -13,6 +13,7 @@ from scaling import config as configs
 from scaling.errors import UserError, run_command
 from scaling.names import experiment_name
 from scaling.record import micro_batch_of, provenance, write_json
+from scaling.run import sample_flags, sample_of
 from scaling.sizes import load_model_config
 
 if TYPE_CHECKING:
@@ -60,6 +61,7 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--config", type=Path, required=True, help="one experiment, configs/daily/*.yaml")
     add("--param-budget", help="2m, 20m, ...: a file in configs/model (default: the config's)")
+    sample_flags(parser)
     add("--batch-size", type=Path, required=True, help="JSON of find_batch_size")
     add("--output", type=Path, required=True, help="JSON: skill of each permutation, the check")
     return parser
@@ -68,7 +70,7 @@ def _parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> None:
     """Train, measure on validation, write."""
     arguments = _parser().parse_args(argv)
-    config = configs.load_config(arguments.config, arguments.param_budget)
+    config = configs.load_run(arguments.config, arguments.param_budget, **sample_of(arguments))
     model_config = load_model_config(config.param_budget, config.family)
 
     import numpy as np

@@ -17,7 +17,7 @@ from scaling import config as configs
 from scaling.errors import EXIT_STOPPED, UserError, run_command
 from scaling.names import experiment_name
 from scaling.record import micro_batch_of, provenance, write_json
-from scaling.run import days_flags, days_of
+from scaling.run import sample_flags, sample_of
 from scaling.sizes import load_model_config
 
 
@@ -28,7 +28,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     add = parser.add_argument
     add("--config", type=Path, required=True, help="one experiment, configs/daily/*.yaml")
     add("--param-budget", required=True, help="2m, 20m, ...: a file in configs/model")
-    days_flags(parser)
+    sample_flags(parser)
     add("--batch-size", type=Path, required=True, help="JSON of find_batch_size")
     add("--threads", type=int, help="CPU threads (default: all)")
     add("--output", type=Path, required=True, help="JSON: every recipe with its losses, the best")
@@ -38,7 +38,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
 def main(argv: list[str] | None = None) -> int | None:
     """Train every recipe with every seed, and say whether one beats the experiment's own."""
     arguments = parse(argv)
-    config = configs.load_config(arguments.config, arguments.param_budget, days=days_of(arguments))
+    config = configs.load_run(arguments.config, arguments.param_budget, **sample_of(arguments))
     model = load_model_config(config.param_budget, config.family)
 
     import numpy as np

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from scaling.errors import UserError, run_command
 from scaling.machine.signals import catch_signals
-from scaling.run import days_flags
+from scaling.run import sample_flags
 from scaling.tracking.log import logged
 
 LOG = logging.getLogger(__name__)
@@ -24,7 +24,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     add("--config", type=Path, required=True, help="one experiment, configs/daily/*.yaml")
     add("--param-budget", help="2m, 20m, ...: a file in configs/model (default: the config's)")
     add("--seed", type=int, help="default: the config's")
-    days_flags(parser)
+    sample_flags(parser)
     add("--batch-size", type=Path, help="JSON of find_batch_size (default: beside the output)")
     add("--output", type=Path, help="checkpoint (default: results/<experiment>/<run>.ckpt)")
     add("--record", type=Path, help="run record (default: the output, with .json)")

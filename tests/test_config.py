@@ -273,7 +273,7 @@ def test_a_grid_of_nothing_or_of_one_thing_twice_is_refused(hole: dict[str, list
 
 def test_a_budget_with_a_single_seed_has_the_first_one_at_each_number_of_days() -> None:
     grid = {**GRID, "budgets": ["2m", "20m"], "seeds": [43, 42], "train_days": [500, "all"]}
-    runs = load_grid({**grid, "single_seed": ["20m"]}).runs
+    runs = load_grid({**grid, "single_seed": ["20m"]}).runs_of(load_config(SHIPPED))
     assert [run.written(own_seed=42) for run in runs] == [
         *("2m.days500.seed43", "2m.days500", "2m.seed43", "2m"),
         *("20m.days500.seed43", "20m.seed43"),
@@ -305,9 +305,8 @@ def test_an_absolute_path_names_the_same_experiment() -> None:
 
 
 def test_the_file_name_says_what_the_task_asks() -> None:
-    questions = {*known_experiments()} - {
-        "daily/development_1pct"
-    }  # threshold_1pct's, in other years
+    # The questions of threshold_1pct and of sp500_1pct, in other years.
+    questions = {*known_experiments()} - {"daily/development_1pct", "daily/sp500_walk"}
     for experiment in questions:
         config = load_config(experiment_path(experiment))
         task, markets = config.task, config.data.markets
@@ -518,9 +517,9 @@ def attributes_read(sources: list[str]) -> set[tuple[str, str]]:
     return read
 
 
-# The blocks are read by their names in dataset.split_samples, and a size's own recipe in
-# config.py itself.
-READ_OTHERWISE = {"splits.train", "splits.validation", "splits.test", "recipes"}
+# The blocks are read by their names in dataset.split_samples, and a size's own recipe and the
+# folds of a walk in config.py itself.
+READ_OTHERWISE = {"splits.train", "splits.validation", "splits.test", "recipes", "origin"}
 
 
 # What a config is called where it is read; a section also goes by its own name.
@@ -569,13 +568,15 @@ def test_a_field_whose_name_is_read_from_something_else_only_is_noticed(
 
 def test_a_grid_without_days_has_all_days() -> None:
     grid = load_grid({**GRID, "seeds": [42, 43]})
-    assert grid.runs == [RunName(budget="2m", seed=seed) for seed in (42, 43)]
+    assert grid.runs_of(load_config(SHIPPED)) == [
+        RunName(budget="2m", seed=seed) for seed in (42, 43)
+    ]
 
 
 def test_a_grid_has_each_number_of_days_in_each_draw_and_all_days_once() -> None:
     axes = {"train_days": [500, "all"], "draw": ["recent", "blocks"]}
     grid = load_grid({**GRID, "seeds": [42, 43], **axes})
-    names = [run.written(own_seed=42) for run in grid.runs]
+    names = [run.written(own_seed=42) for run in grid.runs_of(load_config(SHIPPED))]
     assert names == [
         *("2m.days500", "2m.days500.seed43", "2m.blocks500", "2m.blocks500.seed43"),
         *("2m", "2m.seed43"),
@@ -614,7 +615,7 @@ def test_an_axis_of_days_that_means_nothing_is_refused(
 def test_an_experiment_chooses_no_days_itself(tmp_path: Path, line: str) -> None:
     path = tmp_path / "experiment.yaml"
     path.write_text(f"{TEXT}{line}\n")
-    assert "not allowed in an experiment; put it into a grid" in refusal(path)
+    assert "not allowed in an experiment; put days into a grid" in refusal(path)
 
 
 def test_a_command_may_choose_days() -> None:

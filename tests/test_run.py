@@ -7,23 +7,22 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pydantic.dataclasses import dataclass
 
 from scaling.config import NOT_TRAINING, as_dict, load_config, run_of
 from scaling.errors import UserError
 from scaling.record import write_json
 from scaling.run import (
     ALL_DAYS,
+    NAME,
     Difference,
-    Part,
     Run,
     RunName,
     TrainingDays,
-    days_flags,
-    days_of,
     difference,
     outdated,
     refuse,
+    sample_flags,
+    sample_of,
 )
 from scaling.sizes import load_model_config
 from tests.figures.planted_study import planted
@@ -35,6 +34,10 @@ def named(budget: str, seed: int = 42, *days: Any) -> RunName:
     return RunName(budget=budget, days=TrainingDays(*days), seed=seed)
 
 
+def fold(budget: str, seed: int = 42, *days: Any) -> RunName:
+    return dataclasses.replace(named(budget, seed, *days), origin=1996)
+
+
 NAMES = {
     "2m": named("2m"),
     "2m.seed43": named("2m", 43),
@@ -44,6 +47,11 @@ NAMES = {
     "2m.blocks1000": named("2m", 42, 1000, "blocks"),
     "200k.blocks250.seed43": named("200k", 43, 250, "blocks"),
     "baselines.days1000": named("baselines", 42, 1000),
+    "2m.from1996": fold("2m"),
+    "2m.from1996.seed43": fold("2m", 43),
+    "2m.days1000.from1996": fold("2m", 42, 1000),
+    "2m.blocks1000.from1996.seed43": fold("2m", 43, 1000, "blocks"),
+    "baselines.from1996": fold("baselines"),
 }
 
 
@@ -65,6 +73,7 @@ def test_the_own_seed_stands_in_no_name(name: str, right: str) -> None:
     "name",
     [
         *("2m.seed043", "2m.days0", "2m.days0100", "2m.days", "2m.seed", "2m.seed43.days1000"),
+        *("2m.from0996", "2m.from96", "2m.from", "2m.from1996.days1000", "2m.from1996.from1998"),
         *("2m.days1000.blocks1000", "2m.recent1000", "2m.days-1", "2m.", "", "2m/3", "2m.seed1e3"),
     ],
 )
@@ -86,17 +95,20 @@ def test_columns_and_words_have_one_spelling_of_the_training_days() -> None:
 
 
 @pytest.mark.parametrize(
-    ("flags", "days"),
+    ("flags", "days", "origin"),
     [
-        ([], ALL_DAYS),
-        (["--train-days", "500"], TrainingDays(500)),
-        (["--train-days", "500", "--draw", "blocks"], TrainingDays(500, "blocks")),
+        ([], ALL_DAYS, None),
+        (["--train-days", "500"], TrainingDays(500), None),
+        (["--train-days", "500", "--draw", "blocks"], TrainingDays(500, "blocks"), None),
+        (["--origin", "1996", "--train-days", "500"], TrainingDays(500), 1996),
     ],
 )
-def test_flags_give_training_days(flags: list[str], days: TrainingDays) -> None:
+def test_flags_give_training_days_and_a_fold(
+    flags: list[str], days: TrainingDays, origin: int | None
+) -> None:
     parser = argparse.ArgumentParser()
-    days_flags(parser)
-    assert days_of(parser.parse_args(flags)) == days
+    sample_flags(parser)
+    assert sample_of(parser.parse_args(flags)) == {"days": days, "origin": origin}
 
 
 @pytest.mark.parametrize(
@@ -108,40 +120,36 @@ def test_flags_give_training_days(flags: list[str], days: TrainingDays) -> None:
 )
 def test_days_that_mean_nothing_are_one_line(flags: list[str], message: str) -> None:
     parser = argparse.ArgumentParser()
-    days_flags(parser)
+    sample_flags(parser)
     with pytest.raises(UserError, match=message) as caught:
-        days_of(parser.parse_args(flags))
+        sample_of(parser.parse_args(flags))
     assert "\n" not in str(caught.value)
 
 
-# --- one more field --------------------------------------------------------------------------
+# --- a field of the name ---------------------------------------------------------------------
 
 
-@dataclass(frozen=True, kw_only=True)
-class FromAnOrigin(RunName):
-    """A run that is also named by the last year of its training block."""
-
-    origin: int | None = dataclasses.field(
-        default=None,
-        metadata={
-            "part": Part(
-                "from[0-9]{4}", lambda year: f"from{year}", lambda text: int(text[len("from") :])
-            )
-        },
-    )
-
-
-def test_a_field_that_is_added_is_in_name_columns_json_and_difference_at_once() -> None:
-    one = FromAnOrigin(budget="2m", days=TrainingDays(500), seed=43, origin=2005)
-    assert one.written(own_seed=42) == "2m.days500.from2005.seed43"
-    assert FromAnOrigin.read("2m.days500.from2005.seed43", own_seed=42) == one
-    assert FromAnOrigin.read("2m", own_seed=42).origin is None
-    assert one.columns()["origin"] == 2005
+def test_the_origin_is_in_name_columns_words_json_and_difference() -> None:
+    one = fold("2m", 43, 500)
+    assert one.written(own_seed=42) == "2m.days500.from1996.seed43"
+    assert str(one) == "2m seed 43 on 500 recent training days from 1996"
+    assert one.columns()["origin"] == 1996
     there = dataclasses.replace(planted(named("2m")), name=one)
-    here = dataclasses.replace(there, name=dataclasses.replace(one, origin=2007))
-    assert there.difference(here) == [Difference("origin", 2005, 2007)]
-    assert there.as_json()["name"]["origin"] == 2005
+    here = dataclasses.replace(there, name=dataclasses.replace(one, origin=1998))
+    assert there.difference(here) == [Difference("origin", 1996, 1998)]
+    assert there.as_json()["name"]["origin"] == 1996
     assert there.fingerprint != here.fingerprint
+    assert Run.of({"identity": json.loads(json.dumps(there.as_json()))}, "2m.json") == there
+
+
+def test_a_run_without_an_origin_says_nothing_of_one_and_differs_from_a_fold() -> None:
+    """Published predictions have no such column, and results from before keep their identity."""
+    plain = planted(named("2m"))
+    assert "origin" not in plain.name.columns()
+    assert "origin" not in plain.as_json()["name"]
+    assert "origin" in NAME
+    of_a_fold = dataclasses.replace(plain, name=fold("2m"))
+    assert plain.difference(of_a_fold) == [Difference("origin", "nothing", 1996)]
 
 
 # --- what a run was made with ----------------------------------------------------------------

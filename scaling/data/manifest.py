@@ -8,7 +8,6 @@ of the prices (`FACTS`): `adjusted` (for dividends?), `calendar` (on which days 
 """
 
 import hashlib
-import json
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -19,41 +18,12 @@ from scaling.digest import features_digest
 from scaling.errors import UserError
 from scaling.names import EXTERNAL, tier_named
 from scaling.record import file_md5, read_json, write_json
+from scaling.registry import read_manifest, registered_entry
 from scaling.run import difference, said
 
 PROFILE = "https://datapackage.org/profiles/2.0/datapackage.json"
 # What holds of prices whose entry does not say otherwise.
 FACTS: dict[str, Any] = {"adjusted": False, "calendar": "weekdays", "allowed": []}
-
-
-def read_manifest(manifest: str | Path) -> dict[str, Any]:
-    """Read the manifest as a dict. A missing or malformed manifest is a `UserError`."""
-    manifest = Path(manifest)
-    if not manifest.is_file():
-        raise UserError(
-            f"{manifest}: no such manifest; restore it with: git checkout -- {manifest}, or start "
-            "one with: python -m scaling.fetch SPY --source file PATH"
-        )
-    try:
-        content = json.loads(manifest.read_text())
-        resources = content["resources"]
-        if not all(isinstance(r["path"], str) and isinstance(r["hash"], str) for r in resources):
-            raise TypeError
-    except (ValueError, KeyError, TypeError):
-        raise UserError(
-            f"{manifest}: not a Data Package with resources[].path and resources[].hash; "
-            f"restore it with: git checkout -- {manifest}"
-        ) from None
-    return dict(content)
-
-
-def registered_entry(path: str | Path, manifest: str | Path) -> dict[str, Any] | None:
-    """What the manifest says of `path`, or None if the file is not registered."""
-    path, manifest = Path(path), Path(manifest)
-    for resource in read_manifest(manifest)["resources"]:
-        if (manifest.parent / resource["path"]).resolve() == path.resolve():
-            return dict(resource)
-    return None
 
 
 def facts_of(path: str | Path, manifest: str | Path) -> dict[str, Any]:

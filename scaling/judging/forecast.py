@@ -128,9 +128,11 @@ class Forecast:
         """Two lines about the forecaster, one about unchecked features, one line for each day."""
         seeds = " and ".join(map(str, self.seeds))
         who = f"seed {seeds}" if len(self.seeds) == 1 else f"the mean of seeds {seeds}"
+        origin = self.config.origin
+        fold = "" if origin is None else f", the fold that is tested from {origin} on"
         slope, intercept = self.recalibration
         lines = [
-            f"{self.budget} of {self.experiment}, {who}: the probability that "
+            f"{self.budget} of {self.experiment}{fold}, {who}: the probability that "
             f"{self.config.task.question()}",
             f"on validation: log-loss skill {100 * self.validation_skill:.1f} % over the base "
             f"rate; recalibrated there with slope {slope:.2f} and intercept {intercept:+.2f}",

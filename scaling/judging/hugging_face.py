@@ -15,12 +15,12 @@ import transformers
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from scaling.config import DataConfig, MarketsConfig, TaskConfig, WindowConfig
-from scaling.data.manifest import registered_entry
 from scaling.errors import UserError
 from scaling.judging.evaluation import Trained, load_weights
 from scaling.names import EXTERNAL
 from scaling.reading import build
 from scaling.record import file_md5, provenance, read_json, write_json
+from scaling.registry import registered_entry
 from scaling.run import Run, refuse
 from scaling.sizes import FAMILIES
 from scaling.training.model import build_model

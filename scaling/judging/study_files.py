@@ -15,13 +15,14 @@ from scaling.law.runs import with_training_days
 from scaling.record import file_md5, read_json
 from scaling.run import BASELINES, MACHINE, NAME, WHOLE_BLOCK, Run, RunName, refuse
 
-# In what the runs of one study may differ. The page says each of these.
+# In what the runs of one study may differ. The page says each of these. Folds of a walk have days
+# of their own besides.
 SAID_ON_THE_PAGE = (
     *NAME,
     *("model", "family", "optimiser", "window"),
     *("code", "device", "precision", "micro_batch", *MACHINE),
 )
-
+OF_THE_FOLD = ("splits", "labels")
 
 File = tuple[Path, dict[str, Any]]
 
@@ -85,8 +86,15 @@ def read_study(
         [(path, read_json(path)) for path in paths] for paths in (records, evaluations, baselines)
     )
     first = Run.of(made[0][1], made[0][0])
+    first_of = {first.name.origin: first}
     for path, content in (*made, *judged, *rivals):
-        differing = run_in(content, path).difference(first, SAID_ON_THE_PAGE)
+        run = run_in(content, path)
+        of_its_fold = first_of.setdefault(run.name.origin, run)
+        walks = None not in (run.name.origin, first.name.origin)
+        differing = [
+            *run.difference(of_its_fold, SAID_ON_THE_PAGE),
+            *run.difference(first, (*SAID_ON_THE_PAGE, *(OF_THE_FOLD if walks else ()))),
+        ]
         refuse(path, differing, f"give files of one experiment, and {again}")
     samples = [replace(name, budget=BASELINES) for name in fitted]
     made = _in_order(list(fitted), "--records", made)
@@ -114,7 +122,7 @@ def _rows(paths: Sequence[Path]) -> pd.DataFrame:
 
 
 def runs_of_law(law: StudyLaw) -> dict[RunName, Run]:
-    """The runs that a law was fitted to, by size, then by number of days, then by seed.
+    """The runs that a law was fitted to, by size, number of days, fold, and seed.
 
     Runs on the whole block are the ladder, and they stand last among those of their size. A law
     without them is a `UserError`, because the base rate of that block is what skill refers to.
@@ -128,9 +136,9 @@ def runs_of_law(law: StudyLaw) -> dict[RunName, Run]:
         )
     sizes = [size.budget for size in law.ladder.cells]
 
-    def place(name: RunName) -> tuple[int, float, str, int]:
+    def place(name: RunName) -> tuple[int, float, str, int, int]:
         number = inf if name.days.whole else float(name.days.train_days)
-        return sizes.index(name.budget), number, name.days.draw, name.seed
+        return sizes.index(name.budget), number, name.days.draw, name.origin or 0, name.seed
 
     return {run.name: run for run in sorted(runs, key=lambda run: place(run.name))}
 

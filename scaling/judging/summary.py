@@ -69,11 +69,18 @@ def summarise(grid: GridConfig, path: Path, results: Path) -> Summary:
             f"{path}: has the experiments {', '.join(grid.experiments)}; allowed: one experiment"
         )
     (experiment,) = grid.experiments
+    config = configs.load_config(experiment_path(experiment))
+    if config.walk_forward:
+        raise UserError(
+            f"{path}: {experiment} walks forward; allowed: an experiment of one fold, because a "
+            "summary has one row for each size"
+        )
+    runs = grid.runs_of(config)
     folder = results / experiment
     study = _read_verified(grid, path, folder)
     made = sorted(
         zip(study.records, study.evaluations, strict=True),
-        key=lambda files: grid.runs.index(name_in(files[0])),
+        key=lambda files: runs.index(name_in(files[0])),
     )
     known = [record | Run.of(record, record["run"]).values() for record in study.records]
     (baselines,) = study.ladder.baselines
@@ -87,7 +94,7 @@ def summarise(grid: GridConfig, path: Path, results: Path) -> Summary:
         training_minutes=sum(record["seconds"] for record, _ in made) / 60,
         trained={key: sorted({run[key] for run in known}) for key in MADE_BY},
         checks={"made": len(checks), "passed": checks.count(True)},
-        runs=[_run_row(run, *files) for run, files in zip(grid.runs, made, strict=True)],
+        runs=[_run_row(run, *files) for run, files in zip(runs, made, strict=True)],
         baselines={name: _scores(model) for name, model in baselines["models"].items()},
         law=_published(study.law),
     )
@@ -102,15 +109,16 @@ def _published(law: StudyLaw) -> StudyLaw:
 def _read_verified(grid: GridConfig, path: Path, folder: Path) -> StudyFiles:
     """The files of the grid's runs, once they have passed what the report asks of them."""
     law = folder / "scaling_law.json"
-    if odd := {*grid.runs} ^ {*runs_of_law(read_law(law))}:
+    config_path = experiment_path(grid.experiments[0])
+    config = configs.load_config(config_path)
+    asked = grid.runs_of(config)
+    if odd := {*asked} ^ {*runs_of_law(read_law(law))}:
         raise UserError(
             f"{law} and {path} do not name the same runs: {', '.join(sorted(map(str, odd)))}; "
             f"fit the law again: snakemake --configfile {path}"
         )
-    config = experiment_path(grid.experiments[0])
-    own = configs.load_config(config).seed
-    runs = [run.written(own) for run in grid.runs]
-    samples = [replace(run, budget=BASELINES, seed=0) for run in grid.runs]
+    runs = [run.written(config.seed) for run in asked]
+    samples = [replace(run, budget=BASELINES, seed=0) for run in asked]
     rivals = dict.fromkeys(sample.written(own_seed=0) for sample in samples)
 
     def files(names: Iterable[str], suffix: str) -> list[Path]:
@@ -124,7 +132,7 @@ def _read_verified(grid: GridConfig, path: Path, folder: Path) -> StudyFiles:
         baselines=files(rivals, "json"),
         baseline_predictions=files(rivals, "predictions.parquet"),
     )
-    refuse_outdated([Run.of(record, record["run"]) for record in study.records], config)
+    refuse_outdated([Run.of(record, record["run"]) for record in study.records], config_path)
     require_agreement(study)
     return study
 

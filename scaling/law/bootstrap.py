@@ -32,9 +32,9 @@ class Settings:
     """Draws of the bootstrap."""
     experiments: int = 1
     """Of the grid that the study belongs to; their comparisons with baselines are one family."""
-    seed: int = BOOTSTRAP_SEED
     recipes: tuple[SizeRecipe, ...] = ()
     """What each size would gain by a learning rate of its own, as far as that was measured."""
+    seed: int = BOOTSTRAP_SEED
     folds: tuple[int, ...] = ()
     """Test days of each fold of a walk forward, in order; empty where the years are cut once."""
 

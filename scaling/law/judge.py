@@ -151,7 +151,7 @@ def fit_law(table: Table, settings: Settings) -> Law:
     return replace(
         law,
         sentence=sentence(law, days, delta),
-        warnings=warnings(law, days, delta, settings.experiments),
+        warnings=warnings(law, days, delta, settings),
     )
 
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from scaling.law.axis import AtPoint, AxisLaw
 from scaling.law.baselines import BestNetwork
+from scaling.law.bootstrap import Settings
 from scaling.law.effects import DUST, Effect
 from scaling.law.result import JudgedDays, Law
 
@@ -79,7 +80,7 @@ def sentence(law: Law, days: JudgedDays, delta: float) -> str:
     return "; ".join([*parts, judged]) + "."
 
 
-def warnings(law: Law, days: JudgedDays, delta: float, experiments: int) -> list[str]:
+def warnings(law: Law, days: JudgedDays, delta: float, settings: Settings) -> list[str]:
     """The weaknesses that a reader of the verdicts must know, one line each."""
     found = _single_seeds(law)
     for name, axis in law.axes.items():
@@ -89,6 +90,12 @@ def warnings(law: Law, days: JudgedDays, delta: float, experiments: int) -> list
             "no size beats the training base rate on the test days: a slope among them is not "
             "predictive power"
         )
+    if law.parameters.verdict != "inconclusive" and not settings.recipes:
+        found.append(
+            "no size was tried with other learning rates on earlier years: what differs between "
+            "sizes may be their recipe"
+        )
+    experiments = settings.experiments
     for axis in law.axes.values():
         p = min(1.0, experiments * axis.slope.p_value)
         if axis.verdict in ("improves", "inverse scaling") and p >= 0.05:

@@ -3,6 +3,7 @@
 `benchmarks/transfer.py` trains every size with several rates and writes the table read here.
 """
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from scaling.errors import UserError
 from scaling.record import read_json
 from scaling.run import Run, difference, flat, said
 
+LOG = logging.getLogger(__name__)
 # What must be the same in the table and in the study. Its years and its rates are others.
 SAME = ("family", "task", "window", "optimiser")
 COLUMNS = ("budget", "rate", "seed", "log_loss")
@@ -44,7 +46,8 @@ class SizeRecipe:
 def read_recipes(path: Path, runs: Sequence[Run]) -> tuple[SizeRecipe, ...]:
     """The sizes of a study's `runs` that the table at `path` tells of.
 
-    Raises `UserError` for a table of another question, window, family or recipe, or without the
+    None for a table of another question, window, family or recipe, which an experiment inherits
+    from the one that it extends; a warning says so. Raises `UserError` for a table without the
     study's rate.
     """
     content = read_json(path)
@@ -56,19 +59,17 @@ def read_recipes(path: Path, runs: Sequence[Run]) -> tuple[SizeRecipe, ...]:
     found = []
     for run in {run.name.budget: run for run in runs}.values():
         rows = table[table["budget"] == run.name.budget]
-        if len(rows):
-            _refuse_another_recipe(path, content["settings"], run)
+        if len(rows) and _tells_of(run, content["settings"], path):
             found.append(_size(path, run, rows))
     return tuple(found)
 
 
-def _refuse_another_recipe(path: Path, settings: dict[str, Any], run: Run) -> None:
+def _tells_of(run: Run, settings: dict[str, Any], path: Path) -> bool:
     there, here = (flat({key: own[key] for key in SAME}) for own in (settings, dict(run.settings)))
-    if differing := said(difference(there, here, ("optimiser.learning_rate",))):
-        raise UserError(
-            f"{path}: made with another recipe than the study ({differing}); leave law.transfer "
-            "out of the config, or make the table again: python benchmarks/transfer.py --help"
-        )
+    differing = said(difference(there, here, ("optimiser.learning_rate",)))
+    if differing:
+        LOG.warning(f"{path}: tells nothing of {run.name}: {differing}")
+    return not differing
 
 
 def _size(path: Path, run: Run, rows: pd.DataFrame) -> SizeRecipe:

@@ -9,7 +9,7 @@ from scaling import config as configs
 from scaling.data.features import verified_data
 from scaling.names import artefact, experiment_name, resume_directory
 from scaling.record import micro_batch_of
-from scaling.run import Run, days_of
+from scaling.run import Run, sample_of
 from scaling.sizes import ModelConfig, load_model_config
 
 LOG = logging.getLogger(__name__)
@@ -41,8 +41,8 @@ class Request:
 
 def checked_request(arguments: argparse.Namespace) -> Request:
     """The request of a command line, its config and data checked; a `UserError` if unsound."""
-    config = configs.load_config(
-        arguments.config, arguments.param_budget, arguments.seed, days=days_of(arguments)
+    config = configs.load_run(
+        arguments.config, arguments.param_budget, arguments.seed, **sample_of(arguments)
     )
     model = load_model_config(config.param_budget, config.family)
     prices, features = verified_data(config)

@@ -169,7 +169,7 @@ def test_a_fold_without_which_nothing_would_be_claimed_is_named():
     carried = replace(axis, folds=[replace(first, claimed_without=False), *others])
     assert carried.carried_by == [1996]
     days = JudgedDays(7000, "1996-01-02", "2022-12-30", 2000, [*FOLDS])
-    lines = warnings(replace(law, axes={"parameters": carried}), days, 0.006, experiments=1)
+    lines = warnings(replace(law, axes={"parameters": carried}), days, 0.006, WALK)
     assert "without the test years from 1996 the slope over parameters could be 0" in str(lines)
 
 

@@ -146,7 +146,7 @@ def test_a_slope_that_only_one_of_its_intervals_sets_apart_from_zero_is_warned_o
     line = "disagree on whether the slope over training days is 0"
     days = fit_study(read_tables(*study()), SETTINGS).test_days
     for law, said in ((result, False), (odd, True)):
-        assert any(line in warning for warning in warnings(law, days, 0.006, 1)) is said
+        assert any(line in warning for warning in warnings(law, days, 0.006, SETTINGS)) is said
 
 
 def test_one_sentence_answers_both_questions_and_says_how_sure():

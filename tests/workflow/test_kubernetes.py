@@ -21,7 +21,9 @@ from typing import Any
 import pytest
 import yaml
 
+from scaling.config import load_config
 from scaling.grid import load_grid
+from scaling.names import experiment_path
 from scaling.reading import read_yaml
 from tests.miniature import REPOSITORY, environment, make_miniature, run
 
@@ -92,7 +94,7 @@ def test_the_whole_grid_is_planned_from_and_into_the_bucket(bucket: Any, endpoin
     done = snakemake(endpoint, "--dry-run")
     assert done.returncode == 0, done.stderr
     grid = load_grid(read_yaml("configs/full.yaml"))
-    trainings = len(grid.runs)
+    trainings = len(grid.runs_of(load_config(experiment_path(grid.experiments[0]))))
     found = jobs(done.stdout)
     assert (found["find_batch_size"], found["train"]) == (len(grid.budgets), trainings)
     assert f"output: {PREFIX}/results/daily/threshold_1pct/2m.ckpt (send to storage)" in done.stdout

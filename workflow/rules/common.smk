@@ -148,13 +148,13 @@ ARTEFACTS = {
         (*MACHINE, "seed"),
     ),
     "shuffled_control": lambda w, own: (
-        f"{w.budget}.shuffled.json",
-        [asked(w.experiment, w.budget)],
+        f"{w.sample}.shuffled.json",
+        [asked(w.experiment, w.sample)],
         configs.controlled_by(own),
     ),
     "fit_law": lambda w, own: (
         "scaling_law.json",
-        [asked(w.experiment, run.written(own.seed)) for run in GRID.runs],
+        [asked(w.experiment, run.written(own.seed)) for run in GRID.runs_of(own)],
         configs.fitted_by(own),
     ),
 }
@@ -165,18 +165,20 @@ def batch_size_of(experiment, text):
     return str(artefact(experiment, name_of(experiment, text).budget, "batch_size.json"))
 
 
-def days_options(experiment, text):
-    """The options of a command that choose the days of that run; none if it has all of them."""
-    days = name_of(experiment, text).days
-    return [] if days.whole else [f"--train-days={days.train_days}", f"--draw={days.draw}"]
+def sample_options(experiment, text):
+    """The options of a command that choose the fold and the training days of that run."""
+    name = name_of(experiment, text)
+    days = {} if name.days.whole else {"train-days": name.days.train_days, "draw": name.days.draw}
+    fold = {} if name.origin is None else {"origin": name.origin}
+    return [f"--{flag}={value}" for flag, value in {**fold, **days}.items()]
 
 
 def of_all_runs(suffix):
     """One file of every run of the grid, for `input`: `of_all_runs("eval.json")`."""
 
     def files(wildcards):
-        own = EXPERIMENTS[wildcards.experiment].seed
-        names = [run.written(own) for run in GRID.runs]
+        own = EXPERIMENTS[wildcards.experiment]
+        names = [run.written(own.seed) for run in GRID.runs_of(own)]
         return [str(artefact(wildcards.experiment, name, suffix)) for name in names]
 
     return files
@@ -193,15 +195,15 @@ def reports_of_the_grid(wildcards):
 
 
 def of_all_baselines(suffix):
-    """One file of the baselines for each number of days and each draw of the grid.
+    """One file of the baselines for each fold, each number of days and each draw of the grid.
 
     The config's own seed draws the blocks that they are fitted to.
     """
 
     def files(wildcards):
-        own = EXPERIMENTS[wildcards.experiment].seed
-        runs = [replace(run, budget=BASELINES, seed=own) for run in GRID.runs]
-        names = dict.fromkeys(run.written(own) for run in runs)
+        own = EXPERIMENTS[wildcards.experiment]
+        runs = [replace(run, budget=BASELINES, seed=own.seed) for run in GRID.runs_of(own)]
+        names = dict.fromkeys(run.written(own.seed) for run in runs)
         return [str(artefact(wildcards.experiment, name, suffix)) for name in names]
 
     return files

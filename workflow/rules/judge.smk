@@ -40,10 +40,10 @@ rule baselines:
         identity=lambda wildcards: text_of(
             asked_baselines(wildcards.experiment, wildcards.baselines).as_json()
         ),
-        days=lambda wildcards: days_options(wildcards.experiment, wildcards.baselines),
+        sample=lambda wildcards: sample_options(wildcards.experiment, wildcards.baselines),
     shell:
         "exec python -m scaling.judge_baselines --config configs/{wildcards.experiment:q}.yaml"
-        " {params.days:q} --predictions {output.predictions:q}"
+        " {params.sample:q} --predictions {output.predictions:q}"
         " --output {output.record:q} > {log:q} 2>&1"
 
 
@@ -52,13 +52,13 @@ rule baselines:
 rule shuffled_control:
     input:
         unpack(checked_data("shuffled_control")),
-        batch_size="results/{experiment}/{budget}.batch_size.json",
+        batch_size=lambda wildcards: batch_size_of(wildcards.experiment, wildcards.sample),
     output:
-        "results/{experiment}/{budget}.shuffled.json",
+        "results/{experiment}/{sample}.shuffled.json",
     log:
-        "logs/{experiment}/{budget}.shuffled.log",
+        "logs/{experiment}/{sample}.shuffled.log",
     benchmark:
-        "logs/benchmarks/{experiment}/{budget}.shuffled.tsv"
+        "logs/benchmarks/{experiment}/{sample}.shuffled.tsv"
     conda:
         "../envs/scaling.yaml"
     threads: workflow.cores or 1
@@ -68,12 +68,14 @@ rule shuffled_control:
         identity=lambda wildcards: text_of(
             [
                 configs.controlled_by(EXPERIMENTS[wildcards.experiment]),
-                asked(wildcards.experiment, wildcards.budget).as_json(),
+                asked(wildcards.experiment, wildcards.sample).as_json(),
             ]
         ),
+        budget=lambda wildcards: name_of(wildcards.experiment, wildcards.sample).budget,
+        sample=lambda wildcards: sample_options(wildcards.experiment, wildcards.sample),
     shell:
         "exec python -m scaling.shuffled_control --config configs/{wildcards.experiment:q}.yaml"
-        " --param-budget {wildcards.budget:q}"
+        " --param-budget {params.budget:q} {params.sample:q}"
         " --batch-size {input.batch_size:q} --output {output:q} > {log:q} 2>&1"
 
 

@@ -58,11 +58,11 @@ rule train:
         identity=lambda wildcards: text_of(asked(wildcards.experiment, wildcards.run).as_json()),
         budget=lambda wildcards: name_of(wildcards.experiment, wildcards.run).budget,
         seed=lambda wildcards: name_of(wildcards.experiment, wildcards.run).seed,
-        days=lambda wildcards: days_options(wildcards.experiment, wildcards.run),
+        sample=lambda wildcards: sample_options(wildcards.experiment, wildcards.run),
         launch=launcher,
     shell:
         "sleep {resources.cool_down} && exec {params.launch} scaling.train --config configs/{wildcards.experiment:q}.yaml"
-        " --param-budget {params.budget:q} --seed {params.seed:q} {params.days:q}"
+        " --param-budget {params.budget:q} --seed {params.seed:q} {params.sample:q}"
         " --batch-size {input.batch_size:q} --output {output.checkpoint:q} --record {output.record:q}"
         " --threads {threads} --log {log:q} --stop-with-parent"
 
@@ -88,8 +88,8 @@ rule sweep:
             asked(wildcards.experiment, wildcards.sample, "sweep").as_json()
         ),
         budget=lambda wildcards: name_of(wildcards.experiment, wildcards.sample).budget,
-        days=lambda wildcards: days_options(wildcards.experiment, wildcards.sample),
+        sample=lambda wildcards: sample_options(wildcards.experiment, wildcards.sample),
     shell:
         "exec python -m scaling.sweep --config configs/{wildcards.experiment:q}.yaml"
-        " --param-budget {params.budget:q} {params.days:q} --batch-size {input.batch_size:q}"
+        " --param-budget {params.budget:q} {params.sample:q} --batch-size {input.batch_size:q}"
         " --threads {threads} --output {output:q} > {log:q} 2>&1"
