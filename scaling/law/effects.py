@@ -232,15 +232,13 @@ def effect_on_measure(
     daily = np.repeat(weights @ np.stack([own.mean(axis=0) for own in values]), days)
     parts = [each * (days / n_days)[:, None] for each in resampled]
     of_days = weights @ np.stack([each.sum(axis=1).mean(axis=0) for each in parts])
-    rng = np.random.default_rng(seed)
-    by_fold = [with_resampled_seeds([each[:, f] for each in parts], rng) for f in range(len(folds))]
     of_cell = [[_seed_variance(own[:, None], n_days) for own in (cell * days).T] for cell in values]
     by_cell = weights[:, None] ** 2 * np.array(of_cell)
     seed_degrees = np.array([[max(len(own) - 1, 1)] for own in values])
     variances = float(of_days.var(ddof=1)), float(by_cell.sum())
     day_degrees = max(n_days / block - 1, 1.0)
     degrees = _degrees_of_freedom(variances[0], day_degrees, by_cell, seed_degrees)
-    draws = weights @ np.sum(by_fold, axis=0)
+    draws = weights @ with_resampled_seeds([each.swapaxes(0, 1) for each in parts], seed)
     of_groups = np.array([daily[own].mean() for own in groups_of_folds(folds)])
     return _effect(float(daily.mean()), draws, *variances, degrees, of_groups)
 
