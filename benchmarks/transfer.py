@@ -1,7 +1,8 @@
 """Does one learning rate serve every size? Loss against the rate, a line a size, several seeds.
 
     python benchmarks/transfer.py results/transfer --budgets 200k 600k 2m --jobs 2
-    python benchmarks/transfer.py results/transfer --budgets --draw docs/transfer.svg
+    python benchmarks/transfer.py results/transfer --budgets --draw docs/transfer.svg \\
+        --table docs/results/transfer.json
 
 Trained and judged on development years (configs/daily/development_1pct.yaml): no day of a study's
 test is read. Each run is a file in the folder that is named first, so a stopped command goes on
@@ -24,8 +25,9 @@ from common import header, parser, row
 
 from scaling import config as configs
 from scaling.data.dataset import Study, load_study
+from scaling.law.transfer import SAME
 from scaling.metrics import log_loss
-from scaling.record import atomic_file, read_json, write_json
+from scaling.record import atomic_file, provenance, read_json, write_json
 from scaling.sizes import budget_parameters, load_model_config
 from scaling.training.run import fresh_model
 from scaling.training.step import predict
@@ -155,6 +157,23 @@ def print_table(cells: Cells) -> None:
             row(budget, f"{rate:g}", len(runs), *shown, f"{clipped:.0f} %")
 
 
+def write_table(cells: Cells, path: Path) -> None:
+    """What `law.transfer` of a config names: of each run the loss of what a training keeps."""
+    runs = [run for by_rate in cells.values() for own in by_rate.values() for run in own]
+    settings = configs.as_dict(configs.load_config(CONFIG))
+    content = {
+        "kind": "transfer",
+        "config": str(CONFIG),
+        "settings": {key: settings[key] for key in SAME},
+        "runs": [
+            {**{key: run[key] for key in Run._fields}, "log_loss": run["mean"]["test"]}
+            for run in runs
+        ],
+        **provenance(),
+    }
+    write_json(path, content)
+
+
 def draw(cells: Cells, path: Path) -> None:
     """The judged loss of the mean of the last quarter against the rate, a line a size."""
     from matplotlib import rc_context
@@ -199,6 +218,11 @@ def main() -> None:
     add("--seeds", type=int, nargs="*", default=list(SEEDS), help="default: %(default)s")
     add("--jobs", type=int, default=1, help="runs at a time, one thread each")
     add("--draw", type=Path, help="an SVG of all finished runs")
+    add(
+        "--table",
+        type=Path,
+        help="the JSON of all finished runs that a config's law.transfer names",
+    )
     asked = arguments.parse_args()
     asked.folder.mkdir(parents=True, exist_ok=True)
     runs = wanted(asked.budgets, asked.rates, asked.seeds)
@@ -211,6 +235,8 @@ def main() -> None:
     print_table(cells)
     if asked.draw:
         draw(cells, asked.draw)
+    if asked.table:
+        write_table(cells, asked.table)
 
 
 if __name__ == "__main__":

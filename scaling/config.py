@@ -44,7 +44,7 @@ from scaling.reading import (
     inherited_from,
     read_extended,
 )
-from scaling.record import COMPUTING_PACKAGES, versions_of
+from scaling.record import COMPUTING_PACKAGES, file_md5, versions_of
 from scaling.registry import Registered, days_of
 from scaling.run import BASELINES, NAME, UNKNOWN, Run, RunName, TrainingDays
 from scaling.sizes import (
@@ -299,11 +299,23 @@ class TrackingConfig:
 class LawConfig:
     """What counts as an effect, written down before any test row is read.
 
-    `delta` is a fraction of the base-rate entropy per decade of parameters.
+    `delta` is a fraction of the base-rate entropy per decade of parameters. `transfer` is a table
+    of the losses of each size with several learning rates, which `benchmarks/transfer.py` writes.
+    With it, a verdict that may be one about recipes is "recipe-bound".
     """
 
     delta: Annotated[Real, Field(gt=0, lt=1)] = 0.01
     bootstrap_samples: Annotated[Integer, Field(ge=200)] = 2000
+    transfer: SafePath | None = None
+
+    @model_validator(mode="after")
+    def _there(self) -> "LawConfig":
+        if self.transfer and not self.transfer.is_file():
+            raise ValueError(
+                f"transfer: {self.transfer} does not exist; allowed: a table that is made by "
+                "python benchmarks/transfer.py --help"
+            )
+        return self
 
 
 @dataclass(frozen=True, config=CLOSED)
@@ -590,6 +602,7 @@ def fitted_by(config: TrainingConfig) -> dict[str, Any]:
     return {
         "code": code_digest("fit"),
         "law": as_dict(config.law),
+        "transfer": file_md5(config.law.transfer) if config.law.transfer else None,
         "earnings": as_dict(config.earnings),
     }
 

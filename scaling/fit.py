@@ -64,6 +64,7 @@ def fit_study(
     from scaling.law.bootstrap import Settings
     from scaling.law.judge import fit_study
     from scaling.law.table import read_files, read_rows
+    from scaling.law.transfer import read_recipes
     from scaling.names import experiment_name
     from scaling.record import file_md5, identity_of_parquet, provenance
     from scaling.run import Run
@@ -71,8 +72,10 @@ def fit_study(
     runs = [Run.of(identity_of_parquet(path), path) for path in predictions]
     refuse_outdated(runs, config_path)
     config = load_config(config_path)
+    recipes = read_recipes(config.law.transfer, runs) if config.law.transfer else ()
     settings = Settings(
-        config.task.horizon, config.law.delta, config.law.bootstrap_samples, experiments
+        *(config.task.horizon, config.law.delta, config.law.bootstrap_samples),
+        *(experiments, recipes),
     )
     tables = read_files(predictions, baselines, judged_block(config))
     law = with_what_is_beyond_volatility(

@@ -4,6 +4,7 @@ Every loss is in nats. A metric that the rows do not define, for example because
 class only, is None and never NaN; `score` gives the reason under `undefined`.
 """
 
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -117,6 +118,25 @@ def auc(y: npt.ArrayLike, p: npt.ArrayLike) -> float | None:
     from sklearn.metrics import roc_auc_score
 
     return None if _one_class(np.asarray(y)) else float(roc_auc_score(y, p))
+
+
+def weighted_aucs(y: npt.ArrayLike, p: npt.ArrayLike, weights: Iterable[Array]) -> Array:
+    """The AUC under each of `weights` [rows], [how many]; NaN where one class has no weight.
+
+    It is the weighted share of pairs of a positive and a negative that `p` ranks rightly. Equal
+    forecasts are half right. For many weights of the same rows, which are sorted once.
+    """
+    positive = np.asarray(y) == 1
+    levels, rank = np.unique(np.asarray(p, float), return_inverse=True)
+    ours, theirs = rank[positive], rank[~positive]
+    found = []
+    for weight in weights:
+        right = np.bincount(ours, weight[positive], len(levels))
+        below = np.bincount(theirs, weight[~positive], len(levels))
+        pairs = right.sum() * below.sum()
+        share = right @ (below.cumsum() - below / 2)
+        found.append(share / pairs if pairs > 0 else np.nan)
+    return np.array(found)
 
 
 def average_precision(y: npt.ArrayLike, p: npt.ArrayLike) -> float | None:

@@ -58,7 +58,9 @@ def figures(study: Summary) -> dict[str, str]:
     }
     if law.verdict == "inconclusive":
         smallest = law.sensitivity.smallest_detectable_effect
-        found["smallest effect"] = f"An effect below {smallest:.4f} would probably have been missed"
+        found["smallest effect"] = (
+            f"An effect of {smallest:.4f} would have been seen in four of five such studies"
+        )
     for name, row in study.law.best_network.against.items():
         if row.verdict == "loses to it":
             words = name.replace("_", " ")

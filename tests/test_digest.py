@@ -295,7 +295,7 @@ CHANGES = {
     "torch.sigmoid(logits)": {*TRAINED, "evaluate"},
     "LogisticRegression(C=penalty": {"baselines"},
     "SMALLEST_LOGIT_SPREAD = 0.05": {"evaluate"},
-    "PERMUTATIONS = 5": {"shuffled_control"},
+    "PERMUTATIONS = 20": {"shuffled_control"},
     "HIGHEST_DROPOUT = 0.4": {"sweep"},
     "'svg.hashsalt'": {"report"},
 }

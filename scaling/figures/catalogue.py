@@ -22,7 +22,8 @@ class Declared:
     shows: str
     needs: tuple[str, ...] = ()
     """What a study must have for it: `runs` of our own, `sweeps`, several numbers of `train_days`,
-    `ensembles`, several `draws` of the days, a `direction` that was measured."""
+    `ensembles`, several `draws` of the days, a `direction` that was measured, the `folds` of a walk
+    forward."""
 
     @property
     def caption_file(self) -> Path:
@@ -37,6 +38,7 @@ class Declared:
 
 CATALOGUE = (
     Declared("ladder", ANSWER, "skill against size"),
+    Declared("folds", ANSWER, "slope fold by fold", ("folds",)),
     Declared("compute", ANSWER, "loss against compute", ("runs",)),
     Declared("two_axes", ANSWER, "loss against training days", ("train_days",)),
     Declared("loss_by_size", ANSWER, "loss against size at each number", ("train_days",)),

@@ -53,6 +53,7 @@ class Shown:
             "ensembles": surfaces and any(cell.ensemble for cell in self.surface.cells),
             "draws": len(surfaces) > 1,
             "direction": isinstance(self.law.direction, Direction),
+            "folds": self.law.ladder.parameters.folds,
         }
         return {name for name, found in present.items() if found}
 
@@ -72,6 +73,10 @@ def ladder(shown: Shown) -> Figure:
     base_loss = log_loss(rival["y"], [law.base_rate] * len(rival))
     skills = {name: row.skill for name, row in law.best_network.against.items()}
     return plots.ladder(law.ladder.cells, base_loss, skills)
+
+
+def folds(shown: Shown) -> Figure:
+    return plots.folds(shown.law.ladder.parameters)
 
 
 def reliability(shown: Shown) -> Figure:

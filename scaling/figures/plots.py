@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from scaling.figures.svg import COLOURS, GREY, INK, RED, STYLE
+from scaling.law.axis import AxisLaw
 from scaling.law.cells import Cell
 from scaling.law.direction import Estimate
 from scaling.metrics import log_loss_skill, reliability
@@ -62,6 +63,28 @@ def direction(differences: Mapping[str, Estimate]) -> Figure:
     axes.set_yticks(y, [name.replace("_", " ") for name in differences])
     axes.set_ylim(len(differences) - 0.5, -0.5)
     axes.set_xlabel("AUC of the direction, minus that of volatility alone")
+    return figure
+
+
+# --- slopes of the folds of a walk forward ----------------------------------------------------
+
+
+@rc_context(STYLE)
+def folds(sizes: AxisLaw) -> Figure:
+    """The slope in nats per decade of each fold and of all, with 95 % intervals: a forest plot."""
+    rows = [(str(fold.origin), fold.slope, fold.interval95) for fold in sizes.folds]
+    figure, axes = _axes((7.2, 1.1 + 0.28 * (len(rows) + 1)))
+    rows.append(("all folds", sizes.slope.estimate, sizes.slope.interval95))
+    for y, (_, value, ends) in enumerate(rows):
+        error = np.abs(np.array(ends) - value)[:, None]
+        last = y == len(rows) - 1
+        shape, shade = ("D", COLOURS[1]) if last else ("o", COLOURS[0])
+        axes.errorbar(value, y, xerr=error, fmt=shape, color=shade, capsize=3)
+    axes.axvline(0, color=INK, lw=0.8)
+    axes.set_yticks(range(len(rows)), [name for name, *_ in rows])
+    axes.set_ylim(len(rows) - 0.5, -0.5)
+    axes.set_ylabel("test years from")
+    axes.set_xlabel("slope of log-loss, nats for ten times the parameters (left: bigger is better)")
     return figure
 
 

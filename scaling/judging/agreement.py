@@ -20,7 +20,8 @@ from scaling.law.beyond_volatility import with_what_is_beyond_volatility
 from scaling.law.cells import Cell
 from scaling.law.direction import Direction
 from scaling.law.earnings import Earnings
-from scaling.law.result import StudyLaw
+from scaling.law.judge import calibration_apart
+from scaling.law.result import Calibration, StudyLaw
 from scaling.law.table import Table, read_tables
 from scaling.metrics import Recalibration, score
 from scaling.run import BASELINES, Run, RunName
@@ -129,6 +130,7 @@ def _scores(rows: pd.DataFrame, recalibration: Mapping[str, float], base_rate: f
 def _law_says(law: StudyLaw) -> Numbers:
     """The test losses and skills in the law's file, of the ladder and of each surface."""
     said = _cells_say(law.ladder.cells, "") | _beyond_volatility(law)
+    said |= _calibration(law.calibration)
     for name, row in law.best_network.against.items():
         said |= {f"log_loss of {name}": row.log_loss, f"skill of {name}": row.skill}
     for draw, surface in law.surfaces.items():
@@ -136,6 +138,16 @@ def _law_says(law: StudyLaw) -> Numbers:
         for name, baseline in surface.baselines.items():
             for cell in baseline.cells:
                 said[f"log_loss of {_where(name, cell.train_days, draw)}"] = cell.log_loss
+    return said
+
+
+def _calibration(law: Calibration | None) -> Numbers:
+    """The slopes beside that of log-loss."""
+    said: Numbers = {}
+    if law and law.recalibrated:
+        said["slope of recalibrated log-loss"] = law.recalibrated.slope.estimate
+    if law and law.auc:
+        said["slope of the AUC"] = law.auc.estimate
     return said
 
 
@@ -186,6 +198,8 @@ def _law_should_say(study: StudyFiles) -> Numbers:
     tables = read_tables(study.predictions, study.baseline_predictions)
     reference = float(tables.ladder.baselines["base_rate"][-1].mean())
     found = _table_should_say(tables.ladder, "", reference) | _beyond_volatility_should_be(study)
+    few = replace(study.law.settings, samples=50)  # no interval is compared
+    found |= _calibration(calibration_apart(tables, study.law.ladder.parameters, few))
     for name, (losses,) in tables.ladder.baselines.items():
         mean = float(losses.mean())
         found |= {f"log_loss of {name}": mean, f"skill of {name}": 1 - mean / reference}

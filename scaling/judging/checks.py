@@ -2,7 +2,7 @@
 
 A check is a dict with `name`, `passed`, `found` and `allowed` as text, and `meaning`, the
 consequence of a failure. A failed check never stops a run; the report shows it first. `passed` is
-None for a check that could not be made.
+None for a check that could not be made, or that decided nothing.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -22,6 +22,8 @@ from scaling.data.manifest import facts_of
 from scaling.data.plausibility import summarise, unexplained
 from scaling.data.prices import daily_ranges, prices_of
 from scaling.errors import UserError
+from scaling.law.bootstrap import Settings
+from scaling.law.effects import estimate_effects
 from scaling.metrics import log_loss
 from scaling.names import EXTERNAL, tier_named
 from scaling.run import Run
@@ -45,6 +47,10 @@ SMALLEST_LOGIT_SPREAD = 0.05
 # Difference of log-loss in nats for the same weights on the same rows. Another batch or device
 # changes it by 1e-6 in fp32 and by 1e-3 in bf16. A second sigmoid changes it by 0.2.
 PARITY = {"fp32": 1e-4, "bf16": 5e-3}
+# Of what a study calls skill, 5 % and more, this is a tenth. A network whose labels were shuffled
+# may have some of it without a leak: it forecasts another constant than the training base rate, and
+# the validation years may be calmer, too.
+LARGEST_SKILL_OF_NOISE = 0.005
 FEATURES_SEE_NO_FUTURE = "features do not see the future"
 # Days spread over the whole file at which the future is cut off.
 TRUNCATIONS = 25
@@ -350,27 +356,39 @@ def train_evaluate_parity(
     )
 
 
-def shuffled_labels_teach_nothing(skills: Sequence[float]) -> Check:
-    """Networks trained on permuted labels have no validation skill; one skill per permutation.
+def shuffled_labels_teach_nothing(losses: Array, base: Array, settings: Settings) -> Check:
+    """Networks trained on permuted labels are shown to have hardly any validation skill.
 
-    The interval is over permutations. A network fitted to noise leans on volatility in one
-    direction or the other, so a single one may have skill by luck however many days judge it.
-    Raises UserError for fewer than three permutations.
+    `losses` [permutations, days] are theirs, `base` [days] those of the base rate, in nats. Skill
+    must be shown to be small, or the noisiest control would pass most easily: its one-sided 95 %
+    bound over days and permutations lies below LARGEST_SKILL_OF_NOISE. It fails if skill is
+    certain instead, and is inconclusive otherwise. Permutations are resampled as seeds are, because
+    a network fitted to noise leans on volatility one way or the other, so a single one may have
+    skill by luck however many days judge it. Raises UserError for fewer than three permutations.
     """
-    from scipy.stats import t
-
-    values = np.asarray(skills, float)
-    if len(values) < 3:
-        raise UserError(f"{len(values)} permutations; at least 3 are needed for an interval")
-    half = float(t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values)))
-    mean = float(values.mean())
+    if len(losses) < 3:
+        raise UserError(f"{len(losses)} permutations; at least 3 are needed for an interval")
+    effect = estimate_effects([losses], np.ones((1, 1)), settings, minus=base[None]).effects[0]
+    ends = np.array([effect.interval90, effect.t_interval90])
+    low, high = -ends.max() / base.mean(), -ends.min() / base.mean()
+    small = high < LARGEST_SKILL_OF_NOISE
+    passed = small if small or effect.side < 0 else None
+    found = (
+        f"mean skill {-100 * effect.estimate / base.mean():.2f} %, one-sided 95 % bounds "
+        f"{100 * low:.2f} and {100 * high:.2f} %, over {len(losses)} permutations and "
+        f"{losses.shape[1]:,} days"
+    )
+    most = f"{100 * LARGEST_SKILL_OF_NOISE:g} %"
     return check(
         "shuffled labels teach nothing",
-        mean - half <= 0,
-        f"mean skill {100 * mean:.2f} %, 95 % interval {100 * (mean - half):.2f} to "
-        f"{100 * (mean + half):.2f} over {len(values)} permutations",
-        "an interval that is not wholly above 0",
-        "the pipeline has skill without labels to learn from, so the answer leaks in somewhere",
+        passed,
+        f"inconclusive: {found}" if passed is None else found,
+        f"an upper bound below {most}",
+        "the pipeline has skill without labels to learn from, so the answer leaks in somewhere"
+        if passed is False
+        else f"a leak that is worth more than {most} of skill would show here"
+        if passed
+        else "the control is too noisy to tell a small leak from none",
     )
 
 

@@ -1,7 +1,7 @@
 """One axis of a table: its slope, contrasts and turning point, on average and at each point."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import product
 from typing import NamedTuple
 
@@ -10,7 +10,9 @@ import numpy.typing as npt
 
 from scaling.law.bootstrap import Settings
 from scaling.law.effects import Effect, contrast_weights, estimate_effects, holm, slope_weights
+from scaling.law.folds import FoldSlope, fold_slopes
 from scaling.law.table import Table
+from scaling.law.transfer import SizeRecipe
 from scaling.law.turning_point import TurningPoint, find_turning_point
 from scaling.law.verdict import Contrast, Sensitivity, contrast_rows, sensitivity, verdict
 
@@ -50,6 +52,16 @@ class AxisLaw:
     """The slope is below 0 at one point of the others and above 0 at another."""
     block_length: int
     """Mean block of the bootstrap in days."""
+    folds: list[FoldSlope] = field(default_factory=list)
+    """The slope in each fold of a walk forward; empty where the years are cut once."""
+    recipe: str = ""
+    """Why a difference of sizes may be one of recipes; empty where nothing says so."""
+
+    @property
+    def carried_by(self) -> list[int]:
+        """The folds without any one of which the intervals of the slope would hold 0."""
+        claimed = self.slope.side != 0
+        return [fold.origin for fold in self.folds if claimed and not fold.claimed_without]
 
     @property
     def bent(self) -> bool:
@@ -139,6 +151,7 @@ def judge_axis(
         else [replace(each, slope=each.slope.of_days_alone) for each in at_each],
         crosses={-1, 1} <= sides,
         block_length=whole.block_length,
+        folds=fold_slopes(table, slope_weights(axis.positions) @ cells.mean(axis=1), settings),
     )
     word = verdict(
         law.slope,
@@ -161,3 +174,37 @@ def _at_each(lines: Sequence[Line], points: Iterable[tuple[str, ...]]) -> list[A
         turns = turning.kind is not None and len(lines) * (turning.p_value or 0.0) < LEVEL
         found.append(AtPoint(", ".join(at), own.slope, p, turns, turning))
     return found
+
+
+def bound_by_recipe(sizes: AxisLaw, recipes: Sequence[SizeRecipe], delta: float) -> AxisLaw:
+    """The sizes' law, with the verdict "recipe-bound" if a recipe may make what it claims.
+
+    It may if a size was tried with no other learning rate, if its best rate is the first or last
+    that was tried, or if the best rate would give it more than the law is about: the difference of
+    the smallest and the largest size, or of an equivalence the smallest bound. Without `recipes`
+    nothing is known of that, and the law stays.
+    """
+    if not recipes or sizes.verdict == "inconclusive":
+        return sizes
+    ends = sizes.points[0], sizes.points[-1]
+    claimed = next(abs(c.difference) for c in sizes.contrasts if (c.smaller, c.larger) == ends)
+    if sizes.verdict == "equivalent to no effect":
+        claimed = min(contrast.equivalence_bound for contrast in sizes.contrasts)
+    known = {size.budget: size for size in recipes}
+    reasons = []
+    for budget in sizes.points:
+        size = known.get(budget)
+        if size is None:
+            reasons.append(f"{budget} was tried with no other learning rate")
+        elif not size.bracketed:
+            reasons.append(
+                f"the best rate of {budget}, {size.best_rate:g}, is an end of those tried"
+            )
+        elif size.lost >= claimed:
+            reasons.append(
+                f"{budget} would gain {size.lost:.4f} nats by a rate of {size.best_rate:g}, and "
+                f"the claim is about {claimed:.4f}"
+            )
+    if not reasons:
+        return sizes
+    return replace(sizes, verdict="recipe-bound", recipe="; ".join(reasons))

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from scaling.law.bootstrap import Interval, Settings
-from scaling.law.cells import Cell, base_losses
+from scaling.law.cells import Cell
 from scaling.law.effects import estimate_effects, holm
 from scaling.law.table import Table
 
@@ -69,7 +69,7 @@ def best_network(ladder: Table, cells: Sequence[Cell], settings: Settings) -> Be
     minus = np.stack([ladder.baselines[name][0] for name in names])
     weights = np.ones((len(names), 1))
     found = estimate_effects([ladder.losses[best]], weights, settings, minus=minus).effects
-    base = float(base_losses(ladder.y, ladder.base_rate).mean())
+    base = float(ladder.base.mean())
     comparisons = settings.experiments * len(names)
     adjusted = holm([effect.p_value for effect in found], comparisons)
     against = {}

@@ -39,9 +39,7 @@ def with_what_is_beyond_volatility(
 
     return replace(
         law,
-        direction=_or_reason(
-            lambda: measure_direction(forecasts(), law.base_rate, task, samples=samples)
-        ),
+        direction=_or_reason(lambda: measure_direction(forecasts(), task, samples=samples)),
         earnings=_or_reason(
             lambda: measure_earnings(forecasts(), best, task, earnings, samples=samples)
         ),

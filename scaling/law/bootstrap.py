@@ -11,6 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from scaling.law.transfer import SizeRecipe
+
 Array = npt.NDArray[np.float64]
 Interval = tuple[float, float]
 
@@ -30,7 +32,18 @@ class Settings:
     """Draws of the bootstrap."""
     experiments: int = 1
     """Of the grid that the study belongs to; their comparisons with baselines are one family."""
+    recipes: tuple[SizeRecipe, ...] = ()
+    """What each size would gain by a learning rate of its own, as far as that was measured."""
     seed: int = BOOTSTRAP_SEED
+    folds: tuple[int, ...] = ()
+    """Test days of each fold of a walk forward, in order; empty where the years are cut once."""
+
+    def by_fold(self, days: int) -> list[slice]:
+        """The days of each fold; all of them are one if the years are cut once."""
+        ends = np.cumsum(self.folds or (days,)).tolist()
+        return [
+            slice(end - count, end) for end, count in zip(ends, self.folds or ends, strict=True)
+        ]
 
 
 def block_length(series: Array, horizon: int) -> int:
@@ -63,23 +76,38 @@ def day_weights(days: int, block: int, samples: int, seed: int) -> Array:
     return weights
 
 
-def resampled_means(losses: Sequence[Array], days: Array, seed: int) -> Array:
+def resampled_means(
+    losses: Sequence[Array], days: Array, folds: Sequence[slice], seed: int
+) -> Array:
     """Mean loss of each cell with days *and* seeds resampled, [cells, samples].
 
     `losses` holds [seeds, days] for each cell. Every network gets the same days, the rows of
-    `days` [samples, days]. Seeds are drawn within each cell. K seeds drawn from K have (K-1)/K of
-    the variance they should have, so their deviations are stretched by sqrt(K / (K-1)) (Davison &
+    `days` [samples, days]. Each of the `folds` trains its own networks, so its seeds are drawn
+    anew; see `with_resampled_seeds`.
+    """
+    rng = np.random.default_rng(seed)
+    by_fold = [
+        with_resampled_seeds([loss[:, fold] @ days[:, fold].T for loss in losses], rng)
+        for fold in folds
+    ]
+    return np.asarray(np.sum(by_fold, axis=0))
+
+
+def with_resampled_seeds(resampled: Sequence[Array], rng: np.random.Generator) -> Array:
+    """The mean of each cell's networks with seeds resampled, [cells, samples].
+
+    `resampled` holds [seeds, samples] for each cell: a measure of each network on the same
+    resampled days. Seeds are drawn within each cell. K seeds drawn from K have (K-1)/K of the
+    variance they should have, so their deviations are stretched by sqrt(K / (K-1)) (Davison &
     Hinkley 1997, section 2.3). A cell with one seed has no spread to draw from, and its resamples
     vary with the days alone.
     """
-    rng = np.random.default_rng(seed)
     means = []
-    for loss in losses:
-        each = loss @ days.T
+    for each in resampled:
         centre = each.mean(axis=0)
-        n = len(loss)
+        n, samples = each.shape
         if n > 1:
-            drawn = rng.multinomial(n, np.full(n, 1 / n), size=len(days)).T / n
+            drawn = rng.multinomial(n, np.full(n, 1 / n), size=samples).T / n
             centre = centre + math.sqrt(n / (n - 1)) * ((drawn * each).sum(axis=0) - centre)
         means.append(centre)
     return np.stack(means)

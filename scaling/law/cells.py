@@ -7,7 +7,6 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from scaling import metrics
 from scaling.law.axis import line
 from scaling.law.bootstrap import Interval, Settings, day_weights, stretched_interval
 from scaling.law.effects import Effect, estimate_effects
@@ -87,13 +86,6 @@ class BaselineLaw:
     turning_point: TurningPoint
 
 
-def base_losses(y: npt.ArrayLike, base_rate: float) -> Array:
-    """Log-loss of always forecasting the base rate, [days]; `y` may be the share of positives."""
-    share = np.asarray(y, float)
-    of_positive, of_negative = metrics.log_losses([1, 0], [base_rate, base_rate])
-    return np.asarray(share * of_positive + (1 - share) * of_negative)
-
-
 def score_all(losses: Sequence[Array], base: Array, settings: Settings) -> list[Score]:
     """The score of each cell [seeds, days].
 
@@ -112,9 +104,8 @@ def score_all(losses: Sequence[Array], base: Array, settings: Settings) -> list[
 
 def cells_of(table: Table, settings: Settings) -> list[Cell]:
     """A row for each cell."""
-    base = base_losses(table.y, table.base_rate)
-    scores = score_all(table.losses, base, settings)
-    together = score_all(table.ensembles, base, settings)
+    scores = score_all(table.losses, table.base, settings)
+    together = score_all(table.ensembles, table.base, settings)
     # No figure of a ladder shows losses, and its best network alone meets the baselines.
     several = len(table.varying) > 1
     paired = paired_intervals(table, settings) if several else None
@@ -206,13 +197,13 @@ def baseline_laws(table: Table, settings: Settings) -> dict[str, BaselineLaw]:
     """Each baseline over the training days; empty for a ladder, which has one number of them."""
     if "train_days" not in table.varying:
         return {}
-    base, train_days = base_losses(table.y, table.base_rate), table.axes["train_days"]
+    train_days = table.axes["train_days"]
     paired = paired_intervals(table, settings).baselines
     laws = {}
     for name, fits in table.baselines.items():
         losses = [own[None] for own in fits]
         along = line(losses, train_days.positions, np.eye(len(fits)), settings, replicated=True)
-        scores = score_all(losses, base, settings)
+        scores = score_all(losses, table.base, settings)
         points = zip(train_days.points, train_days.positions, scores, paired[name], strict=True)
         cells = [
             BaselineCell(

@@ -16,7 +16,7 @@ import pandas as pd
 
 from scaling.config import TaskConfig
 from scaling.law.bootstrap import BOOTSTRAP_SEED, block_length, day_weights
-from scaling.metrics import log_loss_skill, log_losses, logits_of
+from scaling.metrics import log_losses, logits_of, weighted_aucs
 
 Array = npt.NDArray[np.float64]
 
@@ -38,7 +38,10 @@ class NotMeasured:
 
 
 class Forecasts(NamedTuple):
-    """The probabilities of all models of a study, and what happened; a row a day and market."""
+    """The probabilities of all models of a study, and what happened.
+
+    There is a row for each fold, day and market.
+    """
 
     p: pd.DataFrame
     """[rows, models]: the baselines, and each size of network, its seeds averaged."""
@@ -54,11 +57,11 @@ class Forecasts(NamedTuple):
 
 
 def forecasts_of(networks: pd.DataFrame, baselines: pd.DataFrame) -> Forecasts:
-    """Arrange the prediction rows of one sample of training days by split, date and market.
+    """Arrange the prediction rows of one sample of training days by split, fold, date and market.
 
     `networks` has the columns budget, parameters, seed, date, split, y, p, and `weights` where it
-    holds several; `baselines` has model, date, split, p and OUTCOMES. Both may have `asset`. Raises
-    `NotMeasurable` for baselines without OUTCOMES.
+    holds several; `baselines` has model, date, split, p and OUTCOMES. Both may have `asset` and
+    `origin`. Raises `NotMeasurable` for baselines without OUTCOMES.
     """
     if not {*OUTCOMES} <= {*baselines}:
         raise NotMeasurable("the rows of the baselines do not say what the close did afterwards")
@@ -67,9 +70,11 @@ def forecasts_of(networks: pd.DataFrame, baselines: pd.DataFrame) -> Forecasts:
     sizes = networks.sort_values("parameters")["budget"].unique()
     rows = pd.concat([networks.rename(columns={"budget": "model"}), baselines])
     rows["asset"] = rows.get("asset", "")
-    keys = ["split", "date", "asset"]
+    rows["origin"] = rows.get("origin", 0)
+    keys = ["split", "origin", "date", "asset"]
     p = rows.pivot_table(index=keys, columns="model", values="p", sort=False).sort_index()
-    outcomes = baselines.assign(asset=baselines.get("asset", "")).drop_duplicates(keys)
+    named = {"asset": baselines.get("asset", ""), "origin": baselines.get("origin", 0)}
+    outcomes = baselines.assign(**named).drop_duplicates(keys)
     return Forecasts(p, outcomes.set_index(keys)[list(OUTCOMES)].loc[p.index], tuple(sizes))
 
 
@@ -142,9 +147,7 @@ class Direction:
         )
 
 
-def measure_direction(
-    forecasts: Forecasts, base_rate: float, task: TaskConfig, *, samples: int
-) -> Direction:
+def measure_direction(forecasts: Forecasts, task: TaskConfig, *, samples: int) -> Direction:
     """Split the skill of each model into the size of the move and its direction.
 
     Raises `NotMeasurable` where the question asks for a move either way, where the volatility model
@@ -154,6 +157,11 @@ def measure_direction(
     outcomes = test.outcomes
     _require_both_directions(forecasts, outcomes, task)
     y = outcomes["y"].to_numpy()
+    of_base_rate = log_losses(y, test.p["base_rate"]).mean()
+
+    def skill(p: Array) -> float:
+        return 1 - float(log_losses(y, p).mean() / of_base_rate)
+
     alone = {name: _together(before, test, [name]) for name in (VOLATILITY, *forecasts.sizes)}
     both = {size: _together(before, test, [VOLATILITY, size]) for size in forecasts.sizes}
     losses = {name: log_losses(y, p) for name, p in both.items()}
@@ -164,19 +172,19 @@ def measure_direction(
     block = block_length(by_day, task.horizon)
     drawn = day_weights(len(dates), block, samples, BOOTSTRAP_SEED)
     large = (outcomes["rises"] != outcomes["falls"]).to_numpy()
-    models = test.p.columns.drop("base_rate", errors="ignore")
+    models = test.p.columns.drop("base_rate")
     rankings = _rankings(y[large], test.p.loc[large, models], drawn[:, which[large]])
     return Direction(
         days=len(dates),
         large_moves=int(large.sum()),
         asked_moves=int(y[large].sum()),
         asked={"up": "rises", "down": "falls"}[task.direction],
-        volatility_skill=log_loss_skill(y, alone[VOLATILITY], base_rate),
+        volatility_skill=skill(alone[VOLATILITY]),
         rankings=rankings,
         additions={
             size: Addition(
-                skill_alone=log_loss_skill(y, alone[size], base_rate),
-                skill_together=log_loss_skill(y, both[size], base_rate),
+                skill_alone=skill(alone[size]),
+                skill_together=skill(both[size]),
                 gain=_estimate(float(gain.mean()), drawn @ gain),
             )
             for size, gain in zip(forecasts.sizes, by_day, strict=True)
@@ -202,19 +210,27 @@ def _require_both_directions(
 
 
 def _together(before: Forecasts, test: Forecasts, models: Sequence[str]) -> Array:
-    """Test probabilities of a logistic regression on the models' logits, fitted to validation."""
+    """Test probabilities of a logistic regression on the models' logits, fitted to validation.
+
+    Each fold has its own, and knows nothing of later ones.
+    """
     from sklearn.linear_model import LogisticRegression
 
-    x, x_test = (logits_of(part.p[list(models)].to_numpy()) for part in (before, test))
-    fitted = LogisticRegression(C=np.inf, max_iter=1000).fit(x, before.outcomes["y"])
-    return np.asarray(fitted.predict_proba(x_test)[:, 1], float)
+    found = []
+    for origin, own in test.p.groupby(level="origin"):
+        known, y = before.p.xs(origin, level="origin"), before.outcomes["y"]
+        x, x_test = (logits_of(part[list(models)].to_numpy()) for part in (known, own))
+        fitted = LogisticRegression(C=np.inf, max_iter=1000)
+        fitted.fit(x, y.xs(origin, level="origin"))
+        found.append(fitted.predict_proba(x_test)[:, 1])
+    return np.concatenate(found)
 
 
 def _rankings(y: npt.NDArray[np.int64], p: pd.DataFrame, weights: Array) -> dict[str, Ranking]:
     """The AUC of each model on the rows of large moves, `weights` [samples, rows]."""
     whole = np.ones((1, len(y)))
     aucs = {
-        str(name): (float(_aucs(y, column.to_numpy(), whole)[0]), _aucs(y, column, weights))
+        str(name): (float(weighted_aucs(y, column, whole)[0]), weighted_aucs(y, column, weights))
         for name, column in p.items()
     }
     zero, zero_drawn = aucs[VOLATILITY]
@@ -222,16 +238,6 @@ def _rankings(y: npt.NDArray[np.int64], p: pd.DataFrame, weights: Array) -> dict
         name: Ranking(_estimate(auc, drawn), _estimate(auc - zero, drawn - zero_drawn))
         for name, (auc, drawn) in aucs.items()
     }
-
-
-def _aucs(y: npt.ArrayLike, p: npt.ArrayLike, weights: Array) -> Array:
-    """The weighted share of pairs that are ranked rightly, for each row of `weights`, [samples]."""
-    asked, values = np.asarray(y) == 1, np.asarray(p)
-    right = np.sign(values[asked][:, None] - values[~asked]) / 2 + 0.5
-    ours, others = weights[:, asked], weights[:, ~asked]
-    pairs = ((ours @ right) * others).sum(axis=1)
-    shares: Array = pairs / (ours.sum(axis=1) * others.sum(axis=1))
-    return shares
 
 
 def _estimate(value: float, drawn: Array) -> Estimate:

@@ -102,7 +102,7 @@ def measure_earnings(
     before, test = forecasts.of("validation").p, forecasts.of("test")
     returns = test.outcomes["next_return"].unstack("asset")
     held = {
-        name: positions(before[name], test.p[name], task, earnings).unstack("asset")
+        name: positions(_usual(before[name], test.p), test.p[name], task, earnings).unstack("asset")
         for name in (size, VOLATILITY)
     }
     held[HOLD] = returns.notna().astype(float).where(returns.notna())
@@ -118,8 +118,14 @@ def measure_earnings(
     )
 
 
+def _usual(before: "pd.Series[float]", test: pd.DataFrame) -> Array:
+    """The mean forecast on validation of the fold that each test row is of, [rows]."""
+    means = before.groupby(level="origin").mean()
+    return np.asarray(means.loc[test.index.get_level_values("origin")], float)
+
+
 def positions(
-    before: "pd.Series[float]",
+    usual: Array,
     test: "pd.Series[float]",
     task: TaskConfig,
     earnings: EarningsConfig,
@@ -127,7 +133,7 @@ def positions(
     """The share of the wealth in the market after each test day's close, 0 to the largest.
 
     A move either way: the target over the volatility of a normal law that gives such a move the
-    forecast probability. A rise: the forecast over its mean on validation, `before`, so that the
+    forecast probability. A rise: the forecast over its `usual` one, that on validation, so that the
     market is held as a whole on average. A fall: 2 minus that.
     """
     from scipy.stats import norm
@@ -136,7 +142,7 @@ def positions(
         daily = earnings.target_volatility / np.sqrt(TRADING_DAYS)
         wanted = daily * norm.isf(test / 2) / task.threshold
     else:
-        wanted = test / before.mean()
+        wanted = test / usual
         wanted = 2 - wanted if task.direction == "down" else wanted
     return pd.Series(np.clip(wanted, 0, earnings.largest_position), index=test.index)
 

@@ -20,12 +20,54 @@ from scaling.law.bootstrap import (
     resampled_means,
     stretched_interval,
     t_quantile,
+    with_resampled_seeds,
 )
 
 Array = npt.NDArray[np.float64]
 
 # Smaller differences are rounding: networks that all predict one constant differ by 1e-17.
 DUST = 1e-9
+POWER = 0.8
+MANY = 1e9  # degrees of freedom; JSON has no infinity
+# Four years of trading days. Estimates of shorter times depend on one another, and Student's t over
+# those of a few long ones is valid however they do within (Ibragimov and Mueller 2010, J. Business
+# & Economic Statistics 28).
+GROUP_DAYS = 4 * 250
+
+
+@dataclass(frozen=True)
+class Components:
+    """The variance of an estimate by source, and what it would be in a study of other counts.
+
+    The part of the `days` falls with their number, that of the `seeds` with theirs. What belongs to
+    one seed on one day (`both`) falls with either. It is in the measured spread of the days and in
+    that of the seeds, so an interval counts it twice and is a little too wide (Owen 2007).
+    """
+
+    days: float
+    seeds: float
+    both: float
+    day_degrees: float
+    """Degrees of freedom of the days, whose blocks count."""
+    seed_degrees: float
+    """Those of the seeds, of all cells and folds together; MANY where no seed varies."""
+    per_cell: int
+    """Seeds of a cell."""
+
+    def smallest_detectable(self, more_days: npt.ArrayLike, more_seeds: npt.ArrayLike) -> Array:
+        """The effect seen with 80 % power (two-sided 5 %) in so many times the days and seeds."""
+        from scipy.stats import t
+
+        by_days, by_seeds = np.asarray(more_days, float), np.asarray(more_seeds, float)
+        of_days = (self.days + self.both / by_seeds) / by_days
+        of_seeds = (self.seeds + self.both / by_days) / by_seeds
+        day_degrees = (self.day_degrees + 1) * by_days - 1
+        spare = max(self.per_cell - 1, 1)
+        seed_degrees = self.seed_degrees * np.maximum(self.per_cell * by_seeds - 1, 1) / spare
+        total = of_days + of_seeds
+        parts = of_days**2 / day_degrees + of_seeds**2 / seed_degrees
+        degrees = np.where(parts > 0, total**2 / np.maximum(parts, 1e-300), day_degrees)
+        return np.asarray((t.ppf(0.975, degrees) + t.ppf(POWER, degrees)) * np.sqrt(total))
 
 
 @dataclass(frozen=True)
@@ -33,7 +75,7 @@ class Effect:
     """A linear combination of mean losses in nats, and what is known of its error.
 
     `interval95` and `interval90` are those of the two-way bootstrap (see `stretched_interval`).
-    The others are Student's t from the summed variances of days and seeds.
+    The t intervals are Student's from the summed variances of days and seeds.
     """
 
     estimate: float
@@ -49,6 +91,11 @@ class Effect:
     """None where it is unknown, because too few cells have several seeds."""
     degrees_of_freedom: float
     """Satterthwaite's, of the sum of the two variances."""
+    components: Components | None = None
+    """None in files of before they were estimated."""
+    folds_interval95: Interval | None = None
+    """Student's t over the estimates of groups of folds; None where the years are cut once."""
+    folds_interval90: Interval | None = None
 
     @property
     def of_days_alone(self) -> "Effect":
@@ -57,24 +104,34 @@ class Effect:
 
     @property
     def side(self) -> int:
-        """-1 if both 95 % intervals lie below 0, 1 if both lie above it, else 0."""
-        return _side(self.interval95, self.t_interval95)
+        """-1 if all 95 % intervals lie below 0, 1 if all lie above it, else 0."""
+        return _side(*self.all95)
 
     @property
     def side90(self) -> int:
         """The same for the 90 % intervals: two-sided 90 % is one-sided 5 %."""
-        return _side(self.interval90, self.t_interval90)
+        return _side(*self.all90)
+
+    @property
+    def all95(self) -> list[Interval]:
+        """Every 95 % interval that there is."""
+        ends = (self.interval95, self.t_interval95, self.folds_interval95)
+        return [interval for interval in ends if interval]
+
+    @property
+    def all90(self) -> list[Interval]:
+        """Every 90 % interval that there is."""
+        ends = (self.interval90, self.t_interval90, self.folds_interval90)
+        return [interval for interval in ends if interval]
 
     @property
     def intervals_disagree(self) -> bool:
-        """Whether only one of the two 95 % intervals holds 0."""
-        ends = (self.interval95, self.t_interval95)
-        return len({low < DUST and high > -DUST for low, high in ends}) > 1
+        """Whether some of the 95 % intervals hold 0, and others do not."""
+        return len({low < DUST and high > -DUST for low, high in self.all95}) > 1
 
     def inside(self, bound: float) -> bool:
-        """Whether both 90 % intervals lie inside +-bound."""
-        ends = (self.interval90, self.t_interval90)
-        return all(-bound < low and high < bound for low, high in ends)
+        """Whether all 90 % intervals lie inside +-bound."""
+        return all(-bound < low and high < bound for low, high in self.all90)
 
     def one_sided(self, sign: int) -> float:
         """P-value against an effect of this sign (-1 or 1) being absent or reversed."""
@@ -106,23 +163,74 @@ def estimate_effects(
     if minus is not None:
         daily = daily - minus
     n_days = daily.shape[1]
+    folds = settings.by_fold(n_days)
     block = block_length(daily, settings.horizon)
     days = day_weights(n_days, block, settings.samples, settings.seed)
-    means = resampled_means(losses, days, settings.seed + 1)
+    means = resampled_means(losses, days, folds, settings.seed + 1)
     draws = weights @ means
     if minus is not None:
         draws = draws - minus @ days.T
     day_variance = (daily @ days.T).var(axis=1, ddof=1)
     day_degrees = max(n_days / block - 1, 1.0)
-    of_cell = np.array([_seed_variance(loss) for loss in losses])
-    seed_degrees = np.array([max(len(loss) - 1, 1) for loss in losses])
+    of_cell = np.array([[_seed_variance(loss[:, f], n_days) for f in folds] for loss in losses])
+    both = np.array([sum(_both_variance(loss[:, f], n_days) for f in folds) for loss in losses])
+    seed_degrees = np.array([[max(len(loss) - 1, 1)] for loss in losses])
+    groups = [daily[:, own].mean(axis=1) for own in groups_of_folds(folds)]
     found = []
     for row, weight in enumerate(weights):
-        by_cell = weight**2 * of_cell
+        by_cell = weight[:, None] ** 2 * of_cell
         degrees = _degrees_of_freedom(day_variance[row], day_degrees, by_cell, seed_degrees)
         variances = float(day_variance[row]), float(by_cell.sum())
-        found.append(_effect(float(daily[row].mean()), draws[row], *variances, degrees))
+        of_groups = np.array([group[row] for group in groups])
+        effect = _effect(float(daily[row].mean()), draws[row], *variances, degrees, of_groups)
+        of_both = float(weight**2 @ both)
+        components = Components(
+            days=max(variances[0] - of_both, 0.0),
+            seeds=max(variances[1] - of_both, 0.0),
+            both=of_both,
+            day_degrees=day_degrees,
+            seed_degrees=_degrees_of_freedom(0.0, MANY, by_cell, seed_degrees),
+            per_cell=max(map(len, losses)),
+        )
+        found.append(replace(effect, components=components))
     return Estimates(found, draws, means, block)
+
+
+def groups_of_folds(folds: Sequence[slice]) -> list[slice]:
+    """Neighbouring folds together, so that no group has fewer days than GROUP_DAYS.
+
+    What is left at the end joins the last group, so a single fold is one group, whatever its size.
+    """
+    groups: list[slice] = []
+    start = folds[0].start
+    for fold in folds:
+        if fold.stop - start >= GROUP_DAYS:
+            groups.append(slice(start, fold.stop))
+            start = fold.stop
+    if start < folds[-1].stop:
+        start = groups.pop().start if groups else start
+        groups.append(slice(start, folds[-1].stop))
+    return groups
+
+
+def effect_on_measure(
+    values: Sequence[Array], resampled: Sequence[Array], weights: Array, blocks: float, seed: int
+) -> Effect:
+    """The effect `weights` [cells] on a measure of networks that is no mean over days.
+
+    `values` holds [seeds] for each cell and `resampled` [seeds, samples], the measure computed
+    again on each draw of the test days, which are `blocks` independent ones. The intervals are
+    those of `estimate_effects`, in the units of the measure.
+    """
+    of_days = weights @ np.stack([each.mean(axis=0) for each in resampled])
+    day_variance = float(of_days.var(ddof=1))
+    by_cell = weights**2 * np.array([_seed_variance(own[:, None], 1) for own in values])
+    seed_degrees = np.array([max(len(own) - 1, 1) for own in values])
+    degrees = _degrees_of_freedom(day_variance, max(blocks - 1, 1.0), by_cell, seed_degrees)
+    estimate = float(weights @ [own.mean() for own in values])
+    draws = weights @ with_resampled_seeds(resampled, np.random.default_rng(seed))
+    one_group = np.array([estimate])
+    return _effect(estimate, draws, day_variance, float(by_cell.sum()), degrees, one_group)
 
 
 def slope_weights(positions: Array) -> Array:
@@ -155,13 +263,26 @@ def holm(p_values: Sequence[float], comparisons: int | None = None) -> list[floa
 
 
 def _effect(
-    estimate: float, draws: Array, day_variance: float, seed_variance: float, degrees: float
+    estimate: float,
+    draws: Array,
+    day_variance: float,
+    seed_variance: float,
+    degrees: float,
+    of_groups: Array,
 ) -> Effect:
+    """`of_groups` [groups] are the estimates of the groups of folds."""
     error = math.sqrt(day_variance + seed_variance)
 
     def student(level: float) -> Interval:
         half = t_quantile((1 + level) / 2, degrees) * error
         return estimate - half, estimate + half
+
+    def over_groups(level: float) -> Interval | None:
+        n = len(of_groups)
+        if n < 2:
+            return None
+        half = t_quantile((1 + level) / 2, n - 1) * float(of_groups.std(ddof=1)) / math.sqrt(n)
+        return float(of_groups.mean()) - half, float(of_groups.mean()) + half
 
     return Effect(
         estimate=estimate,
@@ -169,6 +290,8 @@ def _effect(
         interval90=stretched_interval(estimate, draws, degrees, 0.90),
         t_interval95=student(0.95),
         t_interval90=student(0.90),
+        folds_interval95=over_groups(0.95),
+        folds_interval90=over_groups(0.90),
         p_value=_p_value(estimate, error, degrees),
         standard_error=error,
         day_variance=day_variance,
@@ -194,12 +317,28 @@ def _side(*intervals: Interval) -> int:
 def _degrees_of_freedom(
     day_variance: float, day_degrees: float, by_cell: Array, seed_degrees: Array
 ) -> float:
-    """Satterthwaite's degrees of freedom of the days' variance plus each cell's [cells]."""
+    """Satterthwaite's degrees of freedom of the days' variance plus each cell's [cells, folds]."""
     total = day_variance + by_cell.sum()
     parts = day_variance**2 / day_degrees + (by_cell**2 / seed_degrees).sum()
     return float(total**2 / parts) if parts > 0 else day_degrees
 
 
-def _seed_variance(loss: Array) -> float:
-    """Variance of a cell's mean over its seeds; 0 for a single seed, whose spread is unknown."""
-    return float(loss.mean(axis=1).var(ddof=1) / len(loss)) if len(loss) > 1 else 0.0
+def _seed_variance(loss: Array, days: int) -> float:
+    """What the spread of the seeds in a fold [seeds, its days] adds to the variance of the mean.
+
+    The mean is over all `days`. It is 0 for a single seed, whose spread is unknown.
+    """
+    return float((loss.sum(axis=1) / days).var(ddof=1) / len(loss)) if len(loss) > 1 else 0.0
+
+
+def _both_variance(loss: Array, days: int) -> float:
+    """What noise of one seed on one day adds to it, from a fold's residuals [seeds, its days].
+
+    It is taken as independent from day to day: what a seed has in common with itself over days is
+    the spread of the seeds.
+    """
+    n, own = loss.shape
+    if n < 2 or own < 2:
+        return 0.0
+    rest = loss - loss.mean(axis=0) - loss.mean(axis=1, keepdims=True) + loss.mean()
+    return float((rest**2).sum() / ((n - 1) * (own - 1)) * own / (n * days**2))

@@ -5,19 +5,26 @@ the method and names its sources.
 """
 
 from dataclasses import replace
+from itertools import chain
 
 import numpy as np
 import numpy.typing as npt
 
 from scaling import metrics
-from scaling.law.axis import judge_axis
+from scaling.law.axis import AxisLaw, bound_by_recipe, judge_axis
 from scaling.law.baselines import best_network
-from scaling.law.bootstrap import Settings
+from scaling.law.bootstrap import Settings, day_weights
 from scaling.law.cells import baseline_laws, cells_of
-from scaling.law.effects import Effect, contrast_weights, estimate_effects, slope_weights
+from scaling.law.effects import (
+    Effect,
+    contrast_weights,
+    effect_on_measure,
+    estimate_effects,
+    slope_weights,
+)
 from scaling.law.power_law import power_law
-from scaling.law.result import JudgedDays, Law, StudyLaw
-from scaling.law.sentence import sentence, warnings
+from scaling.law.result import Calibration, JudgedDays, Law, StudyLaw
+from scaling.law.sentence import calibration_sentence, sentence, warnings
 from scaling.law.shape import compare_shapes
 from scaling.law.table import Table, Tables
 
@@ -30,15 +37,64 @@ FEWEST_SIZES = 2
 def fit_study(tables: Tables, settings: Settings, experiment: str = "") -> StudyLaw:
     """The law of a study: that of its ladder, and that of each of its surfaces."""
     ladder = tables.ladder
+    settings = replace(settings, folds=tuple(ladder.folds.values()))
+    law = fit_law(ladder, settings)
     return StudyLaw(
         experiment=experiment,
         settings=settings,
         test_days=_judged_days(ladder),
         base_rate=ladder.base_rate,
         delta_nats=_delta(ladder, settings),
-        ladder=fit_law(ladder, settings),
+        ladder=law,
         surfaces={draw: fit_law(table, settings) for draw, table in tables.surfaces.items()},
+        calibration=calibration_apart(tables, law.parameters, settings),
     )
+
+
+def calibration_apart(tables: Tables, plain: AxisLaw, settings: Settings) -> Calibration:
+    """The slopes of recalibrated log-loss and of AUC beside the ladder's `plain` one."""
+    recalibrated = None
+    if tables.recalibrated:
+        judged, replicated = _replicated_part(tables.recalibrated)
+        recalibrated, _ = judge_axis(
+            judged, "parameters", settings, _delta(judged, settings), replicated=replicated
+        )
+    auc = _auc_slope(tables, plain, settings)
+    return Calibration(recalibrated, auc, calibration_sentence(plain, recalibrated, auc))
+
+
+def _auc_slope(tables: Tables, plain: AxisLaw, settings: Settings) -> Effect | None:
+    """Over the sizes and in the blocks of days of the `plain` slope.
+
+    A rank is no mean over days, so the AUC is computed again on each draw of them. The rare draw
+    that holds one class alone has none, and is left out.
+    """
+    days, sizes = tables.days, tables.ladder.axes["parameters"]
+    kept = [sizes.points.index(point) for point in plain.points]
+    counts = np.stack([np.bincount(days.which, days.labels == label) for label in (0, 1)])
+    if not counts.sum(axis=1).all():
+        return None
+    n, block = len(days.dates), plain.block_length
+    drawn = day_weights(n, block, settings.samples, settings.seed)
+    drawn = drawn[(drawn @ counts.T > 0).all(axis=1)]
+    values, resampled = [], []
+    for cell in kept:
+        each = [
+            metrics.weighted_aucs(
+                days.labels, p, (day[days.which] for day in chain([np.ones(n)], drawn))
+            )
+            for p in tables.forecasts[cell]
+        ]
+        values.append(np.array([own[0] for own in each]))
+        resampled.append(np.stack([own[1:] for own in each]))
+    effect = effect_on_measure(
+        values,
+        resampled,
+        slope_weights(sizes.positions[kept]),
+        n / block,
+        settings.seed + 1,
+    )
+    return effect if plain.slope.seed_variance is not None else effect.of_days_alone
 
 
 def fit_law(table: Table, settings: Settings) -> Law:
@@ -55,6 +111,7 @@ def fit_law(table: Table, settings: Settings) -> Law:
     for name in table.varying:
         axes[name], along = judge_axis(judged, name, settings, delta, replicated=replicated)
         lines.append(along)
+    axes["parameters"] = bound_by_recipe(axes["parameters"], settings.recipes, delta)
     ladder = table.varying == ["parameters"]
     loss, covariance = _cell_losses(judged, settings)
     degrees = min(axis.slope.degrees_of_freedom for axis in axes.values())
@@ -85,7 +142,7 @@ def fit_law(table: Table, settings: Settings) -> Law:
     return replace(
         law,
         sentence=sentence(law, days, delta),
-        warnings=warnings(law, days, delta, settings.experiments),
+        warnings=warnings(law, days, delta, settings),
     )
 
 
@@ -96,7 +153,7 @@ def _delta(table: Table, settings: Settings) -> float:
 
 def _judged_days(table: Table) -> JudgedDays:
     first, last = (str(day.date()) for day in (table.dates[0], table.dates[-1]))
-    return JudgedDays(len(table.dates), first, last, round(float(table.y.sum())))
+    return JudgedDays(len(table.dates), first, last, round(float(table.y.sum())), [*table.folds])
 
 
 def _replicated_part(table: Table) -> tuple[Table, bool]:

@@ -1,7 +1,6 @@
 """Somebody else's ladder: predictions of any models of several sizes, from CSV or parquet files."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -37,14 +36,7 @@ def judge_rows(networks: pd.DataFrame, baselines: pd.DataFrame, settings: Settin
     `baselines` hold a `base_rate`, see `with_base_rate`. Without validation rows the largest size
     is the one compared with the baselines. Raises `UserError` as `read_tables` does.
     """
-    validated = (networks["split"] == "validation").any()
-    if not validated:  # read_tables wants such rows; what these say is dropped again
-        networks = pd.concat([networks, networks.assign(split="validation")], ignore_index=True)
-    tables = read_tables(networks, baselines)
-    if not validated:
-        unknown = [float("nan")] * len(tables.ladder.losses)
-        tables = replace(tables, ladder=replace(tables.ladder, validation=unknown))
-    return fit_study(tables, settings)
+    return fit_study(read_tables(networks, baselines), settings)
 
 
 def with_base_rate(

@@ -62,6 +62,21 @@ class JudgedDays:
     first: str
     last: str
     positives: int
+    origins: list[int] = dataclasses.field(default_factory=list)
+    """The first test year of each fold; empty where the years are cut once."""
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """The slope of a ladder without what calibration has done to it, over the same sizes."""
+
+    recalibrated: AxisLaw | None
+    """Of log-loss, once each network is recalibrated on its validation rows; None without any."""
+    auc: Effect | None
+    """Of the AUC on the test days, per decade; above 0, bigger networks rank better. None where all
+    days are of one class."""
+    sentence: str
+    """Whether these contradict the slope of log-loss; empty where nothing is certain."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +94,8 @@ class StudyLaw:
     """The sizes on the most training days."""
     surfaces: dict[str, Law]
     """Sizes times training days, for each draw of the days; empty for a plain study."""
+    calibration: Calibration | None = None
+    """Of the ladder; None in a law from before it was measured."""
     runs: list[dict[str, Any]] = dataclasses.field(default_factory=list)
     """What each run was made with; see `scaling.run.Run`."""
     direction: Direction | NotMeasured = NO_OUTCOMES

@@ -1,5 +1,6 @@
 """The forecasts of a study, run by run; models that cannot be compared are refused."""
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -69,6 +70,8 @@ class Model(NamedTuple):
     """Log-loss of each prediction row, [rows]; the same as `losses` in a study of one market."""
     validation: float
     """Mean validation log-loss; NaN for a baseline."""
+    p: Array
+    """The probability of each prediction row, [rows]."""
 
 
 class TestDays(NamedTuple):
@@ -77,6 +80,10 @@ class TestDays(NamedTuple):
     dates: pd.DatetimeIndex
     which: npt.NDArray[np.int64]
     """The place in `dates` of each row, [rows]."""
+    folds: dict[int, int]
+    """The test days of each fold, by its origin; empty where the years are cut once."""
+    labels: npt.NDArray[np.int64]
+    """Of each row, 0 or 1."""
 
     def means(self, rows: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """The mean of the rows of each day, [days].
@@ -94,6 +101,8 @@ class Runs(NamedTuple):
     """All models of a study, known to answer one question on the same days."""
 
     networks: list[Model]
+    recalibrated: list[Model]
+    """The same networks, each recalibrated on its own validation rows; empty without any."""
     baselines: list[Model]
     days: TestDays
     y: Array
@@ -112,9 +121,11 @@ def read_runs(networks: pd.DataFrame, baselines: pd.DataFrame) -> Runs:
     always predicts the training base rate. A study with an axis of training days has three more
     columns in both: `train_days`, the number asked for, missing or "all" for the whole training
     block; `draw`, "recent" or "blocks"; and `counted_days`, the number that the model was trained
-    on. In a study of several markets, `asset` names the market of each row. Raises UserError for
-    missing columns, impossible values, days or labels that differ between models, a run given
-    twice, two runs with the same predictions, one budget with two counts, and fewer than two sizes.
+    on. In a study of several markets, `asset` names the market of each row. In a walk forward,
+    `origin` is the first test year of the fold, and the folds of a model are joined. Without
+    validation rows no validation loss is known. Raises UserError for missing columns, impossible
+    values, days, folds or labels that differ between models, a run given twice, two runs with the
+    same predictions, one budget with two counts, and fewer than two sizes.
     """
     if "weights" in networks:
         networks = networks[networks["weights"] == "best"]
@@ -122,24 +133,49 @@ def read_runs(networks: pd.DataFrame, baselines: pd.DataFrame) -> Runs:
     _check_rows(baselines, BASELINE_COLUMNS, "baselines")
     trained = _grouped(networks, ["budget", "seed"], sort=True)
     rivals = _grouped(baselines, ["model"], sort=False)
-    _, answers, on_validation = _same_days(trained, "validation")
-    days, y, on_test = _same_days([*trained, *rivals], "test")
+    days, on_test = _same_days([*trained, *rivals], "test")
     _refuse_copies([run for run, _ in trained], on_test[: len(trained)])
-    losses = [metrics.log_losses(y, p) for p in on_test]
-    validation = [float(metrics.log_losses(answers, p).mean()) for p in on_validation]
-    validation += [float("nan")] * len(rivals)
-    runs = [
-        Model(run, days.means(loss), loss, before)
-        for (run, _), loss, before in zip([*trained, *rivals], losses, validation, strict=True)
+    validation = _validation_losses(trained, days.dates[0])
+    models = [
+        _model(run, days, p, loss)
+        for (run, _), p, loss in zip(
+            [*trained, *rivals], on_test, [*validation, *[float("nan")] * len(rivals)], strict=True
+        )
     ]
+    recalibrated: list[Array] = []
+    if not np.isnan(validation).any():
+        changed = [(run, _recalibrated(rows)) for run, rows in trained]
+        _, recalibrated = _same_days(changed, "test")
     return Runs(
-        networks=runs[: len(trained)],
-        baselines=runs[len(trained) :],
+        networks=models[: len(trained)],
+        recalibrated=[
+            _model(model.id, days, p, model.validation)
+            for model, p in zip(models, recalibrated, strict=False)
+        ],
+        baselines=models[len(trained) :],
         days=days,
-        y=days.means(y),
+        y=days.means(days.labels),
         parameters=_parameters(trained),
         base_rates=_base_rates(rivals),
     )
+
+
+def _model(run: ModelId, days: TestDays, p: Array, validation: float) -> Model:
+    losses = metrics.log_losses(days.labels, p)
+    return Model(run, days.means(losses), losses, validation, p)
+
+
+def _recalibrated(rows: pd.DataFrame) -> pd.DataFrame:
+    """A run's test rows after a logistic regression on its logit, fitted to its validation rows.
+
+    Each fold has its own, and knows nothing of later ones.
+    """
+    found = []
+    for _, fold in rows.groupby("origin"):
+        before, test = (fold[fold["split"] == split] for split in ("validation", "test"))
+        fitted = metrics.fit_recalibration(before["y"], before["p"])
+        found.append(test.assign(p=fitted(test["p"])))
+    return pd.concat(found)
 
 
 def _grouped(
@@ -149,22 +185,26 @@ def _grouped(
     found = []
     for _, rows in with_training_days(frame).groupby([*keys, "train_days", "draw"], sort=sort):
         first = rows.iloc[0]
-        which = TrainDays(first["train_days"], first["draw"], float(first["counted_days"]))
+        counted = rows.groupby("origin")["counted_days"]
+        which = TrainDays(first["train_days"], first["draw"], float(counted.first().mean()))
         seed, parameters = int(first.get("seed", 0)), int(first.get("parameters", 0))
         run = ModelId(str(first[keys[0]]), seed, parameters, which)
-        if rows["counted_days"].nunique(dropna=False) > 1:
+        if (counted.nunique(dropna=False) > 1).any():
             raise UserError(f"{run}: counted_days differs between its rows; evaluate it again")
         found.append((run, rows))
     return found
 
 
 def with_training_days(frame: pd.DataFrame) -> pd.DataFrame:
-    """Prediction rows with `train_days`, `draw` and `counted_days`, as `read_runs` reads them."""
+    """Prediction rows with `train_days`, `draw`, `counted_days` and `origin`, as `read_runs` reads
+    them; an origin of 0 is that of no fold.
+    """
     asked = _asked(frame)
     return frame.assign(
         train_days=asked,
         draw=_draw(frame).mask(asked == WHOLE_BLOCK, DRAWS[0]),
         counted_days=frame.get("counted_days", np.nan),
+        origin=frame.get("origin", 0),
     )
 
 
@@ -210,10 +250,10 @@ def _check_rows(frame: pd.DataFrame, columns: Sequence[str], what: str) -> None:
 
 def _same_days(
     runs: Sequence[tuple[ModelId, pd.DataFrame]], split: str
-) -> tuple[TestDays, npt.NDArray[np.int64], list[Array]]:
-    """A split's days, labels and each run's probabilities, once all agree on days and labels.
+) -> tuple[TestDays, list[Array]]:
+    """A split's days and each run's probabilities, once all agree on days and labels.
 
-    Labels and probabilities are of each row, sorted by date and market.
+    Probabilities are of each row, sorted by date and market.
     """
     reference = ""
     agreed, labels, probabilities = pd.MultiIndex.from_arrays([[], []]), np.array([], np.int64), []
@@ -222,10 +262,10 @@ def _same_days(
         rows = rows.sort_values(["date", "asset"])
         if not len(rows):
             raise UserError(f"{run}: no {split} rows; run python -m scaling.evaluate again")
-        days = pd.MultiIndex.from_frame(rows[["date", "asset"]])
-        if days.has_duplicates:
+        days = pd.MultiIndex.from_frame(rows[["date", "asset", "origin"]])
+        if (twice := days.droplevel("origin").duplicated()).any():
             raise UserError(
-                f"{run} has {_date(days[days.duplicated()])} twice: the same size and seed was "
+                f"{run} has {_date(days[twice])} twice: the same size, seed and fold was "
                 "given in two files, or evaluated twice; give each run once"
             )
         if not reference:
@@ -245,7 +285,37 @@ def _same_days(
             )
         probabilities.append(rows["p"].to_numpy(np.float64))
     which, dates = pd.factorize(agreed.get_level_values("date"))
-    return TestDays(pd.DatetimeIndex(dates), which.astype(np.int64)), labels, probabilities
+    places = which.astype(np.int64)
+    return TestDays(pd.DatetimeIndex(dates), places, _folds(agreed), labels), probabilities
+
+
+def _folds(days: pd.MultiIndex) -> dict[int, int]:
+    """The number of days of each fold; the folds must follow one another."""
+    by_date = days.to_frame(index=False).drop_duplicates("date")["origin"]
+    folds = Counter(by_date.astype(int).tolist())
+    if not by_date.is_monotonic_increasing:
+        raise UserError(
+            f"predictions: the folds {' and '.join(map(str, sorted(folds)))} lie among one "
+            "another; a fold is judged on days before the next one's: evaluate all with one config"
+        )
+    return {} if 0 in folds else dict(folds)
+
+
+def _validation_losses(
+    trained: Sequence[tuple[ModelId, pd.DataFrame]], first_test_day: pd.Timestamp
+) -> list[float]:
+    """The mean validation loss of each run, over the days before any test day.
+
+    The validation years of later folds are test years of earlier ones, so they choose nothing.
+    """
+    before = [
+        (run, rows[(rows["split"] == "validation") & (rows["date"] < first_test_day)])
+        for run, rows in trained
+    ]
+    if not any(len(rows) for _, rows in before):
+        return [float("nan")] * len(trained)
+    days, forecasts = _same_days(before, "validation")
+    return [float(metrics.log_losses(days.labels, p).mean()) for p in forecasts]
 
 
 def _date(days: pd.MultiIndex) -> str:
@@ -288,14 +358,20 @@ def _parameters(runs: Sequence[tuple[ModelId, pd.DataFrame]]) -> dict[str, int]:
 
 
 def _base_rates(rivals: Sequence[tuple[ModelId, pd.DataFrame]]) -> dict[Sample, float]:
-    """The constant that the baseline `base_rate` predicts, for each sample of training days."""
+    """What the baseline `base_rate` predicts for each sample of training days.
+
+    It is a constant in each fold, and here the mean of the folds.
+    """
     found = {}
     for run, rows in rivals:
         if run.name == "base_rate":
-            predicted = rows["p"].unique()
-            if len(predicted) != 1 or not 0 < predicted[0] < 1:
+            predicted = rows[["origin", "p"]].drop_duplicates()
+            if (
+                predicted["origin"].duplicated().any()
+                or not predicted["p"].between(0, 1, "neither").all()
+            ):
                 raise _no_base_rate(sorted({other.name for other, _ in rivals}))
-            found[run.train_days.sample] = float(predicted[0])
+            found[run.train_days.sample] = float(predicted["p"].mean())
     if not found:
         raise _no_base_rate(sorted({other.name for other, _ in rivals}))
     return found

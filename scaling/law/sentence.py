@@ -4,7 +4,8 @@ from dataclasses import dataclass
 
 from scaling.law.axis import AtPoint, AxisLaw
 from scaling.law.baselines import BestNetwork
-from scaling.law.effects import DUST
+from scaling.law.bootstrap import Settings
+from scaling.law.effects import DUST, Effect
 from scaling.law.result import JudgedDays, Law
 
 FEW_BLOCKS = 30
@@ -19,6 +20,7 @@ GAINS = {
     0: "whether bigger networks gain more from more days is not settled",
     1: "bigger networks gain less from more days",
 }
+BETTER = {-1: "worse", 0: "neither certainly better nor worse", 1: "better"}
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,7 @@ WORDS = {
             "inverse scaling": "bigger networks predict worse",
             "equivalent to no effect": "size makes no difference that matters",
             "inconclusive": "whether bigger networks predict better is not settled",
+            "recipe-bound": "whether size or recipe makes the difference is not settled",
         },
     ),
     "train_days": AxisWords(
@@ -71,13 +74,13 @@ def sentence(law: Law, days: JudgedDays, delta: float) -> str:
         parts.append(f"a size with one seed has no part in this ({', '.join(aside)})")
     if law.best_network:
         parts.append(_against(law.best_network))
-    judged = f"judged on {days.count:,} test days"
+    judged = f"judged on {days.count:,} test days{_of_folds(days)}"
     if len(law.axes) > 1:
         judged = f"trained on {DRAWN[law.draw]}, {judged}"
     return "; ".join([*parts, judged]) + "."
 
 
-def warnings(law: Law, days: JudgedDays, delta: float, experiments: int) -> list[str]:
+def warnings(law: Law, days: JudgedDays, delta: float, settings: Settings) -> list[str]:
     """The weaknesses that a reader of the verdicts must know, one line each."""
     found = _single_seeds(law)
     for name, axis in law.axes.items():
@@ -87,6 +90,12 @@ def warnings(law: Law, days: JudgedDays, delta: float, experiments: int) -> list
             "no size beats the training base rate on the test days: a slope among them is not "
             "predictive power"
         )
+    if law.parameters.verdict != "inconclusive" and not settings.recipes:
+        found.append(
+            "no size was tried with other learning rates on earlier years: what differs between "
+            "sizes may be their recipe"
+        )
+    experiments = settings.experiments
     for axis in law.axes.values():
         p = min(1.0, experiments * axis.slope.p_value)
         if axis.verdict in ("improves", "inverse scaling") and p >= 0.05:
@@ -95,6 +104,39 @@ def warnings(law: Law, days: JudgedDays, delta: float, experiments: int) -> list
                 f"this one alone: adjusted for all of them the p-value of its slope is {p:.2g}"
             )
     return found
+
+
+def _of_folds(days: JudgedDays) -> str:
+    if not days.origins:
+        return ""
+    return (
+        f" from {days.first[:4]} to {days.last[:4]}, in {len(days.origins)} folds that were each "
+        "trained on the years before"
+    )
+
+
+def calibration_sentence(plain: AxisLaw, recalibrated: AxisLaw | None, auc: Effect | None) -> str:
+    """Whether log-loss, recalibrated log-loss and AUC contradict each other about size.
+
+    A sign counts only if it may be claimed: if every 95 % interval of the slope excludes 0, and the
+    loss goes in one direction. Empty where none does.
+    """
+    claims = {"improves": 1, "inverse scaling": -1}
+    signs = {"by log-loss": claims.get(plain.verdict, 0)}
+    if recalibrated:
+        signs["by log-loss once each is recalibrated on validation"] = claims.get(
+            recalibrated.verdict, 0
+        )
+    if auc:
+        signs["by AUC"] = 0 if auc.seed_variance is None else auc.side
+    if not any(signs.values()):
+        return ""
+    *others, last = (f"{BETTER[sign]} {measure}" for measure, sign in signs.items())
+    contradict = "contradict" if {-1, 1} <= {*signs.values()} else "do not contradict"
+    return (
+        f"Bigger networks are {', '.join(others)} and {last}: these {contradict} each other (a "
+        "sign counts only where the 95 % intervals of its slope exclude 0)."
+    )
 
 
 def rounded(number: float) -> str:
@@ -142,8 +184,13 @@ def _about_axis(law: Law, name: str, axis: AxisLaw, days: JudgedDays, delta: flo
         )
     if axis.slope.intervals_disagree:
         found.append(
-            f"bootstrap and t interval disagree on whether the slope over {unit} is 0; the verdict "
-            "follows the cautious one"
+            f"the intervals (bootstrap, t{', t over the folds' if axis.folds else ''}) disagree on "
+            f"whether the slope over {unit} is 0; the verdict follows the most cautious one"
+        )
+    if carried := axis.carried_by:
+        found.append(
+            f"without the test years from {' or '.join(map(str, carried))} the slope over {unit} "
+            "could be 0: few years carry it"
         )
     if axis.slope.interval95[1] < -DUST and axis.slope.interval95[0] > -delta:
         found.append(f"the slope over {unit} is below 0, but its whole interval is within delta")
@@ -167,7 +214,8 @@ def _clause(law: Law, name: str, delta: float) -> str:
     if axis.verdict != "inconclusive":
         small = axis.verdict != "equivalent to no effect" and -delta < low and high < delta
         less = f"; less than the {delta:.4f} set in advance as mattering" if small else ""
-        return f"{said} ({measured}{less})"
+        bound = f"; {axis.recipe}" if axis.recipe else ""
+        return f"{said} ({measured}{less}{bound})"
     if axis.slope.seed_variance is None:
         lacking = "a cell has one seed only" if len(law.axes) > 1 else "too few sizes have several"
         return f"{said} ({measured}; {lacking}, so the spread between seeds is unknown)"
@@ -175,10 +223,10 @@ def _clause(law: Law, name: str, delta: float) -> str:
         return f"{bent}, so no slope is claimed"
     if crossing := _crossing(law, name):
         return f"{crossing} ({measured})"
-    missed = axis.sensitivity.smallest_detectable_effect
+    seen = axis.sensitivity.smallest_detectable_effect
     return (
-        f"{said} ({measured}; an effect below {missed:.4f} would probably have been missed"
-        f"{_needed(axis, delta)})"
+        f"{said} ({measured}; an effect of {seen:.4f} would have been seen in four of five such "
+        f"studies{_needed(axis, delta)})"
     )
 
 
@@ -193,7 +241,7 @@ def _needed(axis: AxisLaw, delta: float) -> str:
     if seen.seeds_needed:
         ways.append(f"{seen.seeds_needed} seeds per size")
     effort = " or ".join(ways) or "more seeds and more test days"
-    return f", and seeing {delta:.4f} takes {effort}"
+    return f", and seeing {delta:.4f} as often takes {effort}"
 
 
 def _turn(law: Law, name: str) -> str:

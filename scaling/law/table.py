@@ -14,7 +14,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from scaling.errors import UserError
-from scaling.law.runs import DRAWS, WHOLE_BLOCK, Model, Runs, Sample, read_runs
+from scaling.law.runs import DRAWS, WHOLE_BLOCK, Model, Runs, Sample, TestDays, read_runs
 
 Array = npt.NDArray[np.float64]
 
@@ -54,7 +54,11 @@ class Table:
     y: Array
     """Of each day the label, or of several markets the share of positives."""
     base_rate: float
-    """Of the whole training block: one reference for the skill of all cells."""
+    """Of the whole training block, and of several folds the mean."""
+    base: Array
+    """The loss of forecasting the base rate, [days]: one reference for the skill of all cells."""
+    folds: dict[int, int]
+    """The test days of each fold, by its origin; empty where the years are cut once."""
 
     @property
     def varying(self) -> list[str]:
@@ -99,6 +103,11 @@ class Tables:
     """The runs on the most training days; in a plain study these are all runs."""
     surfaces: dict[str, Table]
     """Sizes times training days for each draw of the days; empty for a plain study."""
+    recalibrated: Table | None
+    """The ladder of the same networks, each recalibrated on its own validation rows, if any."""
+    days: TestDays
+    forecasts: list[Array]
+    """Of each cell of the ladder, [seeds, rows]."""
 
 
 def read_files(
@@ -114,6 +123,8 @@ def read_files(
     if twice := sorted({str(path) for path in files if files.count(path) > 1}):
         raise UserError(f"given twice: {', '.join(twice)}; give each file of predictions once")
     runs = read_runs(read_rows(predictions), read_rows(baselines))
+    if unknown := [model.id for model in runs.networks if np.isnan(model.validation)]:
+        raise UserError(f"{unknown[0]}: no validation rows; run python -m scaling.evaluate again")
     dates = runs.days.dates
     (first, last), begin, end = test_block, dates[0].date(), dates[-1].date()
     if begin < first or end > last:
@@ -159,9 +170,21 @@ def tables_of(runs: Runs) -> Tables:
             counted = {sample: _counted(own, sample) for sample in samples}
             surfaces[draw] = _table(runs, own, draw, _ascending(counted))
     most = _most_days(runs)
-    at_most = [model for model in runs.networks if model.id.train_days.sample == most]
-    ladder = _table(runs, at_most, most[1], {most: _counted(at_most, most)})
-    return Tables(ladder, surfaces)
+    at_most, recalibrated = (
+        [model for model in models if model.id.train_days.sample == most]
+        for models in (runs.networks, runs.recalibrated)
+    )
+    counted = {most: _counted(at_most, most)}
+    return Tables(
+        ladder=_table(runs, at_most, most[1], counted),
+        surfaces=surfaces,
+        recalibrated=_table(runs, recalibrated, most[1], counted) if recalibrated else None,
+        days=runs.days,
+        forecasts=[
+            np.stack([model.p for model in _cell(at_most, budget, most)])
+            for budget in runs.parameters
+        ],
+    )
 
 
 def _table(runs: Runs, models: Sequence[Model], draw: str, counted: dict[Sample, float]) -> Table:
@@ -190,6 +213,8 @@ def _table(runs: Runs, models: Sequence[Model], draw: str, counted: dict[Sample,
         dates=runs.days.dates,
         y=runs.y,
         base_rate=_base_rate(runs, _most_days(runs)),
+        base=_baselines(runs, _most_days(runs))["base_rate"],
+        folds=runs.days.folds,
     )
 
 

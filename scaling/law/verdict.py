@@ -4,10 +4,15 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from scaling.law.bootstrap import Interval, t_quantile
+import numpy as np
+import numpy.typing as npt
+
+from scaling.law.bootstrap import Interval
 from scaling.law.effects import Effect, holm
 
-POWER = 0.8
+Array = npt.NDArray[np.float64]
+
+MOST_TIMES = 1000
 EQUIVALENCE = (
     "equivalent only if the 90 % interval of the slope lies inside +-delta, and that of every "
     "difference between two sizes inside +-delta times the decades between them, or +-delta for "
@@ -85,8 +90,8 @@ def verdict(
 class Sensitivity:
     """What a study could have seen, and what it would take to see delta.
 
-    Both at 80 % power and two-sided 5 %. A number is None where more of that kind alone can never
-    be enough, and that of the seeds also where too few replicates leave their spread unknown.
+    Both at 80 % power and two-sided 5 %. A number is None where MOST_TIMES as many of that kind
+    are not enough, and that of seeds also where too few replicates leave their spread unknown.
     """
 
     smallest_detectable_effect: float
@@ -105,28 +110,29 @@ def sensitivity(
     """What a study with this slope's error could have seen; `delta` is in nats per decade.
 
     The target is the delta set in advance, never the estimate: power computed at the estimate only
-    restates the p-value. To first order the days' variance falls with the number of days, and the
-    seeds' with the number of seeds.
+    restates the p-value. Other numbers of days or seeds have other errors and degrees of freedom;
+    see `Components`.
     """
-    degrees = slope.degrees_of_freedom
-    multiple = t_quantile(0.975, degrees) + t_quantile(POWER, degrees)
-    target = (delta / multiple) ** 2
-    seed_variance = slope.seed_variance or 0.0
-    more_days = _scaled(test_days, slope.day_variance, target - seed_variance)
-    more_seeds = _scaled(seeds, seed_variance, target - slope.day_variance)
-    seeds_note = "no number of seeds is enough: the days alone hide delta"
+    parts = slope.components
+    assert parts is not None, "every slope that is estimated here has them"
+    tried = np.geomspace(1, MOST_TIMES, 2000)
+    more_days = _first(test_days, tried, parts.smallest_detectable(tried, 1) <= delta)
+    tried = np.arange(seeds, MOST_TIMES * seeds + 1) / seeds
+    more_seeds = _first(seeds, tried, parts.smallest_detectable(1, tried) <= delta)
+    seeds_note = f"{MOST_TIMES} times as many are not enough: the days hide delta"
     if not replicated:
         more_seeds, seeds_note = None, "unknown: too few replicates"
     return Sensitivity(
-        smallest_detectable_effect=multiple * slope.standard_error,
+        smallest_detectable_effect=float(parts.smallest_detectable(1, 1)),
         days_needed=more_days,
         days_needed_note="to see delta with these seeds"
         if more_days
-        else "no number of days is enough: the spread between seeds alone hides delta",
+        else f"{MOST_TIMES} times as many are not enough: the spread between seeds hides delta",
         seeds_needed=more_seeds,
         seeds_needed_note="per size, to see delta on these days" if more_seeds else seeds_note,
     )
 
 
-def _scaled(count: int, variance: float, allowed: float) -> int | None:
-    return max(count, math.ceil(count * variance / allowed)) if allowed > 0 else None
+def _first(count: int, times: Array, enough: npt.NDArray[np.bool_]) -> int | None:
+    """The first of so many times `count` that is enough, rounded up; None if none is."""
+    return math.ceil(round(count * times[enough.argmax()], 6)) if enough.any() else None

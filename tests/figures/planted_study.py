@@ -315,7 +315,7 @@ def put(content: dict[str, Any], key: str, value: Any) -> None:
 BETTER = ((0.41, 0.42, 0.43), (0.40, 0.4101, 0.42), (0.45, 0.46, 0.44))
 NO_BETTER = ((0.41, 0.42, 0.43), (0.40, 0.43, 0.42), (0.45, 0.46, 0.44))
 NOTHING: Values = {}
-LEAKS, SOUND = [0.30, 0.31, 0.29], [-0.02, 0.01, -0.01]
+LEAKS, SOUND, NOISY = [0.30, 0.31, 0.29], [-0.002, 0.001, -0.001], [-0.02, 0.01, -0.01]
 
 
 def write_sweep(
@@ -351,10 +351,23 @@ def write_control(
         "kind": "shuffled control",
         "budget": budget,
         "identity": _identity(budget, odd),
-        "check": checks.shuffled_labels_teach_nothing(skills),
+        "check": checks.shuffled_labels_teach_nothing(*control_losses(skills)),
     }
     write_json(root / f"{budget}.shuffled.json", {**control, **values})
     return str(root / f"{budget}.shuffled.json")
+
+
+def control_losses(
+    skills: Sequence[float], noise: float = 0.0, days: int = DAYS
+) -> tuple[np.ndarray, np.ndarray, Settings]:
+    """Losses of permutations with these skills, those of the base rate, and how to resample.
+
+    `noise` is the deviation of a day's difference to the base rate, the same for all permutations.
+    """
+    rng = np.random.default_rng(0)
+    base, odd = rng.uniform(0.2, 0.6, days), rng.normal(size=days)
+    losses = base * (1 - np.array(skills)[:, None]) + noise * (odd - odd.mean())
+    return losses, base, Settings(1, 0.01, samples=300)
 
 
 def _identity(budget: str, odd: Values) -> dict[str, Any]:

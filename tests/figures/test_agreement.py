@@ -243,6 +243,18 @@ def one_sharpe_ratio(law: dict[str, Any]) -> None:
     law["earnings"]["costs"][1]["results"]["garch"]["sharpe"] += 1e-6
 
 
+def one_recalibrated_slope(law: dict[str, Any]) -> None:
+    law["calibration"]["recalibrated"]["slope"]["estimate"] += 1e-6
+
+
+def one_slope_of_ranks(law: dict[str, Any]) -> None:
+    law["calibration"]["auc"]["estimate"] += 1e-6
+
+
+def no_calibration(law: dict[str, Any]) -> None:
+    law["calibration"] = None
+
+
 def no_direction(law: dict[str, Any]) -> None:
     law["direction"] = {"reason": "it did not look good"}
 
@@ -254,6 +266,9 @@ def no_direction(law: dict[str, Any]) -> None:
         (one_gain, "gain of 200k over volatility"),
         (one_sharpe_ratio, "Sharpe ratio of garch at 5 bp"),
         (no_direction, "skill of volatility alone None"),
+        (one_recalibrated_slope, "slope of recalibrated log-loss"),
+        (one_slope_of_ranks, "slope of the AUC"),
+        (no_calibration, "slope of recalibrated log-loss None"),
         (one_seed, "log_loss of 200k seed 43"),
         (one_size, "skill of 2m"),
         (one_baseline, "log_loss of logistic_regression"),

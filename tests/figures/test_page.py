@@ -13,17 +13,20 @@ import pandas as pd
 import pytest
 
 from scaling import report
-from scaling.figures import gallery, page
+from scaling.figures import gallery, page, svg
 from scaling.figures.catalogue import CATALOGUE, Declared, figures_of
+from scaling.figures.page import number, span
 from scaling.law.direction import Direction
 from scaling.law.earnings import Earnings
 from scaling.law.result import read_law
 from scaling.record import identity_of_parquet, read_json, write_json, write_parquet
 from tests.figures.planted_study import (
     PARAMETERS,
+    SETTINGS,
     Page,
     change,
     flags_of,
+    make_study,
     read_page,
     spoil,
     write_law,
@@ -75,6 +78,32 @@ def test_the_page_says_how_much_is_size_how_much_direction_and_what_it_would_hav
     assert law.direction.sentence(law.best_network.budget) in page.text
     assert law.earnings.sentence() in page.text
     assert page.ids.index("ladder") < page.ids.index("direction-sentence")
+
+
+def test_a_study_of_moves_either_way_trades_by_volatility_targeting_and_has_no_direction(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(SETTINGS["task"], "direction", "either")
+    monkeypatch.setattr(svg, "to_svg", lambda figure, name: svg.Svg("<svg></svg>", "<svg/>"))
+    make_study(tmp_path)
+    report.main(flags_of(tmp_path))
+    page, earnings = read_page(tmp_path), read_law(tmp_path / "scaling_law.json").earnings
+    assert isinstance(earnings, Earnings)
+    assert "With the position that targets a volatility of 10% a year" in earnings.sentence()
+    assert earnings.sentence() in page.text
+    assert "Not measured: the question asks for a move either way" in page.text
+
+
+def test_the_slopes_of_recalibrated_log_loss_and_of_the_auc_stand_under_that_of_log_loss(
+    made: Path,
+) -> None:
+    page, found = read_page(made), read_law(made / "scaling_law.json").calibration
+    assert found and found.recalibrated and found.auc
+    rows = ("slope, each network recalibrated on validation", "slope of the AUC")
+    for row, slope in zip(rows, (found.recalibrated.slope, found.auc), strict=True):
+        assert f"{row} {number(slope.estimate, 4)}" in page.text
+        assert span(slope.interval95) in page.text
+    assert found.sentence and found.sentence in page.text
 
 
 @pytest.mark.parametrize("part", ["direction", "earnings"])

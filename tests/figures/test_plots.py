@@ -3,12 +3,16 @@
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from scaling.figures import plots, svg
+from scaling.law.judge import fit_law
 from scaling.law.result import read_law
 from scaling.record import read_json
 from tests.figures.planted_study import BETTER, NO_BETTER, write_sweep
+from tests.law.test_folds import FOLDS, WALK, walk
+from tests.law.worlds import FIVE, table_of
 
 
 def test_figure_files_are_dark_on_white_and_the_pages_take_its_own_colours(made: Path) -> None:
@@ -56,3 +60,12 @@ def test_a_size_with_one_seed_is_hollow_named_so_and_not_on_the_line(made: Path)
     assert bar.get_segments()[0][:, 1] == pytest.approx([100 * e for e in one.skill_interval95])
     labels = [label.get_text() for label in axes.get_xticklabels()]
     assert ["one seed" in label for label in labels] == [False, False, True]
+
+
+def test_a_forest_has_a_line_for_each_fold_and_one_for_all_of_them() -> None:
+    losses = walk(np.random.default_rng(1), slopes=np.linspace(-0.01, 0.01, 14))
+    axis = fit_law(table_of(losses, FIVE[:3], folds=FOLDS), WALK).parameters
+    (axes,) = plots.folds(axis).axes
+    assert [label.get_text() for label in axes.get_yticklabels()] == [*map(str, FOLDS), "all folds"]
+    points = [bars.lines[0].get_xdata()[0] for bars in axes.containers]
+    assert points == [*(fold.slope for fold in axis.folds), axis.slope.estimate]

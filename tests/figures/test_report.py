@@ -16,6 +16,7 @@ from tests.figures.planted_study import (
     BETTER,
     LEAKS,
     NO_BETTER,
+    NOISY,
     SOUND,
     change,
     flags_of,
@@ -145,6 +146,19 @@ def test_a_control_without_skill_is_one_more_check_that_passed(made: Path, study
     assert "7 of 7 validity checks passed" in page.text
     assert "shuffled labels teach nothing passed" in page.text
     assert "failed" not in page.ids
+
+
+def test_a_control_that_is_too_noisy_is_no_check_that_passed_and_voids_nothing(
+    study: Path,
+) -> None:
+    report.main([*flags_of(study), "--controls", write_control(study, "200k", NOISY)])
+    page = read_page(study)
+    assert "6 of 7 validity checks passed" in page.text
+    assert "Could not be checked: shuffled labels teach nothing. inconclusive: mean skill" in (
+        page.text
+    )
+    assert "too noisy to tell a small leak from none" in page.text
+    assert "failed" not in page.ids and "void" not in page.text
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from scaling.data.features import build_features
 from scaling.errors import UserError
 from scaling.judging import checks
 from scaling.run import RunName
-from tests.figures.planted_study import planted
+from tests.figures.planted_study import control_losses, planted
 
 SPLITS = SplitConfig(
     train=("2000-01-01", "2009-12-31"),  # type: ignore[arg-type]
@@ -241,20 +241,38 @@ def test_a_second_sigmoid_breaks_parity(precision: str) -> None:
     ("skills", "passed"),
     [
         ([-0.02, -0.01, -0.03, -0.02, -0.015], True),
-        ([0.02, -0.01, 0.01, -0.02, 0.005], True),
+        ([0.001, -0.002, 0.002, -0.001, 0.0005], True),
+        ([0.02, -0.01, 0.01, -0.02, 0.005], None),
         ([0.06, 0.05, 0.07, 0.055, 0.06], False),
     ],
-    ids=["fitted noise", "luck both ways", "a leak"],
+    ids=["fitted noise", "hardly any", "luck both ways", "a leak"],
 )
 def test_skill_from_shuffled_labels_fails_unless_it_is_luck(
-    skills: list[float], passed: bool
+    skills: list[float], passed: bool | None
 ) -> None:
-    assert checks.shuffled_labels_teach_nothing(skills)["passed"] is passed
+    found = checks.shuffled_labels_teach_nothing(*control_losses(skills))
+    assert found["passed"] is passed
+    assert found["found"].startswith("inconclusive: ") is (passed is None)
+
+
+def test_a_control_passes_by_its_precision_and_not_by_its_noise() -> None:
+    """The same mean skill of five permutations, on days that tell more or less."""
+    quiet, noisy = (([0.0, 0.001, -0.001, 0.0005, -0.0005], noise) for noise in (0.01, 0.1))
+    assert checks.shuffled_labels_teach_nothing(*control_losses(*quiet))["passed"] is True
+    assert checks.shuffled_labels_teach_nothing(*control_losses(*noisy))["passed"] is None
+    longer = control_losses(*noisy, days=40_000)
+    assert checks.shuffled_labels_teach_nothing(*longer)["passed"] is True
+
+
+def test_a_leak_is_no_less_a_leak_where_its_permutations_agree_to_the_last_digit() -> None:
+    found = checks.shuffled_labels_teach_nothing(*control_losses([0.02] * 5, noise=0.05))
+    assert found["passed"] is False
+    assert "the answer leaks in somewhere" in found["meaning"]
 
 
 def test_one_permutation_is_no_control() -> None:
     with pytest.raises(UserError, match="at least 3"):
-        checks.shuffled_labels_teach_nothing([-0.1])
+        checks.shuffled_labels_teach_nothing(*control_losses([-0.1]))
 
 
 ASKED = {"learning_rate": 0.001, "weight_decay": 0.01, "epochs": 5}

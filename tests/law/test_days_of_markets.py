@@ -7,7 +7,6 @@ import pandas as pd
 import pytest
 
 from scaling.errors import UserError
-from scaling.law.cells import base_losses
 from scaling.law.judge import fit_law, fit_study
 from scaling.law.table import read_tables
 from scaling.metrics import log_losses
@@ -109,10 +108,14 @@ def test_an_ensemble_averages_probabilities_of_one_market_before_losses_of_two()
 
 
 def test_the_base_rate_loses_on_a_day_what_it_loses_on_its_rows():
-    y = np.array([0, 1, 1, 1])
-    rows = log_losses(y, np.full(4, 0.2)).reshape(2, 2).mean(axis=1)
-    np.testing.assert_allclose(base_losses(y.reshape(2, 2).mean(axis=1), 0.2), rows)
-    np.testing.assert_array_equal(base_losses(y, 0.2), log_losses(y, np.full(4, 0.2)))
+    networks, baselines = twice(*study())
+    for frame in (networks, baselines):
+        frame.loc[frame["asset"] == "XYZ", "y"] = 0
+    rows = baselines[(baselines["model"] == "base_rate") & (baselines["split"] == "test")]
+    losses = pd.Series(log_losses(rows["y"], rows["p"]), index=rows["date"])
+    base = read_tables(networks, baselines).ladder.base
+    np.testing.assert_allclose(base, losses.groupby(level=0).mean())
+    assert len(np.unique(base.round(9))) == 2, "days on which one of the two rises, and the others"
 
 
 def test_models_that_were_judged_on_different_markets_are_refused():

@@ -71,7 +71,7 @@ def forecasts(days: Market, network: Array) -> Forecasts:
 
 
 def measured(of: Forecasts) -> Direction:
-    return direction.measure_direction(of, 0.16, UP, samples=500)
+    return direction.measure_direction(of, UP, samples=500)
 
 
 def blurred(sigma: Array, seed: int = 1) -> Array:
@@ -168,7 +168,7 @@ def test_a_question_about_falls_ranks_falls_above_rises() -> None:
     up, down = (forecasts(one, days.chance(days.sigma, days.drift)) for one in (days, falls))
     down = down._replace(outcomes=down.outcomes.assign(y=down.outcomes["falls"]))
     found = direction.measure_direction(
-        down, 0.16, dataclasses.replace(UP, direction="down"), samples=500
+        down, dataclasses.replace(UP, direction="down"), samples=500
     )
     assert found.rankings["2m"] == measured(up).rankings["2m"]
     assert "ranks falls above rises" in found.sentence("2m")
@@ -176,7 +176,7 @@ def test_a_question_about_falls_ranks_falls_above_rises() -> None:
 
 def refusal(found: Forecasts, task: TaskConfig = UP) -> str:
     with pytest.raises(NotMeasurable) as refused:
-        direction.measure_direction(found, 0.16, task, samples=500)
+        direction.measure_direction(found, task, samples=500)
     return str(refused.value)
 
 

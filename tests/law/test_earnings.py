@@ -29,7 +29,7 @@ def forecasts(returns: Array, network: Array, garch: Array, assets: int = 1) -> 
     keys: dict[str, Any] = {"split": np.repeat(["validation", "test"], half), "date": days}
     parts = []
     for asset in "abc"[:assets]:
-        index = pd.MultiIndex.from_frame(pd.DataFrame({**keys, "asset": asset}))
+        index = pd.MultiIndex.from_frame(pd.DataFrame({**keys, "origin": 0, "asset": asset}))
         parts.append(
             pd.DataFrame({"2m": network, "garch": garch, "next_return": returns}, index=index)
         )
@@ -61,15 +61,15 @@ def test_targeting_holds_the_target_over_the_volatility_that_the_forecast_means(
 ) -> None:
     daily = yearly / np.sqrt(252)
     p = 2 * norm.sf(0.01 / daily)
-    found = earnings.positions(series(0.5), series(p, 1.0), EITHER, RULES)
+    found = earnings.positions(np.array([0.5]), series(p, 1.0), EITHER, RULES)
     assert found[0] == pytest.approx(min(2.0, 0.1 / yearly))
     assert found[1] == 0, "a move that is certain has no volatility to hold"
 
 
 def test_an_overlay_holds_the_market_on_average_of_validation_and_leans_with_the_forecast() -> None:
-    before, test = series(0.1, 0.3), series(0.1, 0.2, 0.3, 0.9)
-    assert np.allclose(earnings.positions(before, test, UP, RULES), [0.5, 1, 1.5, 2])
-    assert np.allclose(earnings.positions(before, test, DOWN, RULES), [1.5, 1, 0.5, 0])
+    usual, test = np.full(4, 0.2), series(0.1, 0.2, 0.3, 0.9)
+    assert np.allclose(earnings.positions(usual, test, UP, RULES), [0.5, 1, 1.5, 2])
+    assert np.allclose(earnings.positions(usual, test, DOWN, RULES), [1.5, 1, 0.5, 0])
 
 
 def test_the_position_of_a_day_earns_the_next_return_and_pays_for_what_it_trades() -> None:

@@ -1,8 +1,10 @@
 """The command writes the law of a study with what it was made of, or refuses in one line."""
 
 import json
+import re
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from scaling import fit
@@ -50,7 +52,7 @@ def test_the_command_writes_the_law_with_the_config_s_delta_and_what_it_was_made
     result = json.loads(files[-1].read_text())
     assert result["settings"] == {
         **{"horizon": 1, "delta_fraction": 0.02, "samples": 250},
-        **{"experiments": 1, "seed": BOOTSTRAP_SEED},
+        **{"experiments": 1, "recipes": [], "seed": BOOTSTRAP_SEED, "folds": []},
     }
     ladder = result["ladder"]
     assert ladder["axes"]["parameters"]["verdict"] == "improves"
@@ -70,6 +72,15 @@ def test_the_command_adjusts_for_the_experiments_of_the_grid_and_refuses_fewer_t
     assert result["ladder"]["best_network"]["comparisons"] == 14
     with pytest.raises(UserError, match="--experiments: got 0"):
         fit.main([*command(*files), "--experiments", "0"])
+
+
+def test_the_command_refuses_a_study_without_validation_rows(files):
+    for path in files[1]:
+        rows = pd.read_parquet(path)
+        name = re.fullmatch(r"(\w+)\.seed(\d+)\..*", Path(path).name)
+        write(path, rows[rows["split"] == "test"], name[1], int(name[2]))
+    with pytest.raises(UserError, match="200k seed 42: no validation rows"):
+        fit.main(command(*files))
 
 
 def test_the_command_refuses_a_file_named_twice_and_leaves_no_output(files):

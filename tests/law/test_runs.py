@@ -63,7 +63,7 @@ def two_architectures(networks, baselines):
         (lambda n, b: (n.assign(p=n["p"].mask(n.index == 0)), b), r"outside \[0, 1\]"),
         (lambda n, b: (n.assign(y=n["y"] + 1), b), "labels other than"),
         (lambda n, b: (n.drop(columns="seed"), b), "no column seed"),
-        (lambda n, b: (n[n["split"] == "test"], b), "no validation rows"),
+        (lambda n, b: (n[(n["split"] == "test") | ~is_run(n)], b), "43: no validation rows"),
         (lambda n, b: (n, b[b["model"] != "base_rate"]), "needed is one named base_rate"),
         (
             lambda n, b: (n, b.assign(p=sigmoid(b.index.to_numpy() / 1e3))),

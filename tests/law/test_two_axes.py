@@ -146,7 +146,7 @@ def test_a_slope_that_only_one_of_its_intervals_sets_apart_from_zero_is_warned_o
     line = "disagree on whether the slope over training days is 0"
     days = fit_study(read_tables(*study()), SETTINGS).test_days
     for law, said in ((result, False), (odd, True)):
-        assert any(line in warning for warning in warnings(law, days, 0.006, 1)) is said
+        assert any(line in warning for warning in warnings(law, days, 0.006, SETTINGS)) is said
 
 
 def test_one_sentence_answers_both_questions_and_says_how_sure():
@@ -155,7 +155,7 @@ def test_one_sentence_answers_both_questions_and_says_how_sure():
     assert parameters.startswith("Bigger networks predict better (-0.02")
     assert "95 % interval" in parameters and "95 % interval" in days
     assert days.startswith("whether more training days help is not settled (")
-    assert "would probably have been missed" in days
+    assert "would have been seen in four of five such studies" in days
     assert result.sentence.endswith("; trained on the most recent days, judged on 400 test days.")
 
 

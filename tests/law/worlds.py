@@ -8,6 +8,7 @@ import pandas as pd
 from scaling.law.bootstrap import Settings
 from scaling.law.judge import fit_law
 from scaling.law.table import Axis, Table, ensemble
+from scaling.metrics import log_losses
 
 SIZES = {"200k": 200_000, "600k": 600_000, "2m": 2_000_000}
 FIVE = np.array([2e5, 6e5, 2e6, 2e7, 2e8])
@@ -63,6 +64,7 @@ def world(
 def table_of(losses, parameters, train_days=(np.nan,), **changes):
     """A table of these cells. The last number of training days is the whole block."""
     n_days = losses[0].shape[1]
+    y = (np.random.default_rng(3).random(n_days) < BASE_RATE).astype(np.int64)
     made = Table(
         axes={
             "parameters": Axis([f"{n:g}" for n in parameters], np.asarray(parameters, float)),
@@ -77,8 +79,10 @@ def table_of(losses, parameters, train_days=(np.nan,), **changes):
         validation=[float(loss.mean()) for loss in losses],
         baselines={"base_rate": [np.full(n_days, 0.62)] * len(train_days)},
         dates=pd.bdate_range("2014-01-01", periods=n_days),
-        y=(np.random.default_rng(3).random(n_days) < BASE_RATE).astype(np.int64),
+        y=y,
         base_rate=BASE_RATE,
+        base=log_losses(y, np.full(n_days, BASE_RATE)),
+        folds={},
     )
     return replace(made, **changes)
 
