@@ -8,6 +8,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import product
+from statistics import fmean
 from typing import Any
 
 import pandas as pd
@@ -43,13 +44,15 @@ def require_agreement(study: StudyFiles) -> None:
     Raises `UserError` naming the file, the number, what it should be, and what makes it again.
     """
     _require_one_base_rate(study)
-    rate = study.law.base_rate
+    rates = {origin: made["train_base_rate"] for origin, made in _first_of_each_fold(study).items()}
     for evaluation in study.evaluations:
+        rate = rates[name_in(evaluation).origin]
         rows = _rows_of(study.predictions, name_in(evaluation))
         for weights, said in evaluation["metrics"].items():
             found = _scores(rows[rows["weights"] == weights], said["recalibration"], rate)
             _require_equal(study, f"{evaluation['run']}.eval.json", _measures(said), found)
     for made in study.baselines:
+        rate = rates[name_in(made).origin]
         rows = _rows_of(study.baseline_predictions, name_in(made))
         for name, said in made["models"].items():
             found = _scores(rows[rows["model"] == name], said["recalibration"], rate)
@@ -71,34 +74,54 @@ def _baselines_file(made: Mapping[str, Any]) -> str:
 # --- one base rate ---------------------------------------------------------------------------
 
 
-def _require_one_base_rate(study: StudyFiles) -> None:
-    """All skill is over the share of positives in the training block, as the trainings found it."""
-    first = study.records[0]
-    rate = first["train_base_rate"]
-    for file, said in _base_rates(study):
-        if not math.isclose(said, rate, rel_tol=ROUNDING):
-            raise UserError(
-                f"{file}: its base rate is {said:.6f}, but {first['run']} was trained on "
-                f"{rate:.6f}, and skill has one base rate, that of the training block; make it "
-                f"again: snakemake --force {_path(study, file)}"
-            )
-
-
-def _base_rates(study: StudyFiles) -> Iterator[tuple[str, float]]:
-    """Each base rate that a file states or was computed with, and the file's name."""
+def _first_of_each_fold(study: StudyFiles) -> dict[int | None, dict[str, Any]]:
+    """The first record of each fold; of a study that does not walk, of the only one."""
+    found: dict[int | None, dict[str, Any]] = {}
     for record in study.records:
-        yield f"{record['run']}.ckpt", record["train_base_rate"]
+        found.setdefault(name_in(record).origin, record)
+    return found
+
+
+def _require_one_base_rate(study: StudyFiles) -> None:
+    """All skill is over the share of positives in the training block, as the trainings found it.
+
+    Each fold of a walk has its own. The law has their mean.
+    """
+    trained = _first_of_each_fold(study)
+    for file, origin, said in _base_rates(study):
+        first = trained[origin]
+        _require_base_rate(study, file, said, first["train_base_rate"], f"{first['run']} was")
+    mean = fmean(record["train_base_rate"] for record in trained.values())
+    names = " and ".join(record["run"] for record in trained.values())
+    was = f"{names} was" if len(trained) == 1 else f"on average {names} were"
+    _require_base_rate(study, "scaling_law.json", study.law.base_rate, mean, was)
+
+
+def _require_base_rate(study: StudyFiles, file: str, said: float, rate: float, was: str) -> None:
+    if not math.isclose(said, rate, rel_tol=ROUNDING):
+        raise UserError(
+            f"{file}: its base rate is {said:.6f}, but {was} trained on {rate:.6f}, and skill has "
+            "one base rate, that of the training block; make it again: snakemake --force "
+            f"{_path(study, file)}"
+        )
+
+
+def _base_rates(study: StudyFiles) -> Iterator[tuple[str, int | None, float]]:
+    """Each base rate that a file states or was computed with, the file's name, and its fold."""
+    for record in study.records:
+        yield f"{record['run']}.ckpt", name_in(record).origin, record["train_base_rate"]
     judged = [(f"{made['run']}.eval.json", made, made["metrics"]) for made in study.evaluations]
     rivals = [(_baselines_file(made), made, made["models"]) for made in study.baselines]
     for file, made, models in (*judged, *rivals):
-        yield file, made["train_base_rate"]
+        origin = name_in(made).origin
+        yield file, origin, made["train_base_rate"]
         for model in models.values():
             for block in ("validation", "test", "test_recalibrated"):
-                yield file, model[block]["base_rate"]
-    rows = study.ladder.baseline_predictions
-    for p in rows.loc[rows["model"] == "base_rate", "p"].unique():
-        yield "baselines.predictions.parquet", p
-    yield "scaling_law.json", study.law.base_rate
+                yield file, origin, model[block]["base_rate"]
+    for made in study.ladder.baselines:
+        rows = _rows_of(study.baseline_predictions, name_in(made))
+        for p in rows.loc[rows["model"] == "base_rate", "p"].unique():
+            yield f"{made['run']}.predictions.parquet", name_in(made).origin, p
 
 
 # --- losses and skill ------------------------------------------------------------------------
