@@ -284,8 +284,12 @@ BUILT = {*TRAINED, "find_batch_size", "evaluate"}
 # with them. What follows from their outputs is Snakemake's to find.
 CHANGES = {
     "betas=(0.9, 0.95)": TRAINED,
-    # `report` reads data in a module that defines a data set, which computes labels.
-    "future.max(axis=1) >= close[": {*TRAINED, "evaluate", "baselines", "report"},
+    # `report` reads data in a module that defines a data set, which computes labels, and
+    # `check_manifest` counts the events in the blocks of folds.
+    "future.max(axis=1) >= close[": {
+        *TRAINED,
+        *("evaluate", "baselines", "report", "check_manifest"),
+    },
     "head_aggregation='avg_pool'": BUILT,
     "pooling_type='mean'": BUILT,
     "torch.sigmoid(logits)": {*TRAINED, "evaluate"},

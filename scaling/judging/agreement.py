@@ -43,16 +43,17 @@ def require_agreement(study: StudyFiles) -> None:
 
     Raises `UserError` naming the file, the number, what it should be, and what makes it again.
     """
-    rates = _require_one_base_rate(study)
+    _require_one_base_rate(study)
+    rates = {origin: made["train_base_rate"] for origin, made in _first_of_each_fold(study).items()}
     for evaluation in study.evaluations:
-        run = name_in(evaluation)
-        rows, rate = _rows_of(study.predictions, run), rates[run.origin]
+        rate = rates[name_in(evaluation).origin]
+        rows = _rows_of(study.predictions, name_in(evaluation))
         for weights, said in evaluation["metrics"].items():
             found = _scores(rows[rows["weights"] == weights], said["recalibration"], rate)
             _require_equal(study, f"{evaluation['run']}.eval.json", _measures(said), found)
     for made in study.baselines:
-        run = name_in(made)
-        rows, rate = _rows_of(study.baseline_predictions, run), rates[run.origin]
+        rate = rates[name_in(made).origin]
+        rows = _rows_of(study.baseline_predictions, name_in(made))
         for name, said in made["models"].items():
             found = _scores(rows[rows["model"] == name], said["recalibration"], rate)
             _require_equal(study, _baselines_file(made), _measures(said), found)
@@ -73,34 +74,40 @@ def _baselines_file(made: Mapping[str, Any]) -> str:
 # --- one base rate ---------------------------------------------------------------------------
 
 
-def _require_one_base_rate(study: StudyFiles) -> dict[int | None, float]:
-    """The base rate of each fold, by its origin; None is that of years that are cut once.
+def _first_of_each_fold(study: StudyFiles) -> dict[int | None, dict[str, Any]]:
+    """The first record of each fold; of a study that does not walk, of the only one."""
+    found: dict[int | None, dict[str, Any]] = {}
+    for record in study.records:
+        found.setdefault(name_in(record).origin, record)
+    return found
 
-    All skill is over the share of positives in the training block, as the trainings found it.
+
+def _require_one_base_rate(study: StudyFiles) -> None:
+    """All skill is over the share of positives in the training block, as the trainings found it.
+
+    Each fold of a walk has its own. The law has their mean.
     """
-    first: dict[int | None, tuple[str, float]] = {}
+    trained = _first_of_each_fold(study)
     for file, origin, said in _base_rates(study):
-        run, rate = first.setdefault(origin, (file.removesuffix(".ckpt"), said))
-        if not math.isclose(said, rate, rel_tol=ROUNDING):
-            raise _other_base_rate(study, file, said, run, rate)
-    rates = {origin: rate for origin, (_, rate) in first.items()}
-    mean = fmean(rates.values())
-    if not math.isclose(study.law.base_rate, mean, rel_tol=ROUNDING):
-        run = study.records[0]["run"]
-        raise _other_base_rate(study, "scaling_law.json", study.law.base_rate, run, mean)
-    return rates
+        first = trained[origin]
+        _require_base_rate(study, file, said, first["train_base_rate"], f"{first['run']} was")
+    mean = fmean(record["train_base_rate"] for record in trained.values())
+    names = " and ".join(record["run"] for record in trained.values())
+    was = f"{names} was" if len(trained) == 1 else f"on average {names} were"
+    _require_base_rate(study, "scaling_law.json", study.law.base_rate, mean, was)
 
 
-def _other_base_rate(study: StudyFiles, file: str, said: float, run: str, rate: float) -> UserError:
-    return UserError(
-        f"{file}: its base rate is {said:.6f}, but {run} was trained on {rate:.6f}, and skill has "
-        "one base rate, that of the training block; make it again: snakemake --force "
-        f"{_path(study, file)}"
-    )
+def _require_base_rate(study: StudyFiles, file: str, said: float, rate: float, was: str) -> None:
+    if not math.isclose(said, rate, rel_tol=ROUNDING):
+        raise UserError(
+            f"{file}: its base rate is {said:.6f}, but {was} trained on {rate:.6f}, and skill has "
+            "one base rate, that of the training block; make it again: snakemake --force "
+            f"{_path(study, file)}"
+        )
 
 
 def _base_rates(study: StudyFiles) -> Iterator[tuple[str, int | None, float]]:
-    """Each base rate that a file states or was computed with, with the file's name and its fold."""
+    """Each base rate that a file states or was computed with, the file's name, and its fold."""
     for record in study.records:
         yield f"{record['run']}.ckpt", name_in(record).origin, record["train_base_rate"]
     judged = [(f"{made['run']}.eval.json", made, made["metrics"]) for made in study.evaluations]
@@ -111,10 +118,10 @@ def _base_rates(study: StudyFiles) -> Iterator[tuple[str, int | None, float]]:
         for model in models.values():
             for block in ("validation", "test", "test_recalibrated"):
                 yield file, origin, model[block]["base_rate"]
-    rows = study.ladder.baseline_predictions
-    constant = rows.loc[rows["model"] == "base_rate", ["origin", "p"]].drop_duplicates()
-    for origin, p in constant.itertuples(index=False):
-        yield "baselines.predictions.parquet", origin or None, p
+    for made in study.ladder.baselines:
+        rows = _rows_of(study.baseline_predictions, name_in(made))
+        for p in rows.loc[rows["model"] == "base_rate", "p"].unique():
+            yield f"{made['run']}.predictions.parquet", name_in(made).origin, p
 
 
 # --- losses and skill ------------------------------------------------------------------------

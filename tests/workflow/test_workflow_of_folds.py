@@ -1,0 +1,97 @@
+"""The workflow on a walk of two folds, from prices to evaluations and baselines: real runs."""
+
+import shutil
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from tests.miniature import make_miniature, run
+from tests.workflow.test_workflow import planned, replace, trainings
+
+CONFIG = Path("configs/daily/walk.yaml")
+RESULTS = "results/daily/walk"
+WALK = """\
+extends: daily/tiny.yaml
+task: {threshold: 0.005}
+walk_forward:
+  first_test: 1996
+  test_years: 1
+  validation_years: 1
+  train_years: 2
+  min_samples: 100
+"""
+FOLDS = ("from1996", "from1997")
+TARGETS = [
+    f"{RESULTS}/{name}.predictions.parquet"
+    for fold in FOLDS
+    for name in (f"6k.{fold}", f"baselines.{fold}")
+]
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def judged(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A miniature whose walk the workflow has trained and judged with one small network a fold."""
+    directory = make_miniature(tmp_path_factory.mktemp("workflow"))
+    (directory / CONFIG).write_text(WALK)
+    (directory / "configs/full.yaml").write_text(
+        "experiments: [daily/walk]\nbudgets: [6k, 20k]\nseeds: [42]\n"
+    )
+    run(directory, "snakemake", *TARGETS)
+    return directory
+
+
+@pytest.fixture
+def study(judged: Path, tmp_path: Path) -> Path:
+    """A copy of it, to be changed at will; file times stay."""
+    return Path(shutil.copytree(judged, tmp_path / "study"))
+
+
+def test_every_fold_is_judged_on_its_own_year_and_another_run_does_nothing(judged: Path) -> None:
+    for fold in FOLDS:
+        year = int(fold.removeprefix("from"))
+        for name in (f"6k.{fold}", f"baselines.{fold}"):
+            rows = pd.read_parquet(judged / RESULTS / f"{name}.predictions.parquet")
+            assert set(rows["origin"]) == {year}
+            tested = rows.loc[rows["split"] == "test", "date"]
+            assert set(tested.dt.year) == {year} and tested.nunique() > 240
+    assert planned(judged, *TARGETS) == set()
+
+
+def test_the_grid_has_all_folds_by_itself_and_says_what_is_no_fold_yet(judged: Path) -> None:
+    done = run(judged, "snakemake", "--dry-run", f"{RESULTS}/scaling_law.json")
+    assert "daily/walk: 1998 is no origin yet: the prices end on 1998-08-13" in done.stderr
+    for fold in FOLDS:
+        assert f"{RESULTS}/6k.{fold}.predictions.parquet" in done.stdout
+        assert f"{RESULTS}/20k.{fold}.predictions.parquet" in done.stdout
+        assert f"{RESULTS}/baselines.{fold}.predictions.parquet" in done.stdout
+
+
+def test_a_name_without_its_fold_is_told_which_there_are(judged: Path) -> None:
+    for name in ("6k", "6k.from1998", "baselines"):
+        target = f"{RESULTS}/{name}.predictions.parquet"
+        failed = run(judged, "snakemake", "--dry-run", target, check=False)
+        assert failed.returncode
+        assert "allowed: from1996, from1997" in failed.stdout + failed.stderr
+
+
+def test_another_fold_in_the_walk_trains_that_one_alone(study: Path) -> None:
+    replace(study / CONFIG, "first_test: 1996", "first_test: 1997")
+    assert trainings(planned(study, *TARGETS[2:])) == set()
+
+
+def test_a_longer_training_block_trains_every_fold_again(study: Path) -> None:
+    replace(study / CONFIG, "train_years: 2", "train_years: all")
+    assert len(trainings(planned(study, *TARGETS))) == len(FOLDS)
+
+
+def test_a_fold_that_is_too_thin_stops_everything_before_a_training(study: Path) -> None:
+    replace(study / CONFIG, "min_samples: 100", "min_samples: 252")
+    (study / RESULTS / "data.md5").unlink()
+    failed = run(study, "snakemake", f"{RESULTS}/20k.from1996.ckpt", check=False)
+    assert failed.returncode
+    log = (study / "logs/daily/walk/check_manifest.log").read_text()
+    assert "from1996: splits." in log and "at least 252 samples" in log
+    assert not list((study / RESULTS).glob("20k.*"))
