@@ -3,7 +3,8 @@
 A process of the workflow imports for seconds and works for tenths of one, and the tests start
 hundreds. The server imports once what others wrote. For each process it forks a child, in which the
 command runs as it would by itself: its own directory, environment and streams, and the library of
-this project that stands there, which the server never imports.
+this project that stands there, which the server never imports. What a package reads of the
+environment as soon as it is imported is the server's, however.
 """
 
 import atexit

@@ -10,6 +10,7 @@ import logging
 import re
 import shutil
 import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -70,12 +71,12 @@ def snakemake(
     """Snakemake with the profile as it is shipped, its bucket and server filled in."""
     return subprocess.run(
         [
-            *("snakemake", "--workflow-profile", PROFILE.parent),
+            *(sys.executable, "-m", "snakemake", "--workflow-profile", PROFILE.parent),
             *("--default-storage-prefix", PREFIX, "--storage-s3-endpoint-url", endpoint),
             *options,
         ],
         cwd=directory,
-        env=environment(preloaded.commands()) | KEYS,
+        env=environment() | KEYS,  # Kubernetes' client reads KUBECONFIG when it is imported
         capture_output=True,
         text=True,
     )

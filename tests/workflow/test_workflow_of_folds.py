@@ -6,6 +6,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from tests.conftest import MakeOnce
 from tests.miniature import make_miniature, run
 from tests.workflow.test_workflow import planned, replace, trainings
 
@@ -32,15 +33,17 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def judged(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def judged(make_once: MakeOnce) -> Path:
     """A miniature whose walk the workflow has trained and judged with one small network a fold."""
-    directory = make_miniature(tmp_path_factory.mktemp("workflow"))
-    (directory / CONFIG).write_text(WALK)
-    (directory / "configs/full.yaml").write_text(
-        "experiments: [daily/walk]\nbudgets: [6k, 20k]\nseeds: [42]\n"
-    )
-    run(directory, "snakemake", *TARGETS)
-    return directory
+
+    def make(root: Path) -> None:
+        make_miniature(root)
+        (root / CONFIG).write_text(WALK)
+        grid = "experiments: [daily/walk]\nbudgets: [6k, 20k]\nseeds: [42]\n"
+        (root / "configs/full.yaml").write_text(grid)
+        run(root, "snakemake", *TARGETS)
+
+    return make_once("workflow-of-folds", make)
 
 
 @pytest.fixture
