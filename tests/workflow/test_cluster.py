@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from scaling.training import checkpoint
-from tests import miniature, preloaded
+from tests import miniature
 
 SCRIPT = Path(__file__).parent / "slurm.sh"
 SEARCH_PATH = f"{os.environ['PATH']}{os.pathsep}/usr/sbin"
@@ -83,7 +83,7 @@ def finished(slurm: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
         process = subprocess.Popen(
             [*SNAKEMAKE, REPORT],
             cwd=study,
-            env=miniature.environment(preloaded.commands()),
+            env=miniature.environment(),
             stdin=subprocess.DEVNULL,
             stdout=stream,
             stderr=stream,
@@ -132,7 +132,7 @@ def test_a_touched_input_trains_nothing(finished: Path) -> None:
     trained = finished / f"results/daily/tiny/{RUN}.ckpt"
     before = trained.stat().st_mtime_ns
     (finished / "data/raw/SPY.parquet").touch()
-    done = miniature.run(finished, *SNAKEMAKE, REPORT)
+    done = miniature.run(finished, *SNAKEMAKE, REPORT, forked=False)
     assert "rule train:" not in done.stdout + done.stderr
     assert trained.stat().st_mtime_ns == before
 
@@ -151,7 +151,7 @@ def test_two_nodes_train_one_model_to_the_losses_of_one_process(finished: Path) 
     miniature.run(finished, "snakemake", "--cores", "1", f"{short}/6k.batch_size.json")
     asked = ("nodes=2", "gpu=2", "mpi=srun", "tasks=2", "tasks_per_gpu=1")
     resources = ("--set-resources", *(f"train:{value}" for value in asked))
-    miniature.run(finished, *SNAKEMAKE, f"{short}/6k.ckpt", *resources)
+    miniature.run(finished, *SNAKEMAKE, f"{short}/6k.ckpt", *resources, forked=False)
     found = json.loads((finished / f"{short}/6k.json").read_text())
     assert (found["processes"], found["looks"][-1]["epoch"]) == (2, SHORT_EPOCHS)
     log = (finished / "logs/daily/short/6k.train.history").read_text()
