@@ -2,7 +2,7 @@
 
     python benchmarks/transfer.py results/transfer --budgets 200k 600k 2m --jobs 2
     python benchmarks/transfer.py results/transfer --budgets --draw docs/transfer.svg \\
-        --table docs/results/transfer.json
+        --table configs/transfer/patchtst.json
 
 Trained and judged on development years (configs/daily/development_1pct.yaml): no day of a study's
 test is read. Each run is a file in the folder that is named first, so a stopped command goes on

@@ -17,9 +17,6 @@ from scaling.run import sample_flags, sample_of
 from scaling.sizes import load_model_config
 
 if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
-
     from scaling.data.dataset import Study
 
 # On SPY the skills of ten permutations at 200k spread by 0.8 %, and the days hardly add to that. By
@@ -40,17 +37,6 @@ def with_shuffled_labels(study: "Study", seed: int) -> "Study":
     dataset.labels = dataset.labels.clone()
     dataset.labels[days] = dataset.labels[days[order]]
     return dataclasses.replace(study, dataset=dataset)
-
-
-def daily_losses(study: "Study", p: "npt.ArrayLike") -> "npt.NDArray[np.float64]":
-    """The log-loss of each validation day, of several markets their mean, from `p` [samples]."""
-    import numpy as np
-    import pandas as pd
-
-    from scaling.metrics import log_losses
-
-    losses = pd.Series(log_losses(study.labels("validation"), p))
-    return np.asarray(losses.groupby(study.days("validation")["date"]).mean(), float)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -78,6 +64,7 @@ def main(argv: list[str] | None = None) -> None:
     from scaling.data.dataset import load_study
     from scaling.data.features import verified_data
     from scaling.judging import checks
+    from scaling.judging.evaluation import daily_losses
     from scaling.law.bootstrap import Settings
     from scaling.machine.guard import ThermalGuard
     from scaling.training.run import fresh_model

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from scaling.figures import plots, surfaces
 from scaling.figures.catalogue import figures_of
 from scaling.judging.checks import LARGEST_SHIFT
+from scaling.judging.run_files import name_in
 from scaling.law.direction import VOLATILITY, Direction
 from scaling.law.result import Law, StudyLaw
 from scaling.metrics import log_loss
@@ -31,6 +32,8 @@ class Shown:
     """Rows of date, y, p on the test days for each size; of several seeds, their mean."""
     rival: tuple[str, pd.DataFrame] = field(init=False)
     """The name of the strongest baseline, and its rows."""
+    base: pd.DataFrame = field(init=False)
+    """The rows of the base rate, which is that of the years before each fold."""
 
     def __post_init__(self) -> None:
         rows = self.predictions[self.predictions["weights"] == "best"]
@@ -38,9 +41,10 @@ class Shown:
         ordered = {cell.budget: networks[cell.budget] for cell in self.law.ladder.cells}
         against = self.law.best_network.against
         strongest = max(against, key=lambda name: against[name].skill)
-        rival = _test_forecasts(self.baseline_predictions, "model")[strongest]
+        baselines = _test_forecasts(self.baseline_predictions, "model")
         object.__setattr__(self, "networks", ordered)
-        object.__setattr__(self, "rival", (strongest, rival))
+        object.__setattr__(self, "rival", (strongest, baselines[strongest]))
+        object.__setattr__(self, "base", baselines["base_rate"])
 
     @property
     def has(self) -> set[str]:
@@ -57,6 +61,11 @@ class Shown:
         }
         return {name for name, found in present.items() if found}
 
+    def newest(self, files: Files) -> Files:
+        """Those of the files that are of the newest fold; all where the years are cut once."""
+        newest = self.law.test_days.origins[-1:]
+        return [made for made in files if name_in(made).origin in (None, *newest)]
+
     @property
     def surface(self) -> Law:
         """The law of the first way to draw the training days, which the page is about."""
@@ -69,10 +78,9 @@ def draw(shown: Shown) -> dict[str, Figure]:
 
 
 def ladder(shown: Shown) -> Figure:
-    law, (_, rival) = shown.law, shown.rival
-    base_loss = log_loss(rival["y"], [law.base_rate] * len(rival))
-    skills = {name: row.skill for name, row in law.best_network.against.items()}
-    return plots.ladder(law.ladder.cells, base_loss, skills)
+    skills = {name: row.skill for name, row in shown.law.best_network.against.items()}
+    base_loss = log_loss(shown.base["y"], shown.base["p"])
+    return plots.ladder(shown.law.ladder.cells, base_loss, skills)
 
 
 def folds(shown: Shown) -> Figure:
@@ -87,7 +95,7 @@ def reliability(shown: Shown) -> Figure:
 
 def skill_by_year(shown: Shown) -> Figure:
     name, rival = shown.rival
-    return plots.skill_by_year({**shown.networks, name: rival}, shown.law.base_rate)
+    return plots.skill_by_year({**shown.networks, name: rival}, shown.base)
 
 
 def direction(shown: Shown) -> Figure:
@@ -109,11 +117,11 @@ def compute(shown: Shown) -> Figure:
 
 
 def learning_curves(shown: Shown) -> Figure:
-    return plots.learning_curves(shown.records)
+    return plots.learning_curves(shown.newest(shown.records))
 
 
 def drift(shown: Shown) -> Figure:
-    return plots.drift(shown.evaluations[0]["drift"], LARGEST_SHIFT)
+    return plots.drift(shown.newest(shown.evaluations)[0]["drift"], LARGEST_SHIFT)
 
 
 def sweeps(shown: Shown) -> Figure:

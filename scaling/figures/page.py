@@ -21,6 +21,8 @@ from scaling.law.sentence import rounded
 from scaling.law.verdict import EQUIVALENCE
 from scaling.run import Run
 
+BLOCKS = ("train", "validation", "test")
+
 # --- filters: how the page writes a number ---------------------------------------------------
 
 
@@ -106,7 +108,7 @@ def size_row(size: Cell) -> dict[str, Any]:
 
 
 def _networks(study: StudyFiles) -> list[dict[str, Any]]:
-    """One row for each size, smallest first: means over its seeds."""
+    """One row for each size, smallest first: means over its seeds and folds."""
     rows = []
     for size in study.law.ladder.cells:
         metrics = [e["metrics"] for e in study.evaluations if e["budget"] == size.budget]
@@ -126,19 +128,21 @@ def _networks(study: StudyFiles) -> list[dict[str, Any]]:
 
 
 def _baselines(study: StudyFiles) -> list[dict[str, Any]]:
-    """One row for each baseline, which has neither seeds nor epochs."""
-    return [
-        {
-            "skill_interval": None,
-            "last_skill": None,
-            "name": words(name),
-            "skill": model["test"]["log_loss_skill"],
-            "test": model["test"],
-            "recalibrated": model["test_recalibrated"],
-        }
-        for made in study.baselines
-        for name, model in made["models"].items()
-    ]
+    """One row for each baseline, which has neither seeds nor epochs: means over the folds."""
+    rows = []
+    for name, compared in study.law.best_network.against.items():
+        of_folds = [made["models"][name] for made in study.baselines]
+        rows.append(
+            {
+                "skill_interval": None,
+                "last_skill": None,
+                "name": words(name),
+                "skill": compared.skill,
+                "test": mean_scores([model["test"] for model in of_folds]),
+                "recalibrated": mean_scores([model["test_recalibrated"] for model in of_folds]),
+            }
+        )
+    return rows
 
 
 def _recipes(study: StudyFiles, sweeps: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -191,12 +195,14 @@ def _provenance(study: StudyFiles) -> list[tuple[str, str]]:
     settings = runs[0].settings
     made = (law.provenance, *study.records, *study.evaluations)
     changed = " with uncommitted changes" if any(item["git_dirty"] for item in made) else ""
-    splits = settings["splits"]
+    origins = law.test_days.origins
+    splits = {} if origins else settings["splits"]
     return [
         ("experiment", law.experiment),
         ("family of networks", settings["family"]),
         ("question", TaskConfig(**settings["task"]).question()),
-        *((block, " to ".join(splits[block])) for block in ("train", "validation", "test")),
+        *((block, " to ".join(splits[block])) for block in splits if block in BLOCKS),
+        *([("test years of the folds from", ", ".join(map(str, origins)))] if origins else []),
         ("prices, MD5", made_with("prices")),
         ("features, MD5", made_with("features")),
         ("labels, hash", made_with("labels")),
@@ -251,7 +257,7 @@ def html_page(
         law=study.law,
         networks=_networks(ladder),
         baselines=_baselines(ladder),
-        prevalence=ladder.evaluations[0]["metrics"]["best"]["test"]["prevalence"],
+        prevalence=_mean(e["metrics"]["best"]["test"]["prevalence"] for e in ladder.evaluations),
         runs=study.records,
         checks=checks,
         failed=[item for item in checks if item["passed"] is False],
@@ -259,7 +265,7 @@ def html_page(
         differences=differences,
         left_out=left_out,
         sweeps=_recipes(ladder, sweeps),
-        drift=ladder.evaluations[0]["drift"],
+        drift=ladder.evaluations[-1]["drift"],  # of the newest fold
         provenance=_provenance(study),
         **two_axes,
     )

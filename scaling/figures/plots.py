@@ -15,7 +15,7 @@ from scaling.figures.svg import COLOURS, GREY, INK, RED, STYLE
 from scaling.law.axis import AxisLaw
 from scaling.law.cells import Cell
 from scaling.law.direction import Estimate
-from scaling.metrics import log_loss_skill, reliability
+from scaling.metrics import log_loss, reliability
 
 MARKERS = "osD^vP"
 WIDE = (7.2, 3.8)
@@ -314,14 +314,17 @@ def reliability_diagram(models: Mapping[str, tuple[npt.ArrayLike, npt.ArrayLike]
 
 
 @rc_context(STYLE)
-def skill_by_year(models: Mapping[str, pd.DataFrame], base_rate: float) -> Figure:
-    """Log-loss skill of each calendar year; `models` maps a name to rows of date, y, p."""
+def skill_by_year(models: Mapping[str, pd.DataFrame], base: pd.DataFrame) -> Figure:
+    """Log-loss skill of each calendar year over the `base` rate's; all are rows of date, y, p."""
     figure, axes = _axes()
     width = 0.8 / len(models)
     years: set[int] = set()
+    reference = {
+        year: log_loss(own["y"], own["p"]) for year, own in base.groupby(base["date"].dt.year)
+    }
     for index, (name, rows) in enumerate(models.items()):
         by_year = {
-            int(year): 100 * log_loss_skill(part["y"], part["p"], base_rate)
+            int(year): 100 * (1 - log_loss(part["y"], part["p"]) / reference[year])
             for year, part in rows.groupby(rows["date"].dt.year)
         }
         years |= by_year.keys()

@@ -371,7 +371,7 @@ def shuffled_labels_teach_nothing(losses: Array, base: Array, settings: Settings
     effect = estimate_effects([losses], np.ones((1, 1)), settings, minus=base[None]).effects[0]
     ends = np.array([effect.interval90, effect.t_interval90])
     low, high = -ends.max() / base.mean(), -ends.min() / base.mean()
-    small = high < LARGEST_SKILL_OF_NOISE
+    small = bool(high < LARGEST_SKILL_OF_NOISE)
     passed = small if small or effect.side < 0 else None
     found = (
         f"mean skill {-100 * effect.estimate / base.mean():.2f} %, one-sided 95 % bounds "

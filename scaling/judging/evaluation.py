@@ -13,7 +13,7 @@ from scaling.errors import UserError
 from scaling.judging.markets import by_market
 from scaling.judging.run_files import run_in
 from scaling.machine.device import Precision
-from scaling.metrics import fit_recalibration, score
+from scaling.metrics import fit_recalibration, log_losses, score
 from scaling.run import Run
 from scaling.training import checkpoint
 from scaling.training.step import predict
@@ -87,6 +87,12 @@ def judge(
         own = {block: p[weights, block] for block in BLOCKS}
         metrics[weights] = measured(y, own, study.train_base_rate) | by_market(study, y, own)
     return Judged(p, metrics)
+
+
+def daily_losses(study: Study, p: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    """The log-loss of each validation day, of several markets their mean, from `p` [samples]."""
+    losses = pd.Series(log_losses(study.labels("validation"), p))
+    return np.asarray(losses.groupby(study.days("validation")["date"]).mean(), float)
 
 
 def load_weights(model: torch.nn.Module, weights: dict[str, torch.Tensor], where: Path) -> None:

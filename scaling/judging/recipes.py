@@ -5,6 +5,7 @@ from statistics import mean
 from typing import Any
 
 from scaling.judging.checks import Check, check
+from scaling.judging.study_files import OF_THE_FOLD
 from scaling.law.result import StudyLaw
 from scaling.run import NAME, Run
 
@@ -95,11 +96,15 @@ def _range(values: Mapping[str, float], digits: int) -> str:
 def recipe_differences(records: Sequence[Mapping[str, Any]]) -> list[str]:
     """One line for each key in which the runs differ: `optimiser.epochs: 5 for 200k; 9 for 2m`.
 
-    Empty for a study of one recipe. `records` are run records, the smallest size first.
+    Empty for a study of one recipe. `records` are run records, the smallest size first. What the
+    folds of a walk differ in by their name alone is left out.
     """
-    values = {made["run"]: Run.of(made, made["run"]).values() for made in records}
+    runs = {made["run"]: Run.of(made, made["run"]) for made in records}
+    values = {name: run.values() for name, run in runs.items()}
+    walks = any(run.name.origin is not None for run in runs.values())
+    left_out = (*NAME, *OF_THE_SIZE, *(OF_THE_FOLD if walks else ()))
     lines = []
-    for key, by_run in _by_key(values, (*NAME, *OF_THE_SIZE)).items():
+    for key, by_run in _by_key(values, left_out).items():
         runs_with: dict[str, list[Mapping[str, Any]]] = {}
         for record in records:
             runs_with.setdefault(by_run[record["run"]], []).append(record)
@@ -134,8 +139,13 @@ def study_differences(laws: Mapping[str, StudyLaw]) -> list[str]:
 def _by_key(
     values: Mapping[str, Mapping[str, Any]], left_out: Sequence[str]
 ) -> dict[str, dict[str, str]]:
-    """The value of each run, as text, by key."""
-    keys = dict.fromkeys(key for run in values.values() for key in run if key not in left_out)
+    """The value of each run, as text, by key; `left_out` are keys, or sections of them."""
+    keys = dict.fromkeys(
+        key
+        for run in values.values()
+        for key in run
+        if not {key, key.partition(".")[0]} & {*left_out}
+    )
     return {key: {r: str(run.get(key, "nothing")) for r, run in values.items()} for key in keys}
 
 

@@ -70,11 +70,6 @@ def summarise(grid: GridConfig, path: Path, results: Path) -> Summary:
         )
     (experiment,) = grid.experiments
     config = configs.load_config(experiment_path(experiment))
-    if config.walk_forward:
-        raise UserError(
-            f"{path}: {experiment} walks forward; allowed: an experiment of one fold, because a "
-            "summary has one row for each size"
-        )
     runs = grid.runs_of(config)
     folder = results / experiment
     study = _read_verified(grid, path, folder)
@@ -83,7 +78,6 @@ def summarise(grid: GridConfig, path: Path, results: Path) -> Summary:
         key=lambda files: runs.index(name_in(files[0])),
     )
     known = [record | Run.of(record, record["run"]).values() for record in study.records]
-    (baselines,) = study.ladder.baselines
     ends = [_end_of_training(folder / f"{record['run']}{SUFFIX}") for record, _ in made]
     judged = (*(evaluation for _, evaluation in made), *study.baselines)
     checks = [check["passed"] for file in judged for check in file["checks"]]
@@ -95,9 +89,22 @@ def summarise(grid: GridConfig, path: Path, results: Path) -> Summary:
         trained={key: sorted({run[key] for run in known}) for key in MADE_BY},
         checks={"made": len(checks), "passed": checks.count(True)},
         runs=[_run_row(run, *files) for run, files in zip(runs, made, strict=True)],
-        baselines={name: _scores(model) for name, model in baselines["models"].items()},
+        baselines=_baselines(study),
         law=_published(study.law),
     )
+
+
+def _baselines(study: StudyFiles) -> dict[str, dict[str, float]]:
+    """The scores of each baseline on all training days; of several folds the means.
+
+    Its skill is over all test days together, as the networks' is.
+    """
+    found = {}
+    for name, compared in study.law.best_network.against.items():
+        of_folds = [_scores(made["models"][name]) for made in study.ladder.baselines]
+        means = {key: fmean(scores[key] for scores in of_folds) for key in of_folds[0]}
+        found[name] = {**means, "test_skill": compared.skill}
+    return found
 
 
 def _published(law: StudyLaw) -> StudyLaw:
@@ -172,11 +179,12 @@ def _scores(model: Mapping[str, Any]) -> dict[str, float]:
 
 
 def tables(summary: Summary) -> list[list[Row]]:
-    """The tables of a summary, each with its head: the ladder, the surfaces, the slopes."""
+    """The tables of a summary, each with its head: the ladder, surfaces, folds, and the slopes."""
     law = summary.law
     return [
         [*_ladder_table(summary)],
         *([*_surface_table(surface)] for surface in law.surfaces.values()),
+        *([[*_fold_table(law)]] if law.test_days.origins else []),
         [*_slope_table(law)],
     ]
 
@@ -198,12 +206,15 @@ def _ladder_table(summary: Summary) -> Iterator[Row]:
             for run in summary.runs
             if run["budget"] == size.budget and run["train_days"] == WHOLE_BLOCK
         ]
+        by_seed: dict[int, list[float]] = {}
+        for run in runs:
+            by_seed.setdefault(run["seed"], []).append(run["validation_skill"])
         yield [
             label(size.budget),
             f"{size.parameters:,}",
             f"{runs[0]['flops'] / 1e15:.3g}",
             f"{median(run['seconds'] for run in runs):,.0f}",
-            ", ".join(percent(run["validation_skill"]) for run in runs),
+            ", ".join(percent(fmean(own)) for own in by_seed.values()),
             _skill(size),
             f"{fmean(run['test_auc'] for run in runs):.3f}",
         ]
@@ -224,6 +235,15 @@ def _surface_table(surface: Law) -> Iterator[Row]:
         yield [label(budget), *skills]
     for name, baseline in surface.baselines.items():
         yield [name.replace("_", " "), *map(_skill, baseline.cells)]
+
+
+def _fold_table(law: StudyLaw) -> Iterator[Row]:
+    """The slope over sizes in each fold of a walk forward."""
+    yield ["test years from", "test days", "positive", "slope (95 % interval), nats a decade"]
+    for fold in law.ladder.parameters.folds:
+        low, high = fold.interval95
+        slope = f"{fold.slope:+.4f} ({low:+.4f} to {high:+.4f})"
+        yield [str(fold.origin), str(fold.days), f"{fold.positives:g}", slope]
 
 
 def _slope_table(law: StudyLaw) -> Iterator[Row]:

@@ -5,7 +5,7 @@
 
 import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -82,35 +82,33 @@ def resampled_means(
     """Mean loss of each cell with days *and* seeds resampled, [cells, samples].
 
     `losses` holds [seeds, days] for each cell. Every network gets the same days, the rows of
-    `days` [samples, days]. Each of the `folds` trains its own networks, so its seeds are drawn
-    anew; see `with_resampled_seeds`.
+    `days` [samples, days]. Each of the `folds` trains its own networks; see `with_resampled_seeds`.
     """
-    rng = np.random.default_rng(seed)
-    by_fold = [
-        with_resampled_seeds([loss[:, fold] @ days[:, fold].T for loss in losses], rng)
-        for fold in folds
-    ]
-    return np.asarray(np.sum(by_fold, axis=0))
+    return with_resampled_seeds(
+        [[loss[:, fold] @ days[:, fold].T for fold in folds] for loss in losses], seed
+    )
 
 
-def with_resampled_seeds(resampled: Sequence[Array], rng: np.random.Generator) -> Array:
+def with_resampled_seeds(resampled: Sequence[Iterable[Array]], seed: int) -> Array:
     """The mean of each cell's networks with seeds resampled, [cells, samples].
 
-    `resampled` holds [seeds, samples] for each cell: a measure of each network on the same
-    resampled days. Seeds are drawn within each cell. K seeds drawn from K have (K-1)/K of the
-    variance they should have, so their deviations are stretched by sqrt(K / (K-1)) (Davison &
-    Hinkley 1997, section 2.3). A cell with one seed has no spread to draw from, and its resamples
-    vary with the days alone.
+    `resampled` holds for each cell its folds [seeds, samples], which add up: a measure of each
+    network on the same resampled days. Seeds are drawn within each cell, and for each fold anew. K
+    seeds drawn from K have (K-1)/K of the variance they should have, so their deviations are
+    stretched by sqrt(K / (K-1)) (Davison & Hinkley 1997, section 2.3). A cell with one seed has no
+    spread to draw from, and its resamples vary with the days alone.
     """
-    means = []
-    for each in resampled:
-        centre = each.mean(axis=0)
+    rng = np.random.default_rng(seed)
+
+    def mean(each: Array) -> Array:
         n, samples = each.shape
-        if n > 1:
-            drawn = rng.multinomial(n, np.full(n, 1 / n), size=samples).T / n
-            centre = centre + math.sqrt(n / (n - 1)) * ((drawn * each).sum(axis=0) - centre)
-        means.append(centre)
-    return np.stack(means)
+        centre: Array = each.mean(axis=0)
+        if n == 1:
+            return centre
+        drawn = rng.multinomial(n, np.full(n, 1 / n), size=samples).T / n
+        return np.asarray(centre + math.sqrt(n / (n - 1)) * ((drawn * each).sum(axis=0) - centre))
+
+    return np.stack([np.sum([mean(fold) for fold in cell], axis=0) for cell in resampled])
 
 
 def stretched_interval(

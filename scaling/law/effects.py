@@ -214,23 +214,33 @@ def groups_of_folds(folds: Sequence[slice]) -> list[slice]:
 
 
 def effect_on_measure(
-    values: Sequence[Array], resampled: Sequence[Array], weights: Array, blocks: float, seed: int
+    values: Sequence[Array],
+    resampled: Sequence[Array],
+    weights: Array,
+    folds: Sequence[slice],
+    block: int,
+    seed: int,
 ) -> Effect:
     """The effect `weights` [cells] on a measure of networks that is no mean over days.
 
-    `values` holds [seeds] for each cell and `resampled` [seeds, samples], the measure computed
-    again on each draw of the test days, which are `blocks` independent ones. The intervals are
-    those of `estimate_effects`, in the units of the measure.
+    `values` holds [seeds, folds] for each cell and `resampled` [seeds, folds, samples], the measure
+    computed again on each draw of the test days, in blocks of `block`. A fold counts as its days
+    do. The intervals are those of `estimate_effects`, in the units of the measure.
     """
-    of_days = weights @ np.stack([each.mean(axis=0) for each in resampled])
-    day_variance = float(of_days.var(ddof=1))
-    by_cell = weights**2 * np.array([_seed_variance(own[:, None], 1) for own in values])
-    seed_degrees = np.array([max(len(own) - 1, 1) for own in values])
-    degrees = _degrees_of_freedom(day_variance, max(blocks - 1, 1.0), by_cell, seed_degrees)
-    estimate = float(weights @ [own.mean() for own in values])
-    draws = weights @ with_resampled_seeds(resampled, np.random.default_rng(seed))
-    one_group = np.array([estimate])
-    return _effect(estimate, draws, day_variance, float(by_cell.sum()), degrees, one_group)
+    n_days = folds[-1].stop
+    days = np.array([fold.stop - fold.start for fold in folds])
+    daily = np.repeat(weights @ np.stack([own.mean(axis=0) for own in values]), days)
+    parts = [each * (days / n_days)[:, None] for each in resampled]
+    of_days = weights @ np.stack([each.sum(axis=1).mean(axis=0) for each in parts])
+    of_cell = [[_seed_variance(own[:, None], n_days) for own in (cell * days).T] for cell in values]
+    by_cell = weights[:, None] ** 2 * np.array(of_cell)
+    seed_degrees = np.array([[max(len(own) - 1, 1)] for own in values])
+    variances = float(of_days.var(ddof=1)), float(by_cell.sum())
+    day_degrees = max(n_days / block - 1, 1.0)
+    degrees = _degrees_of_freedom(variances[0], day_degrees, by_cell, seed_degrees)
+    draws = weights @ with_resampled_seeds([each.swapaxes(0, 1) for each in parts], seed)
+    of_groups = np.array([daily[own].mean() for own in groups_of_folds(folds)])
+    return _effect(float(daily.mean()), draws, *variances, degrees, of_groups)
 
 
 def slope_weights(positions: Array) -> Array:

@@ -4,6 +4,7 @@ A ladder of sizes is a table with one column and goes the same way. `docs/statis
 the method and names its sources.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import chain
 
@@ -24,6 +25,7 @@ from scaling.law.effects import (
 )
 from scaling.law.power_law import power_law
 from scaling.law.result import Calibration, JudgedDays, Law, StudyLaw
+from scaling.law.runs import TestDays
 from scaling.law.sentence import calibration_sentence, sentence, warnings
 from scaling.law.shape import compare_shapes
 from scaling.law.table import Table, Tables
@@ -64,37 +66,44 @@ def calibration_apart(tables: Tables, plain: AxisLaw, settings: Settings) -> Cal
 
 
 def _auc_slope(tables: Tables, plain: AxisLaw, settings: Settings) -> Effect | None:
-    """Over the sizes and in the blocks of days of the `plain` slope.
+    """Over the sizes and in the blocks of days of the `plain` slope, or None.
 
-    A rank is no mean over days, so the AUC is computed again on each draw of them. The rare draw
-    that holds one class alone has none, and is left out.
+    A rank is no mean over days, so the AUC is computed again on each draw of them, in each fold of
+    a walk forward, whose networks rank their own days. A draw that leaves a fold one class alone is
+    left out, and there is no slope if most are.
     """
     days, sizes = tables.days, tables.ladder.axes["parameters"]
     kept = [sizes.points.index(point) for point in plain.points]
-    counts = np.stack([np.bincount(days.which, days.labels == label) for label in (0, 1)])
-    if not counts.sum(axis=1).all():
+    n = len(days.dates)
+    folds = settings.by_fold(n)
+    drawn = day_weights(n, plain.block_length, settings.samples, settings.seed)
+    counts = [np.bincount(days.which, days.labels == label, n) for label in (0, 1)]
+    sound = [drawn[:, fold] @ count[fold] > 0 for fold in folds for count in counts]
+    drawn = drawn[np.all(sound, axis=0)]
+    if len(drawn) < settings.samples / 2:
         return None
-    n, block = len(days.dates), plain.block_length
-    drawn = day_weights(n, block, settings.samples, settings.seed)
-    drawn = drawn[(drawn @ counts.T > 0).all(axis=1)]
-    values, resampled = [], []
-    for cell in kept:
-        each = [
-            metrics.weighted_aucs(
-                days.labels, p, (day[days.which] for day in chain([np.ones(n)], drawn))
-            )
-            for p in tables.forecasts[cell]
-        ]
-        values.append(np.array([own[0] for own in each]))
-        resampled.append(np.stack([own[1:] for own in each]))
+    found = [
+        np.stack([_aucs(p, days, folds, drawn) for p in tables.forecasts[cell]]) for cell in kept
+    ]
     effect = effect_on_measure(
-        values,
-        resampled,
+        [aucs[:, :, 0] for aucs in found],
+        [aucs[:, :, 1:] for aucs in found],
         slope_weights(sizes.positions[kept]),
-        n / block,
+        folds,
+        plain.block_length,
         settings.seed + 1,
     )
     return effect if plain.slope.seed_variance is not None else effect.of_days_alone
+
+
+def _aucs(p: Array, days: TestDays, folds: Sequence[slice], drawn: Array) -> Array:
+    """The AUC of `p` [rows] in each fold, on its days and on each draw, [folds, 1 + draws]."""
+    found = []
+    for fold in folds:
+        rows = (days.which >= fold.start) & (days.which < fold.stop)
+        weights = (day[days.which[rows]] for day in chain([np.ones(len(days.dates))], drawn))
+        found.append(metrics.weighted_aucs(days.labels[rows], p[rows], weights))
+    return np.stack(found)
 
 
 def fit_law(table: Table, settings: Settings) -> Law:

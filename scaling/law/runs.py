@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -10,13 +10,13 @@ import pandas as pd
 
 from scaling import metrics
 from scaling.errors import UserError
+from scaling.run import WHOLE_BLOCK, Draw
 
 Array = npt.NDArray[np.float64]
 
 NETWORK_COLUMNS = ("budget", "parameters", "seed", "date", "split", "y", "p")
 BASELINE_COLUMNS = ("model", "date", "split", "y", "p")
-WHOLE_BLOCK = "all"
-DRAWS = ("recent", "blocks")
+DRAWS = get_args(Draw)
 # Two runs whose probabilities differ by less on every day are one run. Another device changes the
 # probabilities of the same weights by 1e-6, another seed by 1e-2.
 SAME_FORECAST = 1e-5

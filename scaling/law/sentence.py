@@ -118,15 +118,12 @@ def _of_folds(days: JudgedDays) -> str:
 def calibration_sentence(plain: AxisLaw, recalibrated: AxisLaw | None, auc: Effect | None) -> str:
     """Whether log-loss, recalibrated log-loss and AUC contradict each other about size.
 
-    A sign counts only if it may be claimed: if every 95 % interval of the slope excludes 0, and the
-    loss goes in one direction. Empty where none does.
+    A sign counts only if every 95 % interval of the slope excludes 0 and the loss turns nowhere,
+    whatever may have made it. Empty where none does.
     """
-    claims = {"improves": 1, "inverse scaling": -1}
-    signs = {"by log-loss": claims.get(plain.verdict, 0)}
+    signs = {"by log-loss": _better(plain)}
     if recalibrated:
-        signs["by log-loss once each is recalibrated on validation"] = claims.get(
-            recalibrated.verdict, 0
-        )
+        signs["by log-loss once each is recalibrated on validation"] = _better(recalibrated)
     if auc:
         signs["by AUC"] = 0 if auc.seed_variance is None else auc.side
     if not any(signs.values()):
@@ -137,6 +134,11 @@ def calibration_sentence(plain: AxisLaw, recalibrated: AxisLaw | None, auc: Effe
         f"Bigger networks are {', '.join(others)} and {last}: these {contradict} each other (a "
         "sign counts only where the 95 % intervals of its slope exclude 0)."
     )
+
+
+def _better(axis: AxisLaw) -> int:
+    """1 if bigger networks certainly lose less, -1 if they certainly lose more, else 0."""
+    return 0 if axis.bent or axis.slope.seed_variance is None else -axis.slope.side
 
 
 def rounded(number: float) -> str:

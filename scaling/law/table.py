@@ -14,7 +14,8 @@ import numpy.typing as npt
 import pandas as pd
 
 from scaling.errors import UserError
-from scaling.law.runs import DRAWS, WHOLE_BLOCK, Model, Runs, Sample, TestDays, read_runs
+from scaling.law.runs import DRAWS, Model, Runs, Sample, TestDays, read_runs
+from scaling.run import WHOLE_BLOCK
 
 Array = npt.NDArray[np.float64]
 

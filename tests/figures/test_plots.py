@@ -11,7 +11,7 @@ from scaling.law.judge import fit_law
 from scaling.law.result import read_law
 from scaling.record import read_json
 from tests.figures.planted_study import BETTER, NO_BETTER, write_sweep
-from tests.law.test_folds import FOLDS, WALK, walk
+from tests.law.test_joined_folds import FOLDS, WALK, walk
 from tests.law.worlds import FIVE, table_of
 
 

@@ -13,6 +13,7 @@ from scaling.law.bootstrap import Settings, day_weights
 from scaling.law.effects import slope_weights
 from scaling.law.prediction_rows import judge_rows
 from scaling.law.result import Calibration, StudyLaw
+from scaling.law.transfer import SizeRecipe
 from scaling.metrics import fit_recalibration, log_loss, weighted_aucs
 from scaling.record import provenance
 from tests.figures.planted_study import Page
@@ -105,6 +106,13 @@ def test_no_sign_counts_where_the_spread_between_seeds_is_unknown() -> None:
     assert calibration((networks[networks["seed"] == 1], baselines)).sentence == ""
 
 
+def test_a_difference_that_recipes_may_have_made_still_contradicts() -> None:
+    untried = SizeRecipe("2m", 1e-3, 1e-3, 1e-3, 1e-3, 3, 0.0)
+    law = judge_rows(*SHARPER_BUT_BOLDER, replace(SETTINGS, recipes=(untried,)))
+    assert law.ladder.parameters.verdict == "recipe-bound"
+    assert law.calibration and ": these contradict each other" in law.calibration.sentence
+
+
 def test_a_size_with_one_seed_has_no_part_in_any_of_the_slopes() -> None:
     networks, baselines = SHARPER_BUT_BOLDER
     lone = networks[(networks["budget"] != "2m") | (networks["seed"] == 1)]
@@ -166,10 +174,11 @@ def test_the_auc_under_weights_is_that_of_scikit_learn_ties_included() -> None:
 
 
 def test_the_slope_of_the_auc_and_its_variance_over_days_are_those_of_scikit_learns_aucs() -> None:
-    law = judged(SHARPER_BUT_BOLDER)
+    settings = replace(SETTINGS, samples=30)
+    law = judge_rows(*SHARPER_BUT_BOLDER, settings)
     assert law.calibration and law.calibration.auc
     block = law.ladder.parameters.block_length
-    drawn = day_weights(DAYS, block, SETTINGS.samples, SETTINGS.seed)
+    drawn = day_weights(DAYS, block, settings.samples, settings.seed)
     of_size = [rows for _, rows in of_test(SHARPER_BUT_BOLDER).groupby("parameters")]
 
     def slope(weight: Array) -> float:
@@ -212,3 +221,34 @@ def test_days_of_one_class_have_no_auc() -> None:
         for frame in (networks, baselines)
     ]
     assert calibration((all_rise[0], all_rise[1])).auc is None
+
+
+def test_each_fold_of_a_walk_is_recalibrated_and_ranked_by_itself() -> None:
+    """The networks of one fold are bolder and higher than those of the other, which tells nothing
+    of sizes: pooled days would be ranked by it, and validation of both folds would be a mixture.
+    """
+    folds = [study((1.5, 1.0, 0.5), (1.0, 1.0, 1.0), seed=number) for number in (0, 1)]
+    later = pd.Timedelta(days=5 * 365)
+    walk = [
+        pd.concat(
+            frame.assign(origin=2012 + 5 * number, date=frame["date"] + number * later)
+            for number, frame in enumerate(frames)
+        )
+        for frames in zip(*folds, strict=True)
+    ]
+    networks, baselines = (frame.reset_index(drop=True) for frame in walk)
+    logits = np.log(networks["p"] / (1 - networks["p"]))
+    second = networks["origin"] == 2017
+    other = networks.assign(p=networks["p"].where(~second, sigmoid(2 * logits + 1)))
+    before, after = (judged((rows, baselines)) for rows in (networks, other))
+    slopes = [law.ladder.parameters.slope.estimate for law in (before, after)]
+    assert abs(slopes[0] - slopes[1]) > 0.005
+    one, two = before.calibration, after.calibration
+    assert one and two and one.recalibrated and two.recalibrated and one.auc and two.auc
+    assert [fold.origin for fold in two.recalibrated.folds] == [2012, 2017]
+    recalibrated = one.recalibrated.slope.estimate, two.recalibrated.slope.estimate
+    assert recalibrated[0] == pytest.approx(recalibrated[1], abs=1e-5)
+    assert one.auc.estimate == pytest.approx(two.auc.estimate, abs=1e-12)
+    by_fold = [calibration(fold).auc for fold in folds]
+    expected = np.mean([found.estimate for found in by_fold if found])
+    assert one.auc.estimate == pytest.approx(expected, abs=1e-12)

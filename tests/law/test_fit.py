@@ -32,7 +32,9 @@ def files(tmp_path, monkeypatch):
     networks, baselines = study()
     config = tmp_path / "experiment.yaml"
     text = (ROOT / "configs/daily/threshold_1pct.yaml").read_text()
-    config.write_text(text + "law:\n  delta: 0.02\n  bootstrap_samples: 250\n")
+    table = "  transfer: configs/transfer/patchtst.json\n"
+    assert table in text
+    config.write_text(text.replace(table, "  delta: 0.02\n  bootstrap_samples: 250\n"))
     paths = []
     for (budget, seed), rows in networks.groupby(["budget", "seed"]):
         paths.append(str(tmp_path / f"{budget}.seed{seed}.predictions.parquet"))
