@@ -116,9 +116,9 @@ class Runs(NamedTuple):
 def read_runs(networks: pd.DataFrame, baselines: pd.DataFrame) -> Runs:
     """Check prediction rows and arrange them by model, networks by size and seed.
 
-    `networks` has NETWORK_COLUMNS. If it also has `weights`, only the rows "best" count, the
-    weights chosen on validation. `baselines` has BASELINE_COLUMNS, and its model `base_rate`
-    always predicts the training base rate. A study with an axis of training days has three more
+    `networks` has NETWORK_COLUMNS. If it also has `weights`, only the rows "mean" count, those of
+    the mean of the weights over the last quarter of the training. `baselines` has BASELINE_COLUMNS,
+    and its model `base_rate` always predicts the training base rate. A study with an axis of training days has three more
     columns in both: `train_days`, the number asked for, missing or "all" for the whole training
     block; `draw`, "recent" or "blocks"; and `counted_days`, the number that the model was trained
     on. In a study of several markets, `asset` names the market of each row. In a walk forward,
@@ -128,7 +128,7 @@ def read_runs(networks: pd.DataFrame, baselines: pd.DataFrame) -> Runs:
     same predictions, one budget with two counts, and fewer than two sizes.
     """
     if "weights" in networks:
-        networks = networks[networks["weights"] == "best"]
+        networks = networks[networks["weights"] == "mean"]
     _check_rows(networks, NETWORK_COLUMNS, "predictions")
     _check_rows(baselines, BASELINE_COLUMNS, "baselines")
     trained = _grouped(networks, ["budget", "seed"], sort=True)
