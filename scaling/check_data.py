@@ -19,6 +19,7 @@ def _parser() -> argparse.ArgumentParser:
         description="Check prices and features, and write a stamp that `md5sum --check` can read.",
     )
     parser.add_argument("--config", type=Path, required=True)
+    parser.add_argument("--origin", type=int, help="of a fold: a stamp of the rows that it may see")
     parser.add_argument("--output", type=Path, required=True)
     return parser
 
@@ -30,15 +31,17 @@ def main(argv: list[str] | None = None) -> None:
     """
     args = _parser().parse_args(argv)
     config = load_config(args.config)
-    from scaling.data.features import check_dates, load_features, verified_market
+    asked = config if args.origin is None else of_fold(config, args.origin)
+    from scaling.data.features import check_dates, load_features, verified_data
     from scaling.data.prices import prices_of
 
     stamp, manifest = "", config.data.manifest
-    for market in config.data.markets:
-        prices_md5, features_md5 = verified_market(market, manifest)
+    digests = (found.split(", ") for found in verified_data(asked))
+    for market, of_prices, of_features in zip(config.data.markets, *digests, strict=True):
         check_dates(prices_of(market, manifest), load_features(market.features), market.features)
-        stamp += f"{prices_md5}  {market.prices}\n{features_md5}  {market.features}\n"
-    refuse_thin_folds(config)
+        stamp += f"{of_prices}  {market.prices}\n{of_features}  {market.features}\n"
+    if args.origin is None:
+        refuse_thin_folds(config)
     with atomic_file(args.output) as stream:
         stream.write(stamp.encode())
     run = newest_of(config).written(config.seed)

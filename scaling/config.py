@@ -387,6 +387,11 @@ class TrainingConfig:
         return self
 
     @property
+    def first_origin(self) -> int | None:
+        """The origin of the first fold, with which the micro-batch of a walk is found."""
+        return self.walk_forward.first_test if self.walk_forward else None
+
+    @property
     def recipe(self) -> OptimiserConfig:
         """How this size is trained: the experiment's optimiser, with what it has of its own."""
         own = self.recipes.get(self.param_budget, OwnRecipe())

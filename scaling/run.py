@@ -221,8 +221,8 @@ class Run:
     """All that a trained weight depends on. None stands for what only the training finds out.
 
     `settings` are the sections of the config, `model` is the shape of the size. `prices` and
-    `features` are MD5s, those of several markets in the order of the config. `labels` and `code`
-    are digests.
+    `features` are MD5s, those of several markets in the order of the config, and of a fold those of
+    the rows up to the end of its test block. `labels` and `code` are digests.
     """
 
     experiment: str

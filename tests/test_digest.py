@@ -269,6 +269,7 @@ def test_only_what_the_named_family_gives_counts(
 RULES = {
     "features": "prepare",
     "check_manifest": "check_data",
+    "check_fold": "check_data",
     "find_batch_size": "training.model:build_model",
     "train": "train",
     "sweep": "sweep",
@@ -288,7 +289,7 @@ CHANGES = {
     # `check_manifest` counts the events in the blocks of folds.
     "future.max(axis=1) >= close[": {
         *TRAINED,
-        *("evaluate", "baselines", "report", "check_manifest"),
+        *("evaluate", "baselines", "report", "check_manifest", "check_fold"),
     },
     "head_aggregation='avg_pool'": BUILT,
     "pooling_type='mean'": BUILT,

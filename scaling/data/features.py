@@ -1,5 +1,7 @@
 """Feature tables: built by a tier from prices, recorded, and checked before they are read."""
 
+import hashlib
+from datetime import date
 from pathlib import Path
 
 import numpy as np
@@ -142,12 +144,29 @@ def _verify_external(market: Market, manifest: Path) -> str:
 def verified_data(config: TrainingConfig) -> tuple[str, str]:
     """Check the data of all markets; return the MD5s of their prices and of their features.
 
-    Those of several markets are one text, in the order of the config.
+    Those of several markets are one text, in the order of the config. Of a fold they are the MD5s
+    of the rows up to the end of its test block, so that later days make no other fold of it.
     """
     manifest = config.data.manifest
     found = [verified_market(market, manifest) for market in config.data.markets]
+    if config.origin is not None:
+        last = config.splits.test[1]
+        found = [
+            (rows_md5(market.prices, last), rows_md5(market.features, last))
+            for market in config.data.markets
+        ]
     of_prices, of_features = zip(*found, strict=True)
     return ", ".join(of_prices), ", ".join(of_features)
+
+
+def rows_md5(path: Path, last: date) -> str:
+    """The MD5 of a table's rows up to a day: of the names of its columns, its days and numbers."""
+    rows = read_parquet(path).loc[: pd.Timestamp(last)]
+    digest = hashlib.md5(" ".join(map(str, rows.columns)).encode(), usedforsecurity=False)
+    digest.update(rows.index.to_numpy("datetime64[D]").tobytes())
+    for name in rows:
+        digest.update(rows[name].to_numpy().tobytes())
+    return digest.hexdigest()
 
 
 def verified_market(market: Market, manifest: Path) -> tuple[str, str]:

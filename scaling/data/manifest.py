@@ -58,6 +58,17 @@ def registered_data(config: TrainingConfig) -> tuple[str | None, str | None]:
     return next(joined), next(joined)
 
 
+def stamped_data(stamp: Path) -> tuple[str | None, str | None]:
+    """The MD5s that `verified_data` found when the stamp of a fold was written; None before that.
+
+    The manifest cannot say them, because it knows whole files.
+    """
+    if not stamp.is_file():
+        return None, None
+    digests = [line.partition(" ")[0] for line in stamp.read_text().splitlines()]
+    return ", ".join(digests[::2]), ", ".join(digests[1::2])
+
+
 def recorded_features(market: Market, manifest: Path) -> str | None:
     """The MD5 of features that prices and code of now would give, or None if nobody knows it."""
     if tier_named(market.features) == EXTERNAL:

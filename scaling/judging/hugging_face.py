@@ -8,6 +8,7 @@ import os
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from datetime import date
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,6 +16,7 @@ import transformers
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from scaling.config import DataConfig, MarketsConfig, TaskConfig, WindowConfig
+from scaling.data.features import rows_md5
 from scaling.errors import UserError
 from scaling.judging.evaluation import Trained, load_weights
 from scaling.names import EXTERNAL
@@ -100,7 +102,7 @@ def model_card(trained: Trained, evaluation: Mapping[str, Any] | None) -> str:
     record, run = trained.record, trained.run
     data = _data_of(run)
     checks = (evaluation or {}).get("checks", ())
-    origin, licence = _origins_and_licences(data, str(run.prices))
+    origin, licence = _origins_and_licences(data, run)
     return environment.get_template("model_card.md").render(
         record=record,
         run=run,
@@ -124,12 +126,18 @@ def _data_of(run: Run) -> DataConfig | MarketsConfig:
     return build(DataConfig, given, Path(RECORD))
 
 
-def _origins_and_licences(data: DataConfig | MarketsConfig, digests: str) -> tuple[str, str]:
-    """What the manifest says of the prices of each market, each thing once."""
-    found = [
-        _origin_and_licence(market.prices, data.manifest, md5)
-        for market, md5 in zip(data.markets, digests.split(", "), strict=True)
-    ]
+def _origins_and_licences(data: DataConfig | MarketsConfig, run: Run) -> tuple[str, str]:
+    """What the manifest says of the prices of each market, each thing once.
+
+    It registers whole files. Of a fold, the file on disk must have the rows that the fold saw.
+    """
+    found = []
+    for market, md5 in zip(data.markets, str(run.prices).split(", "), strict=True):
+        if run.name.origin is not None and market.prices.is_file():
+            last = date.fromisoformat(run.settings["splits"]["test"][1])
+            same = rows_md5(market.prices, last) == md5
+            md5 = file_md5(market.prices) if same else md5
+        found.append(_origin_and_licence(market.prices, data.manifest, md5))
     origins, licences = (list(dict.fromkeys(said)) for said in zip(*found, strict=True))
     return "; ".join(origins), ", ".join(licences)
 

@@ -16,9 +16,10 @@ from scaling import config as configs
 from scaling.config import SplitConfig, TrainingConfig, load_config
 from scaling.data import dataset
 from scaling.data.dataset import Indices, Normaliser, Study, load_study
+from scaling.data.features import verified_data
 from scaling.errors import UserError
 from scaling.judging.evaluation import refuse_other_normaliser
-from scaling.record import read_json
+from scaling.record import file_md5, read_json
 from tests.conftest import random_prices
 from tests.trained_study import CONFIG, EXPERIMENT, MODEL, build_features, register_prices
 
@@ -138,6 +139,26 @@ def test_no_price_from_the_test_block_on_changes_what_a_fold_is_trained_on(
     build_features()
     assert same(load_study(fold(walk, 2003)), before[2003])
     assert not same(load_study(fold(walk, 2004)), before[2004]), "nothing was spoiled"
+
+
+def test_the_data_of_a_fold_are_the_rows_up_to_the_end_of_its_test_block(
+    walk: TrainingConfig,
+) -> None:
+    def digests(prices: pd.DataFrame) -> dict[int, tuple[str, str]]:
+        register_prices(prices)
+        build_features()
+        return {origin: verified_data(fold(walk, origin)) for origin in ORIGINS}
+
+    whole = digests(PRICES)
+    assert whole[2003] != whole[2004]
+    assert digests(PRICES.loc[:"2004-12-31"]) == whole, "later days are no part of a fold"
+    corrected = PRICES.copy()
+    corrected.loc[PRICES.loc["2004-06"].index[0], "volume"] += 1
+    changed = digests(corrected)
+    assert changed[2003] == whole[2003]
+    assert not set(changed[2004]) & set(whole[2004])
+    config = dataclasses.replace(walk, origin=None)
+    assert verified_data(config)[0] == file_md5("data/raw/SPY.parquet")
 
 
 def test_a_fold_that_is_too_thin_is_refused_with_its_counts_before_any_is_trained(

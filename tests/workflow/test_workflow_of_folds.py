@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 
 from tests.conftest import MakeOnce
-from tests.miniature import make_miniature, run
-from tests.workflow.test_workflow import planned, replace, trainings
+from tests.miniature import REPOSITORY, make_miniature, register, run
+from tests.workflow.test_workflow import PRICES, planned, replace, trainings
 
 CONFIG = Path("configs/daily/walk.yaml")
 RESULTS = "results/daily/walk"
@@ -78,6 +78,31 @@ def test_a_name_without_its_fold_is_told_which_there_are(judged: Path) -> None:
         failed = run(judged, "snakemake", "--dry-run", target, check=False)
         assert failed.returncode
         assert "allowed: from1996, from1997" in failed.stdout + failed.stderr
+
+
+def stamps(*folds: str) -> list[str]:
+    return [f"{RESULTS}/data.{fold}.md5" for fold in folds]
+
+
+def test_a_year_more_of_prices_adds_a_fold_and_trains_that_one_alone(study: Path) -> None:
+    longer = pd.read_parquet(REPOSITORY / "data/raw/SPY.parquet").loc[:"1998-12-31"]
+    register(study, longer)
+    added = "from1998"
+    run(study, "snakemake", *stamps(*FOLDS, added))
+    new = [target.replace(FOLDS[0], added) for target in TARGETS[:2]]
+    assert planned(study, *TARGETS, *new) == {
+        *(f"train daily/walk 6k.{added}", f"evaluate daily/walk 6k.{added}"),
+        f"baselines daily/walk baselines.{added}",
+    }
+
+
+def test_a_corrected_price_trains_the_folds_that_saw_it_and_no_earlier_one(study: Path) -> None:
+    prices = pd.read_parquet(study / PRICES)
+    day = prices.loc["1997-06"].index[0]
+    prices.loc[day, "close"] = prices.loc[day, ["low", "high"]].mean() + 0.001
+    register(study, prices)
+    run(study, "snakemake", *stamps(*FOLDS))
+    assert trainings(planned(study, *TARGETS)) == {"train daily/walk 6k.from1997"}
 
 
 def test_another_fold_in_the_walk_trains_that_one_alone(study: Path) -> None:

@@ -33,19 +33,30 @@ def checked_data(rule=None):
     The records of the features are `ancient`: features that are built again with the same result
     have a new record but the same stamp, and retrain nothing. The artefact of a `rule` is made
     again if it is outdated.
+
+    Of a fold all files are `ancient` but its own stamp, which days after its test block leave as it
+    is.
     """
 
     def files(wildcards):
         experiment = wildcards.experiment
         if rule:
             name, runs, *others = ARTEFACTS[rule](wildcards, EXPERIMENTS[experiment])
-            runs = [replace(run, **data_of(experiment)) for run in runs]
+            runs = [replace(run, **data_of(experiment, run.name.origin)) for run in runs]
             make_again_if(Path("results", experiment, name), outdated, runs, *others)
+        names = [text for key, text in wildcards.items() if key in ("run", "sample", "baselines")]
+        origin = name_of(experiment, names[0]).origin if names else None
         found = data_files(wildcards)
-        records = [ancient(record) for record in found["features_record"]]
-        return {**found, "features_record": records, "stamp": f"results/{experiment}/data.md5"}
+        old = found if origin else ["features_record"]
+        found |= {key: [ancient(file) for file in found[key]] for key in old}
+        return {**found, "stamp": stamp_of(experiment, origin)}
 
     return files
+
+
+def stamp_of(experiment, origin):
+    """What tells of the data of an experiment, or of those that one of its folds may see."""
+    return f"results/{experiment}/data{f'.from{origin}' if origin else ''}.md5"
 
 
 def make_again_if(path, why, *compared):
@@ -123,9 +134,11 @@ def asked_baselines(experiment, text):
 
 
 @functools.cache
-def data_of(experiment):
+def data_of(experiment, origin):
     """The MD5s of prices and features, as far as they are known before anything is made."""
-    prices, features = registered_data(EXPERIMENTS[experiment])
+    stamp = Path(stamp_of(experiment, origin))
+    known = stamped_data(stamp) if origin else registered_data(EXPERIMENTS[experiment])
+    prices, features = known
     return {"prices": prices, "features": features}
 
 
@@ -213,7 +226,8 @@ def figures_of_the_grid():
     """The figures of the page, as outputs that Snakemake's own report shows, too.
 
     Those of a sweep are not among them, because no rule of a study asks for one, and that of the
-    direction is not, because only the test days tell whether it can be measured.
+    direction is not, because only the test days tell whether it can be measured. That of the folds
+    is not, because one experiment of a grid may walk forward and another not.
     """
     several = GRID.train_days != [WHOLE_BLOCK]
     replicated = len(GRID.seeds) > 1 and {*GRID.budgets} - {*GRID.single_seed}

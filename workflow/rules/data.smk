@@ -42,3 +42,29 @@ checkpoint check_manifest:
     shell:
         "exec python -m scaling.check_data --config configs/{wildcards.experiment:q}.yaml"
         " --output {output:q} > {log:q} 2>&1"
+
+
+# The stamp of a fold tells of the rows up to the end of its test block. Later days do not change it,
+# so that new prices add a fold and train that one alone.
+checkpoint check_fold:
+    input:
+        stamp="results/{experiment}/data.md5",
+    output:
+        "results/{experiment}/data.from{origin}.md5",
+    log:
+        "logs/{experiment}/check_fold.from{origin}.log",
+    benchmark:
+        "logs/benchmarks/{experiment}/check_fold.from{origin}.tsv"
+    conda:
+        "../envs/scaling.yaml"
+    params:
+        identity=lambda wildcards: code_of(
+            "check_data",
+            data=configs.as_dict(EXPERIMENTS[wildcards.experiment].data),
+            splits=configs.as_dict(
+                config_of(wildcards.experiment, f"{BASELINES}.from{wildcards.origin}").splits
+            ),
+        ),
+    shell:
+        "exec python -m scaling.check_data --config configs/{wildcards.experiment:q}.yaml"
+        " --origin {wildcards.origin:q} --output {output:q} > {log:q} 2>&1"

@@ -3,7 +3,9 @@
 
 rule find_batch_size:
     input:
-        stamp="results/{experiment}/data.md5",
+        stamp=lambda wildcards: stamp_of(
+            wildcards.experiment, EXPERIMENTS[wildcards.experiment].first_origin
+        ),
     output:
         "results/{experiment}/{budget}.batch_size.json",
     log:
