@@ -94,7 +94,7 @@ def compared(folder: Path, name: str, reference: str) -> tuple[str, str, str, st
     same = all(torch.equal(mine[key], theirs[key]) for key in theirs)
     distance = max((mine[key] - theirs[key]).abs().max().item() for key in theirs)
     losses = [
-        json.loads((folder / f"{n}.eval.json").read_text())["metrics"]["best"]
+        json.loads((folder / f"{n}.eval.json").read_text())["metrics"]["mean"]
         for n in (name, reference)
     ]
     shown = [

@@ -19,7 +19,7 @@ from scaling.sizes import load_model_config
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m scaling.evaluate",
-        description="Judge one trained model on validation and test, best and last weights.",
+        description="Judge a trained model on validation and test, mean weights and last weights.",
     )
     add = parser.add_argument
     add("--config", type=Path, required=True, help="the experiment it was trained for")
@@ -64,8 +64,8 @@ def main(argv: list[str] | None = None) -> None:
         *checks.study_checks(study, config),
         *checks.model_checks(
             record,
-            (study.labels("validation"), p["best", "validation"]),
-            p["best", "test"],
+            (study.labels("validation"), p["mean", "validation"]),
+            p["mean", "test"],
             precision,
         ),
     ]
@@ -92,7 +92,7 @@ def main(argv: list[str] | None = None) -> None:
     }
     write_json(arguments.output, content)
     checks.say_what_did_not_pass(found)
-    test = metrics["best"]["test"]
+    test = metrics["mean"]["test"]
     print(
         f"made {arguments.predictions} and {arguments.output}: test log-loss "
         f"{test['log_loss']:.4f}, skill {100 * test['log_loss_skill']:.1f} %, "

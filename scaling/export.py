@@ -12,7 +12,7 @@ from scaling.errors import run_command
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m scaling.export", description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.add_argument("--checkpoint", type=Path, required=True, help="its best weights are taken")
+    parser.add_argument("--checkpoint", type=Path, required=True, help="its mean weights are taken")
     parser.add_argument("--to", type=Path, required=True, help="a folder that does not exist yet")
     return parser
 

@@ -93,8 +93,8 @@ def test_all_checks_pass_and_those_of_a_market_bear_its_name(study: str) -> None
 def test_predictions_and_scores_are_of_each_judged_market(study: str) -> None:
     rows = pd.read_parquet(f"results/{study}/1k.predictions.parquet")
     assert sorted(rows["asset"].unique()) == JUDGED[study]
-    best = rows[(rows["weights"] == "best") & (rows["split"] == "test")]
-    metrics: dict[str, Any] = read_json(f"results/{study}/1k.eval.json")["metrics"]["best"]
+    best = rows[(rows["weights"] == "mean") & (rows["split"] == "test")]
+    metrics: dict[str, Any] = read_json(f"results/{study}/1k.eval.json")["metrics"]["mean"]
     assert metrics["test"]["n"] == len(best)
     assert ("assets" in metrics) == (study == "both")
     for name, found in metrics.get("assets", {}).items():
@@ -114,7 +114,7 @@ def test_baselines_are_judged_on_the_same_rows(
     options = ["--config", str(CONFIG), "--predictions", str(files[0]), "--output", str(files[1])]
     judge_baselines.main(options)
     networks = pd.read_parquet(f"results/{study}/1k.predictions.parquet")
-    networks = networks[networks["weights"] == "best"]
+    networks = networks[networks["weights"] == "mean"]
     for _, rows in pd.read_parquet(files[0]).groupby("model"):
         for column in ("date", "asset", "split", "y"):
             assert (rows[column].to_numpy() == networks[column].to_numpy()).all()
@@ -153,7 +153,7 @@ def test_a_forecast_is_of_the_one_judged_market(
     lines = [line.split(",") for line in capsys.readouterr().out.splitlines()]
     made = {row[0]: float(row[lines[0].index("probability")]) for row in lines[1:]}
     rows = pd.read_parquet(f"results/{study}/1k.predictions.parquet")
-    rows = rows[(rows["weights"] == "best") & (rows["split"] == "test")].set_index("date")["p"]
+    rows = rows[(rows["weights"] == "mean") & (rows["split"] == "test")].set_index("date")["p"]
     assert len(made) == 50
     for day, p in rows.iloc[-40:].items():
         assert made[str(day.date())] == pytest.approx(p, abs=1e-6)

@@ -519,7 +519,10 @@ def attributes_read(sources: list[str]) -> set[tuple[str, str]]:
 
 # The blocks are read by their names in dataset.split_samples, and a size's own recipe and the
 # folds of a walk in config.py itself.
-READ_OTHERWISE = {"splits.train", "splits.validation", "splits.test", "recipes", "origin"}
+READ_OTHERWISE = {
+    *("splits.train", "splits.validation", "splits.test"),
+    *("recipes", "origin", "walk_forward"),
+}
 
 
 # What a config is called where it is read; a section also goes by its own name.

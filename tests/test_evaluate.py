@@ -28,7 +28,7 @@ def by_name(evaluation: dict[str, Any]) -> dict[str, Any]:
 
 def test_training_and_evaluation_give_the_same_numbers_on_the_same_rows(study: Path) -> None:
     record, evaluation = read_json("results/1k.json"), read_json("results/1k.eval.json")
-    found = evaluation["metrics"]["best"]["validation"]
+    found = evaluation["metrics"]["mean"]["validation"]
     assert found["log_loss"] == pytest.approx(record["validation"]["log_loss"], abs=1e-6)
     assert found["log_loss_skill"] == pytest.approx(record["validation"]["skill"], abs=1e-6)
 
@@ -50,7 +50,7 @@ def test_predictions_hold_every_test_and_validation_day_once_per_weights(study: 
     assert set(rows["counted_days"]) == {len(loaded.samples["train"])}
     assert not rows.duplicated(["date", "split", "weights"]).any()
     for block in ("validation", "test"):
-        for weights in ("best", "last"):
+        for weights in ("mean", "last"):
             part = rows[(rows["split"] == block) & (rows["weights"] == weights)]
             assert (part["date"].to_numpy() == loaded.dates[loaded.samples[block]]).all()
             assert (part["y"].to_numpy() == loaded.labels(block)).all()
@@ -64,18 +64,18 @@ def test_best_and_last_weights_are_both_judged_and_not_confused(study: Path) -> 
     checkpoint.save("results/swapped.ckpt", swapped)
     metrics = read_json("results/1k.eval.json")["metrics"]
     other = evaluate_it("results/swapped.ckpt", "swapped")["metrics"]
-    assert metrics["best"] == other["last"]
-    assert metrics["last"] == other["best"]
+    assert metrics["mean"] == other["last"]
+    assert metrics["last"] == other["mean"]
 
 
 def test_the_recalibration_is_fitted_without_test_labels(study: Path) -> None:
     from scaling.metrics import fit_recalibration, log_loss
 
     rows = pd.read_parquet("results/1k.predictions.parquet")
-    rows = rows[rows["weights"] == "best"]
+    rows = rows[rows["weights"] == "mean"]
     validation, test = rows[rows["split"] == "validation"], rows[rows["split"] == "test"]
     fitted = fit_recalibration(validation["y"], validation["p"])
-    found = read_json("results/1k.eval.json")["metrics"]["best"]["test_recalibrated"]
+    found = read_json("results/1k.eval.json")["metrics"]["mean"]["test_recalibrated"]
     assert found["log_loss"] == pytest.approx(log_loss(test["y"], fitted(test["p"])))
 
 
@@ -184,7 +184,7 @@ def test_baselines_are_judged_on_the_very_days_and_labels_of_the_networks(
     files = ["--predictions", "results/b.predictions.parquet", "--output", "results/b.json"]
     judge_baselines.main(["--config", str(CONFIG), *files])
     networks = pd.read_parquet("results/1k.predictions.parquet")
-    networks = networks[networks["weights"] == "best"].reset_index(drop=True)
+    networks = networks[networks["weights"] == "mean"].reset_index(drop=True)
     for _, rows in pd.read_parquet("results/b.predictions.parquet").groupby("model"):
         same = rows.reset_index(drop=True)[["date", "split", "y"]]
         pd.testing.assert_frame_equal(same, networks[["date", "split", "y"]])

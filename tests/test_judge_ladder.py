@@ -25,7 +25,7 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def their_rows(split: str = "test", **changes: int) -> pd.DataFrame:
     """A ladder as another project would write it down: no split, no weights, other names."""
     networks, _ = study(**changes)
-    chosen = networks[(networks["split"] == split) & (networks["weights"] == "best")]
+    chosen = networks[(networks["split"] == split) & (networks["weights"] == "mean")]
     return chosen.rename(columns={"y": "label", "p": "probability"})[COLUMNS]
 
 

@@ -45,7 +45,7 @@ def test_the_forecasts_of_past_days_are_those_of_the_evaluation(
 ) -> None:
     found = forecast(capsys, "--checkpoint", FIRST, "--last", "200")
     rows = pd.read_parquet("results/1k.predictions.parquet")
-    rows = rows[(rows["weights"] == "best") & (rows["split"] == "test")].set_index("date")["p"]
+    rows = rows[(rows["weights"] == "mean") & (rows["split"] == "test")].set_index("date")["p"]
     said = {pd.Timestamp(day["close_of"]): day["probability"] for day in found["days"]}
     both = rows.index.intersection(list(said))
     assert len(both) > 150
@@ -81,7 +81,7 @@ def test_several_seeds_forecast_their_mean_recalibrated_by_their_mean_on_validat
         assert day["probability"] == pytest.approx((day["seed_1"] + day["seed_2"]) / 2)
         assert day["seed_1"] != day["seed_2"]
     rows = pd.concat(pd.read_parquet(f"results/{run}.predictions.parquet") for run in RUNS)
-    rows = rows[(rows["weights"] == "best") & (rows["split"] == "validation")]
+    rows = rows[(rows["weights"] == "mean") & (rows["split"] == "validation")]
     mean = rows.groupby("date").agg(y=("y", "first"), p=("p", "mean"))
     recalibration = fit_recalibration(mean["y"], mean["p"])
     said = found["validation"]["recalibration"]

@@ -177,7 +177,7 @@ SCORES = [("validation", "log_loss_skill"), ("test", "log_loss_skill"), ("test",
 @pytest.mark.parametrize(("block", "score"), SCORES)
 def test_an_evaluation_with_a_changed_score_is_refused(study: Path, block: str, score: str) -> None:
     def flatter(evaluation: dict[str, Any]) -> None:
-        evaluation["metrics"]["best"][block][score] += 1e-6
+        evaluation["metrics"]["mean"][block][score] += 1e-6
 
     spoil(study / "results" / EXPERIMENT / "2m.eval.json", flatter)
     refused(study, f"2m.eval.json: says {block} {score} .*its predictions give .*--force")

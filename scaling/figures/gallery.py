@@ -36,7 +36,7 @@ class Shown:
     """The rows of the base rate, which is that of the years before each fold."""
 
     def __post_init__(self) -> None:
-        rows = self.predictions[self.predictions["weights"] == "best"]
+        rows = self.predictions[self.predictions["weights"] == "mean"]
         networks = _test_forecasts(rows, "budget")
         ordered = {cell.budget: networks[cell.budget] for cell in self.law.ladder.cells}
         against = self.law.best_network.against
@@ -109,7 +109,7 @@ def compute(shown: Shown) -> Figure:
         {
             "budget": record["budget"],
             "flops": record["flops"],
-            "log_loss": evaluation["metrics"]["best"]["test"]["log_loss"],
+            "log_loss": evaluation["metrics"]["mean"]["test"]["log_loss"],
         }
         for record, evaluation in zip(shown.records, shown.evaluations, strict=True)
     ]

@@ -15,7 +15,7 @@ def ladder_page(law: StudyLaw, networks: pd.DataFrame, baselines: pd.DataFrame) 
     `networks` and `baselines` have the columns of `scaling.law.prediction_rows.read_rows`.
     """
     rate = law.base_rate
-    tested = networks[(networks["split"] == "test") & (networks["weights"] == "best")]
+    tested = networks[(networks["split"] == "test") & (networks["weights"] == "mean")]
     rivals = baselines[baselines["split"] == "test"]
     figures = draw(Shown(law, networks, baselines))
     by_size = {str(budget): rows for budget, rows in tested.groupby("budget")}

@@ -119,8 +119,8 @@ def _networks(study: StudyFiles) -> list[dict[str, Any]]:
                 "without_embeddings": runs[0]["parameters_without_embeddings"],
                 "seconds": _mean(run["seconds"] for run in runs),
                 "flops": _mean(run["flops"] for run in runs),
-                "test": mean_scores([m["best"]["test"] for m in metrics]),
-                "recalibrated": mean_scores([m["best"]["test_recalibrated"] for m in metrics]),
+                "test": mean_scores([m["mean"]["test"] for m in metrics]),
+                "recalibrated": mean_scores([m["mean"]["test_recalibrated"] for m in metrics]),
                 "last_skill": _mean(m["last"]["test"]["log_loss_skill"] for m in metrics),
             }
         )
@@ -257,7 +257,7 @@ def html_page(
         law=study.law,
         networks=_networks(ladder),
         baselines=_baselines(ladder),
-        prevalence=_mean(e["metrics"]["best"]["test"]["prevalence"] for e in ladder.evaluations),
+        prevalence=_mean(e["metrics"]["mean"]["test"]["prevalence"] for e in ladder.evaluations),
         runs=study.records,
         checks=checks,
         failed=[item for item in checks if item["passed"] is False],

@@ -448,7 +448,7 @@ def model_checks(
 ) -> list[Check]:
     """The checks of one trained model.
 
-    `record` is its run record, `validation` is (y, p) of the best weights on validation.
+    `record` is its run record, `validation` is (y, p) of the mean weights on validation.
     """
     return [
         counted_parameters(record["budget"], record["parameters"]),

@@ -19,7 +19,7 @@ from scaling.training import checkpoint
 from scaling.training.step import predict
 
 BLOCKS = ("validation", "test")
-WEIGHTS = {"best": "weights", "last": "last_weights"}  # name in the predictions: in a checkpoint
+WEIGHTS = {"mean": "weights", "last": "last_weights"}  # name in the predictions: in a checkpoint
 
 Probabilities = dict[tuple[str, str], npt.NDArray[np.float64]]
 

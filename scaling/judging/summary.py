@@ -163,7 +163,7 @@ def _run_row(
         "run": record["run"],
         **run.columns(),
         **{key: record[key] for key in counted},
-        **_scores(evaluation["metrics"]["best"]),
+        **_scores(evaluation["metrics"]["mean"]),
     }
 
 

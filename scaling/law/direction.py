@@ -66,7 +66,7 @@ def forecasts_of(networks: pd.DataFrame, baselines: pd.DataFrame) -> Forecasts:
     if not {*OUTCOMES} <= {*baselines}:
         raise NotMeasurable("the rows of the baselines do not say what the close did afterwards")
     if "weights" in networks:
-        networks = networks[networks["weights"] == "best"]
+        networks = networks[networks["weights"] == "mean"]
     sizes = networks.sort_values("parameters")["budget"].unique()
     rows = pd.concat([networks.rename(columns={"budget": "model"}), baselines])
     rows["asset"] = rows.get("asset", "")

@@ -24,7 +24,7 @@ def read_rows(paths: Sequence[Path], columns: Sequence[str]) -> pd.DataFrame:
     """The rows of all files with `columns`, and with `split` and `weights`.
 
     `label` may stand for `y` and `probability` for `p`. Rows without a `split` are test rows, and
-    those without `weights` count as the best ones, as in the predictions of `scaling.evaluate`.
+    those without `weights` count as `mean`, which is what a training keeps in `scaling.evaluate`.
     Raises `UserError` with the file, the column and the row of the first impossible value.
     """
     return pd.concat([_read_file(path, columns) for path in paths], ignore_index=True)
@@ -75,7 +75,7 @@ def _read_file(path: Path, columns: Sequence[str]) -> pd.DataFrame:
                 f"allowed: {allowed}; {int((~sound).sum())} row(s) are to be mended"
             )
         table[name] = values
-    for name, usual in (("split", "test"), ("weights", "best")):
+    for name, usual in (("split", "test"), ("weights", "mean")):
         if name not in table:
             table[name] = usual
     return table[[*columns, "split", "weights"]]

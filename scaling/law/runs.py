@@ -116,19 +116,19 @@ class Runs(NamedTuple):
 def read_runs(networks: pd.DataFrame, baselines: pd.DataFrame) -> Runs:
     """Check prediction rows and arrange them by model, networks by size and seed.
 
-    `networks` has NETWORK_COLUMNS. If it also has `weights`, only the rows "best" count, the
-    weights chosen on validation. `baselines` has BASELINE_COLUMNS, and its model `base_rate`
-    always predicts the training base rate. A study with an axis of training days has three more
-    columns in both: `train_days`, the number asked for, missing or "all" for the whole training
-    block; `draw`, "recent" or "blocks"; and `counted_days`, the number that the model was trained
-    on. In a study of several markets, `asset` names the market of each row. In a walk forward,
-    `origin` is the first test year of the fold, and the folds of a model are joined. Without
-    validation rows no validation loss is known. Raises UserError for missing columns, impossible
-    values, days, folds or labels that differ between models, a run given twice, two runs with the
-    same predictions, one budget with two counts, and fewer than two sizes.
+    `networks` has NETWORK_COLUMNS. If it also has `weights`, only the rows "mean" count, those of
+    the mean of the weights over the last quarter of the training. `baselines` has BASELINE_COLUMNS,
+    and its model `base_rate` always predicts the training base rate. A study with an axis of
+    training days has three more columns in both: `train_days`, the number asked for, missing or
+    "all" for the whole training block; `draw`, "recent" or "blocks"; and `counted_days`, the number
+    that the model was trained on. In a study of several markets, `asset` names the market of each
+    row. In a walk forward, `origin` is the first test year of the fold, and the folds of a model
+    are joined. Without validation rows no validation loss is known. Raises UserError for missing
+    columns, impossible values, days, folds or labels that differ between models, a run given twice,
+    two runs with the same predictions, one budget with two counts, and fewer than two sizes.
     """
     if "weights" in networks:
-        networks = networks[networks["weights"] == "best"]
+        networks = networks[networks["weights"] == "mean"]
     _check_rows(networks, NETWORK_COLUMNS, "predictions")
     _check_rows(baselines, BASELINE_COLUMNS, "baselines")
     trained = _grouped(networks, ["budget", "seed"], sort=True)

@@ -151,7 +151,7 @@ def write_run(
     checkpoint, predictions = root / f"{run}.ckpt", root / f"{run}.predictions.parquet"
     checkpoint.write_text(f"weights of {run}")
     frame = rows.assign(parameters=parameters, **made.name.columns())
-    frame = pd.concat([frame.assign(weights=weights) for weights in ("best", "last")])
+    frame = pd.concat([frame.assign(weights=weights) for weights in ("mean", "last")])
     write_parquet(predictions, frame, made.as_json())
     metrics = judged(rows)
     loss = metrics["validation"]["log_loss"]
@@ -160,7 +160,7 @@ def write_run(
         **known,
         "train_base_rate": BASE_RATE,
         **file_digests(checkpoint, predictions),
-        "metrics": {"best": metrics, "last": metrics},
+        "metrics": {"mean": metrics, "last": metrics},
         "checks": [
             checks.counted_parameters(budget, parameters),
             checks.no_gross_drift(drift),

@@ -127,7 +127,7 @@ def shuffled(p: pd.Series) -> np.ndarray:
 MISTAKES = [rolled, platt_scaled, shuffled]
 
 
-@pytest.mark.parametrize("weights", ["best", "last"])
+@pytest.mark.parametrize("weights", ["mean", "last"])
 @pytest.mark.parametrize("split", ["validation", "test"])
 @pytest.mark.parametrize("mistake", MISTAKES)
 def test_predictions_that_were_changed_before_they_were_written_are_refused(
@@ -159,7 +159,7 @@ def test_a_baseline_that_was_changed_after_it_was_measured_is_refused(
 def test_predictions_without_the_rows_of_the_run_are_refused(study: Path) -> None:
     path = study / "2m.predictions.parquet"
     rows = pd.read_parquet(path)
-    rewrite(path, rows[rows["weights"] == "best"])
+    rewrite(path, rows[rows["weights"] == "mean"])
     change(study / "2m.eval.json", predictions_md5=file_md5(path))
     write_law(study)
     refused(study, "2m.eval.json: says .*its predictions give None", "2m.eval.json")
@@ -171,9 +171,9 @@ def test_predictions_without_the_rows_of_the_run_are_refused(study: Path) -> Non
 def with_skill_over(study: Path, base_rate: float, stated: float) -> None:
     """Write the evaluation of 2m with the skill over one base rate, and state another or none."""
     rows = pd.read_parquet(study / "2m.predictions.parquet")
-    rows = rows[(rows["split"] == "test") & (rows["weights"] == "best")]
+    rows = rows[(rows["split"] == "test") & (rows["weights"] == "mean")]
     metrics = read_json(study / "2m.eval.json")["metrics"]
-    metrics["best"]["test"] = {
+    metrics["mean"]["test"] = {
         **score(rows["y"], rows["p"], stated),
         "log_loss_skill": log_loss_skill(rows["y"], rows["p"], base_rate),
     }
@@ -181,13 +181,13 @@ def with_skill_over(study: Path, base_rate: float, stated: float) -> None:
 
 
 def test_skill_over_the_base_rate_of_the_test_days_is_refused(study: Path) -> None:
-    of_test = read_json(study / "2m.eval.json")["metrics"]["best"]["test"]["prevalence"]
+    of_test = read_json(study / "2m.eval.json")["metrics"]["mean"]["test"]["prevalence"]
     with_skill_over(study, of_test, stated=of_test)
     refused(study, "2m.eval.json: its base rate is 0.134.* trained on 0.150000", "2m.eval.json")
 
 
 def test_skill_over_another_base_rate_than_the_one_stated_is_refused(study: Path) -> None:
-    of_test = read_json(study / "2m.eval.json")["metrics"]["best"]["test"]["prevalence"]
+    of_test = read_json(study / "2m.eval.json")["metrics"]["mean"]["test"]["prevalence"]
     with_skill_over(study, of_test, stated=BASE_RATE)
     refused(study, "2m.eval.json: says test log_loss_skill", "2m.eval.json")
 

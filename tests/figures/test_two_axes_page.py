@@ -227,7 +227,7 @@ def test_the_ladder_below_is_that_of_the_runs_on_all_days_alone(made: Path, tmp_
 def test_no_cell_mixes_numbers_of_days(made: Path) -> None:
     cells = surface_of(made).cells
     rows = pd.concat(map(pd.read_parquet, networks_in(made)))
-    rows = rows[(rows["weights"] == "best") & (rows["split"] == "test")]
+    rows = rows[(rows["weights"] == "mean") & (rows["split"] == "test")]
     for cell in cells:
         own = rows[(rows["budget"] == cell.budget) & (rows["train_days"] == cell.train_days)]
         assert sorted(own["seed"].unique()) == cell.seeds

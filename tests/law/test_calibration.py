@@ -41,7 +41,7 @@ def study(noises: tuple[float, ...], boldness: tuple[float, ...], seed: int = 0)
     networks = [
         days.assign(
             p=sigmoid(bold * (truth + rng.normal(0, noise, n))),
-            **{"budget": budget, "parameters": parameters, "seed": seed, "weights": "best"},
+            **{"budget": budget, "parameters": parameters, "seed": seed, "weights": "mean"},
         )
         for noise, bold, (budget, parameters) in zip(noises, boldness, SIZES.items(), strict=True)
         for seed in SEEDS

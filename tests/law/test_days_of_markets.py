@@ -81,7 +81,7 @@ def two_markets() -> tuple[pd.DataFrame, pd.DataFrame]:
 def test_a_day_has_the_mean_loss_of_the_markets_that_were_open():
     networks, baselines = two_markets()
     ladder = read_tables(networks.sample(frac=1, random_state=1), baselines).ladder
-    rows = networks[(networks["split"] == "test") & (networks["weights"] == "best")]
+    rows = networks[(networks["split"] == "test") & (networks["weights"] == "mean")]
     rows = rows[(rows["budget"] == "2m") & (rows["seed"] == 43)]
     losses = pd.Series(log_losses(rows["y"], rows["p"]), index=rows["date"])
     expected = losses.groupby(level=0).mean()
@@ -95,7 +95,7 @@ def test_a_day_has_the_mean_loss_of_the_markets_that_were_open():
 def test_an_ensemble_averages_probabilities_of_one_market_before_losses_of_two():
     networks, baselines = two_markets()
     ladder = read_tables(networks, baselines).ladder
-    rows = networks[(networks["split"] == "test") & (networks["weights"] == "best")]
+    rows = networks[(networks["split"] == "test") & (networks["weights"] == "mean")]
     rows = (
         rows[rows["budget"] == "200k"]
         .groupby(["date", "asset"])

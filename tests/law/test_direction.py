@@ -64,7 +64,7 @@ def forecasts(days: Market, network: Array) -> Forecasts:
     known = rows(days, days.chance(days.sigma, 0.0), model="garch")
     base = rows(days, np.full(DAYS, 0.16), model="base_rate")
     seeds = [
-        rows(days, network, budget="2m", parameters=2, seed=seed, weights="best") for seed in (1, 2)
+        rows(days, network, budget="2m", parameters=2, seed=seed, weights="mean") for seed in (1, 2)
     ]
     other = rows(days, 1 - network, budget="2m", parameters=2, seed=1, weights="last")
     return forecasts_of(pd.concat([*seeds, other]), pd.concat([known, base]))
@@ -151,12 +151,12 @@ def test_days_are_resampled_and_a_market_given_twice_changes_no_interval() -> No
 def test_the_weights_chosen_on_validation_count_and_seeds_are_averaged() -> None:
     days = market(drifting=0.5)
     base = rows(days, np.full(DAYS, 0.16), model="garch")
-    kinds = [(0.2, 1, "best"), (0.4, 2, "best"), (0.9, 1, "last")]
+    kinds = [(0.2, 1, "mean"), (0.4, 2, "mean"), (0.9, 1, "last")]
     networks = [
         rows(days, np.full(DAYS, p), budget="2m", parameters=2, seed=seed, weights=weights)
         for p, seed, weights in kinds
     ]
-    small = rows(days, np.full(DAYS, 0.5), budget="600k", parameters=1, seed=1, weights="best")
+    small = rows(days, np.full(DAYS, 0.5), budget="600k", parameters=1, seed=1, weights="mean")
     found = forecasts_of(pd.concat([*networks, small]), base)
     assert np.allclose(found.p["2m"], 0.3)
     assert found.sizes == ("600k", "2m")

@@ -53,7 +53,7 @@ def test_cells_stand_by_size_and_then_by_days_whatever_the_order_of_the_rows():
         (networks["budget"] == "200k")
         & (networks["seed"] == 43)
         & (networks["train_days"] == 500)
-        & (networks["weights"] == "best")
+        & (networks["weights"] == "mean")
         & (networks["split"] == "test")
     ]
     hit = np.where(rows["y"] == 1, rows["p"], 1 - rows["p"])

@@ -121,7 +121,7 @@ def study(days=260, seeds=(42, 43), sizes=SIZES, *, blur=0.0, noise_seed=None):
         for noise, (budget, n) in zip((2.5, 1.2, 0.1), sizes.items(), strict=False):
             for seed in seeds:
                 p = sigmoid(truth + noises.normal(0, noise + blur, len(index)))
-                for weights, q in (("best", p), ("last", 1 - p)):
+                for weights, q in (("mean", p), ("last", 1 - p)):
                     row = {"budget": budget, "parameters": n, "seed": seed, "weights": weights}
                     networks.append(pd.DataFrame(common | row | {"p": q}))
         for model, p in (
