@@ -387,11 +387,6 @@ class TrainingConfig:
         return self
 
     @property
-    def first_origin(self) -> int | None:
-        """The origin of the first fold, with which the micro-batch of a walk is found."""
-        return self.walk_forward.first_test if self.walk_forward else None
-
-    @property
     def recipe(self) -> OptimiserConfig:
         """How this size is trained: the experiment's optimiser, with what it has of its own."""
         own = self.recipes.get(self.param_budget, OwnRecipe())
@@ -589,6 +584,13 @@ def run_of(
         versions=versions_of(COMPUTING_PACKAGES),
         **UNKNOWN | found,
     )
+
+
+def checked_by(config: TrainingConfig) -> dict[str, Any]:
+    """What the check of the data depends on; that of a walk counts the events of each fold, too."""
+    asked = as_dict(config)
+    counted = ("walk_forward", "task", "window") if config.walk_forward else ()
+    return {"code": code_digest("check_data"), **{key: asked[key] for key in ("data", *counted)}}
 
 
 def judged_by(config: TrainingConfig) -> dict[str, Any]:

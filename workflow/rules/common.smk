@@ -59,6 +59,12 @@ def stamp_of(experiment, origin):
     return f"results/{experiment}/data{f'.from{origin}' if origin else ''}.md5"
 
 
+def stamp_of_a_search(wildcards):
+    """The stamp before a batch-size search; new days or folds of a walk make none out of date."""
+    stamp = stamp_of(wildcards.experiment, None)
+    return ancient(stamp) if EXPERIMENTS[wildcards.experiment].walk_forward else stamp
+
+
 def make_again_if(path, why, *compared):
     """Have an artefact made again that says it was made with something else than is asked for now.
 
@@ -138,8 +144,7 @@ def data_of(experiment, origin):
     """The MD5s of prices and features, as far as they are known before anything is made."""
     stamp = Path(stamp_of(experiment, origin))
     known = stamped_data(stamp) if origin else registered_data(EXPERIMENTS[experiment])
-    prices, features = known
-    return {"prices": prices, "features": features}
+    return dict(zip(("prices", "features"), known))
 
 
 # By rule: its artefact, the runs that it is of, and on what else it depends.

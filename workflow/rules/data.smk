@@ -36,9 +36,7 @@ checkpoint check_manifest:
     conda:
         "../envs/scaling.yaml"
     params:
-        identity=lambda wildcards: code_of(
-            "check_data", data=configs.as_dict(EXPERIMENTS[wildcards.experiment].data)
-        ),
+        identity=lambda wildcards: text_of(configs.checked_by(EXPERIMENTS[wildcards.experiment])),
     shell:
         "exec python -m scaling.check_data --config configs/{wildcards.experiment:q}.yaml"
         " --output {output:q} > {log:q} 2>&1"
@@ -58,12 +56,10 @@ checkpoint check_fold:
     conda:
         "../envs/scaling.yaml"
     params:
-        identity=lambda wildcards: code_of(
-            "check_data",
-            data=configs.as_dict(EXPERIMENTS[wildcards.experiment].data),
-            splits=configs.as_dict(
-                config_of(wildcards.experiment, f"{BASELINES}.from{wildcards.origin}").splits
-            ),
+        identity=lambda wildcards: text_of(
+            configs.checked_by(
+                config_of(wildcards.experiment, f"{BASELINES}.from{wildcards.origin}")
+            )
         ),
     shell:
         "exec python -m scaling.check_data --config configs/{wildcards.experiment:q}.yaml"

@@ -3,9 +3,7 @@
 
 rule find_batch_size:
     input:
-        stamp=lambda wildcards: stamp_of(
-            wildcards.experiment, EXPERIMENTS[wildcards.experiment].first_origin
-        ),
+        stamp=stamp_of_a_search,
     output:
         "results/{experiment}/{budget}.batch_size.json",
     log:
