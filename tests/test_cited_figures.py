@@ -40,7 +40,7 @@ def figures(study: Summary) -> dict[str, str]:
     *smaller, largest = [label(size.budget) for size in sizes]
     low, high = slope.interval95
     first, last = (date.fromisoformat(day) for day in (days.first, days.last))
-    skills = [f"{100 * size.skill:.0f}" for size in sizes]
+    skills = [percent(size.skill) for size in sizes]
     minutes, hours = study.training_minutes, study.training_minutes / 60
     found = {
         "sizes": f"{', '.join(smaller)} and {largest} parameters",
@@ -65,6 +65,8 @@ def figures(study: Summary) -> dict[str, str]:
         if row.verdict == "loses to it":
             words = name.replace("_", " ")
             found[words] = f"loses to {words} ({percent(row.skill)} %)"
+        if row.verdict == "cannot be told apart":
+            found["no winner"] = "the best cannot be told apart from"
     return found
 
 
@@ -171,7 +173,7 @@ def test_another_verdict_another_baseline_and_another_direction_are_noticed() ->
     study = study_of(answer())
     for true, wrong in (
         (f"*{study.law.ladder.parameters.verdict}*", "*certain*"),
-        ("loses to logistic regression", "beats logistic regression"),
+        ("the best cannot be told apart from", "the best beats"),
         ("Test log-loss rises by", "Test log-loss falls by"),
         ("three seeds each", "five seeds each"),
     ):
