@@ -387,6 +387,15 @@ class TrainingConfig:
         return self
 
     @property
+    def random_seed(self) -> int:
+        """What all random numbers of a training are drawn with.
+
+        Each fold of a walk has its own. By the seed alone, all folds would begin with the same
+        weights, and seeds would be no new draw from fold to fold, as the law takes them to be.
+        """
+        return self.seed if self.origin is None else FOLDS_APART * self.origin + self.seed
+
+    @property
     def recipe(self) -> OptimiserConfig:
         """How this size is trained: the experiment's optimiser, with what it has of its own."""
         own = self.recipes.get(self.param_budget, OwnRecipe())
@@ -394,6 +403,7 @@ class TrainingConfig:
         return dataclasses.replace(self.optimiser, **asked)
 
 
+FOLDS_APART = 100_000  # no study has as many seeds
 # These keys cannot change a trained weight, so they are no part of what identifies a training.
 NOT_TRAINING = ("thermal", "tracking", "law", "earnings", "checkpoint_minutes")
 # Where these are `auto`, the machine decides, and only a training knows what it was made with.
@@ -519,8 +529,10 @@ def origins_of(config: TrainingConfig) -> list[int]:
 
 def left_out(config: TrainingConfig) -> str | None:
     """Why the newest prices of a walk are in no fold, if they are not."""
+    if config.walk_forward is None:
+        return None
     last = _registered_days(config).last
-    if config.walk_forward is None or (tested := judged_block(config)[1]) >= last:
+    if (tested := judged_block(config)[1]) >= last:
         return None
     return (
         f"{tested.year + 1} is no origin yet: the prices end on {last}, and a fold needs the whole "

@@ -22,7 +22,7 @@ SAID_ON_THE_PAGE = (
     *("model", "family", "optimiser", "window"),
     *("code", "device", "precision", "micro_batch", *MACHINE),
 )
-OF_THE_FOLD = ("splits", "labels")
+OF_THE_FOLD = ("splits", "labels", "prices", "features")
 
 File = tuple[Path, dict[str, Any]]
 

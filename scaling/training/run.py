@@ -45,7 +45,7 @@ def train_one(request: Request, stop_requested: Callable[[], str | None]) -> int
         study = load_study(request.config)
         for block, days in study.samples.items():
             LOG.info(f"{block}: {len(days):,} samples, {study.labels(block).sum():,} positive")
-        model = fresh_model(request.config, request.model, study, request.config.seed)
+        model = fresh_model(request.config, request.model, study, request.config.random_seed)
         parameters = count_parameters(model)
         check_budget(request.config.param_budget, request.model.family, parameters)
         shared = shared_if_large(hardware.group, hardware.device, parameters)
@@ -109,7 +109,7 @@ def planned_record(
     run: Run,
 ) -> dict[str, Any]:
     """The run record as far as it is known before the first step."""
-    epochs, seed = request.config.recipe.epochs, request.config.seed
+    epochs, seed = request.config.recipe.epochs, request.config.random_seed
     order = sample_order(study.samples["train"], epochs, seed, study.epoch_windows)
     return {
         "kind": "train",
@@ -163,7 +163,7 @@ def run_to_its_end(
             outcome = trainer.train(
                 model,
                 study,
-                Recipe(request.config.recipe, request.config.seed, request.model),
+                Recipe(request.config.recipe, request.config.random_seed, request.model),
                 hardware,
                 guard=guard,
                 tracker=trackers,
