@@ -165,6 +165,7 @@ def write_table(cells: Cells, path: Path) -> None:
         "kind": "transfer",
         "config": str(CONFIG),
         "settings": {key: settings[key] for key in SAME},
+        "last_day": settings["splits"]["test"][1],
         "runs": [
             {**{key: run[key] for key in Run._fields}, "log_loss": run["mean"]["test"]}
             for run in runs

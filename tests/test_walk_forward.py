@@ -288,8 +288,14 @@ def test_a_splits_block_of_numpy_days_has_no_test_day_before_the_origin() -> Non
         assert days[seen + 5].max() < np.datetime64(f"{origin}-01-01") <= days[samples["test"][0]]
 
 
-def test_each_fold_draws_random_numbers_of_its_own_and_a_plain_experiment_those_of_its_seed() -> None:
+def test_each_fold_draws_random_numbers_of_its_own_and_a_plain_experiment_those_of_its_seed() -> (
+    None
+):
     walk = load_config("configs/daily/sp500_walk.yaml", "200k")
-    drawn = [of_fold(replace(walk, seed=seed), year).random_seed for seed in (42, 43) for year in (1996, 1998)]
+    drawn = [
+        configs.of_fold(dataclasses.replace(walk, seed=seed), year).random_seed
+        for seed in (42, 43)
+        for year in (1996, 1998)
+    ]
     assert len({*drawn}) == 4
     assert load_config("configs/daily/threshold_1pct.yaml", "200k", 43).random_seed == 43

@@ -5,6 +5,7 @@ from statistics import mean
 from typing import Any
 
 from scaling.judging.checks import Check, check
+from scaling.judging.run_files import name_in
 from scaling.judging.study_files import OF_THE_FOLD
 from scaling.law.result import StudyLaw
 from scaling.run import NAME, Run
@@ -40,7 +41,7 @@ def serves_every_size(records: Sequence[Mapping[str, Any]]) -> list[Check]:
         for value in (_first_step, _last_loss, _clipped)
     )
     base, *others = runs
-    gaps = [max(map(_last_loss, own)) - min(map(_last_loss, own)) for own in runs.values()]
+    gaps = [_gap_of_seeds(own) for own in runs.values()]
     noise = max(gaps) if any(len(own) > 1 for own in runs.values()) else None
     faults = []
     for budget in others:
@@ -70,6 +71,14 @@ def serves_every_size(records: Sequence[Mapping[str, Any]]) -> list[Check]:
             "about its size",
         )
     ]
+
+
+def _gap_of_seeds(runs: Sequence[Mapping[str, Any]]) -> float:
+    """How far the last training losses of the seeds lie apart, on average over the folds."""
+    by_fold: dict[int | None, list[float]] = {}
+    for record in runs:
+        by_fold.setdefault(name_in(record).origin, []).append(_last_loss(record))
+    return mean(max(losses) - min(losses) for losses in by_fold.values())
 
 
 def _first_step(record: Mapping[str, Any]) -> float:

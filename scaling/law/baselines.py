@@ -13,7 +13,7 @@ from scaling.law.table import Table
 LEVEL = 0.05
 RULE = (
     "beats it or loses to it only if the p-value, adjusted by Holm over all comparisons, is below "
-    "5 % and both 95 % intervals of the difference exclude 0 on the same side"
+    "5 % and all 95 % intervals of the difference exclude 0 on the same side"
 )
 CLAIM = "about its size: the intervals are over the test days and the seeds"
 CLAIM_OF_ONE_SEED = "about this one network: the intervals are over the test days alone"

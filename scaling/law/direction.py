@@ -230,7 +230,7 @@ def _rankings(y: npt.NDArray[np.int64], p: pd.DataFrame, weights: Array) -> dict
     """The AUC of each model on the rows of large moves, `weights` [samples, rows]."""
     whole = np.ones((1, len(y)))
     aucs = {
-        str(name): (float(weighted_aucs(y, column, whole)[0]), weighted_aucs(y, column, weights))
+        str(name): (float(_by_fold(y, column, whole)[0]), _by_fold(y, column, weights))
         for name, column in p.items()
     }
     zero, zero_drawn = aucs[VOLATILITY]
@@ -238,6 +238,23 @@ def _rankings(y: npt.NDArray[np.int64], p: pd.DataFrame, weights: Array) -> dict
         name: Ranking(_estimate(auc, drawn), _estimate(auc - zero, drawn - zero_drawn))
         for name, (auc, drawn) in aucs.items()
     }
+
+
+def _by_fold(y: npt.NDArray[np.int64], p: "pd.Series[float]", weights: Array) -> Array:
+    """The share of pairs of one fold that `p` ranks rightly, under each of `weights`, [samples].
+
+    Moves of different folds are no pair, because other networks forecast them.
+    """
+    origins = p.index.get_level_values("origin")
+    right = pairs = np.zeros(len(weights))
+    for origin in origins.unique():
+        own = np.asarray(origins == origin)
+        asked, weight = y[own] == 1, weights[:, own]
+        count = weight[:, asked].sum(axis=1) * weight[:, ~asked].sum(axis=1)
+        right = right + count * np.nan_to_num(weighted_aucs(y[own], p[own], weight))
+        pairs = pairs + count
+    with np.errstate(invalid="ignore"):
+        return np.asarray(right / pairs)
 
 
 def _estimate(value: float, drawn: Array) -> Estimate:

@@ -53,17 +53,21 @@ class Components:
     """Those of the seeds, of all cells and folds together; MANY where no seed varies."""
     per_cell: int
     """Seeds of a cell."""
+    by_fold: bool = False
+    """Whether more days are more folds, each with networks of its own."""
 
     def smallest_detectable(self, more_days: npt.ArrayLike, more_seeds: npt.ArrayLike) -> Array:
         """The effect seen with 80 % power (two-sided 5 %) in so many times the days and seeds."""
         from scipy.stats import t
 
         by_days, by_seeds = np.asarray(more_days, float), np.asarray(more_seeds, float)
+        new_networks = by_days if self.by_fold else 1.0
         of_days = (self.days + self.both / by_seeds) / by_days
-        of_seeds = (self.seeds + self.both / by_days) / by_seeds
+        of_seeds = (self.seeds / new_networks + self.both / by_days) / by_seeds
         day_degrees = (self.day_degrees + 1) * by_days - 1
         spare = max(self.per_cell - 1, 1)
-        seed_degrees = self.seed_degrees * np.maximum(self.per_cell * by_seeds - 1, 1) / spare
+        more = new_networks * np.maximum(self.per_cell * by_seeds - 1, 1) / spare
+        seed_degrees = self.seed_degrees * more
         total = of_days + of_seeds
         parts = of_days**2 / day_degrees + of_seeds**2 / seed_degrees
         degrees = np.where(parts > 0, total**2 / np.maximum(parts, 1e-300), day_degrees)
@@ -191,6 +195,7 @@ def estimate_effects(
             day_degrees=day_degrees,
             seed_degrees=_degrees_of_freedom(0.0, MANY, by_cell, seed_degrees),
             per_cell=max(map(len, losses)),
+            by_fold=bool(settings.folds),
         )
         found.append(replace(effect, components=components))
     return Estimates(found, draws, means, block)

@@ -40,7 +40,7 @@ def fold_slopes(table: Table, weights: Array, settings: Settings) -> list[FoldSl
         inside[own] = True
         effect = _on(table, inside, weights, replace(settings, folds=()))
         others = tuple(count for other, count in table.folds.items() if other != origin)
-        rest = _on(table, ~inside, weights, replace(settings, folds=others))
+        rest = _on(table, ~inside, weights, replace(settings, folds=others)) if others else effect
         found.append(
             FoldSlope(
                 origin=origin,

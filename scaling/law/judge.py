@@ -130,6 +130,7 @@ def fit_law(table: Table, settings: Settings) -> Law:
         covariance,
         degrees,
         improves=all(axis.verdict == "improves" for axis in axes.values()),
+        recipe_bound=bool(axes["parameters"].recipe),
     )
     cells = cells_of(table, settings)
     law = Law(

@@ -186,7 +186,13 @@ class FittedLaw:
 
 
 def power_law(
-    axes: dict[str, Array], loss: Array, covariance: Array, degrees: float, *, improves: bool
+    axes: dict[str, Array],
+    loss: Array,
+    covariance: Array,
+    degrees: float,
+    *,
+    improves: bool,
+    recipe_bound: bool = False,
 ) -> FittedLaw:
     """The law over these axes, or the reason why the runs do not identify it.
 
@@ -202,6 +208,8 @@ def power_law(
         found = " and ".join(f"{n} {WORDS[axis][0]}" for axis, n in zip(axes, shape, strict=True))
         needed = f"{fewest} of each are" if len(axes) > 1 else f"{fewest} are"
         return FittedLaw(False, f"{found}; {needed} needed", {}, {}, None, [], None)
+    if recipe_bound:
+        return FittedLaw(False, "a recipe may make the difference", {}, {}, None, [], None)
     if not improves:
         reason = "the loss does not fall" + (" along both axes" if len(axes) > 1 else " with size")
         return FittedLaw(False, reason, {}, {}, None, [], None)

@@ -135,7 +135,7 @@ def read_runs(networks: pd.DataFrame, baselines: pd.DataFrame) -> Runs:
     rivals = _grouped(baselines, ["model"], sort=False)
     days, on_test = _same_days([*trained, *rivals], "test")
     _refuse_copies([run for run, _ in trained], on_test[: len(trained)])
-    validation = _validation_losses(trained, days.dates[0])
+    validation = _validation_losses(trained)
     models = [
         _model(run, days, p, loss)
         for (run, _), p, loss in zip(
@@ -301,15 +301,13 @@ def _folds(days: pd.MultiIndex) -> dict[int, int]:
     return {} if 0 in folds else dict(folds)
 
 
-def _validation_losses(
-    trained: Sequence[tuple[ModelId, pd.DataFrame]], first_test_day: pd.Timestamp
-) -> list[float]:
-    """The mean validation loss of each run, over the days before any test day.
+def _validation_losses(trained: Sequence[tuple[ModelId, pd.DataFrame]]) -> list[float]:
+    """The mean validation loss of each run, in a walk forward that of its first fold.
 
     The validation years of later folds are test years of earlier ones, so they choose nothing.
     """
     before = [
-        (run, rows[(rows["split"] == "validation") & (rows["date"] < first_test_day)])
+        (run, rows[(rows["split"] == "validation") & (rows["origin"] == rows["origin"].min())])
         for run, rows in trained
     ]
     if not any(len(rows) for _, rows in before):

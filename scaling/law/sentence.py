@@ -126,7 +126,7 @@ def calibration_sentence(plain: AxisLaw, recalibrated: AxisLaw | None, auc: Effe
         signs["by log-loss once each is recalibrated on validation"] = _better(recalibrated)
     if auc:
         signs["by AUC"] = 0 if auc.seed_variance is None else auc.side
-    if not any(signs.values()):
+    if len(signs) < 2 or not any(signs.values()):
         return ""
     *others, last = (f"{BETTER[sign]} {measure}" for measure, sign in signs.items())
     contradict = "contradict" if {-1, 1} <= {*signs.values()} else "do not contradict"
@@ -185,9 +185,15 @@ def _about_axis(law: Law, name: str, axis: AxisLaw, days: JudgedDays, delta: flo
             "turning point between them can be looked for"
         )
     if axis.slope.intervals_disagree:
+        third = ", t over the folds" if axis.slope.folds_interval95 else ""
         found.append(
-            f"the intervals (bootstrap, t{', t over the folds' if axis.folds else ''}) disagree on "
+            f"the intervals (bootstrap, t{third}) disagree on "
             f"whether the slope over {unit} is 0; the verdict follows the most cautious one"
+        )
+    if axis.folds and axis.slope.folds_interval95 is None:
+        found.append(
+            "the folds are too few for an interval over groups of them: an effect that comes and "
+            "goes over the years would not be noticed"
         )
     if carried := axis.carried_by:
         found.append(

@@ -46,8 +46,9 @@ class SizeRecipe:
 def read_recipes(path: Path, runs: Sequence[Run]) -> tuple[SizeRecipe, ...]:
     """The sizes of a study's `runs` that the table at `path` tells of.
 
-    None for a table of another question, window, family or recipe, which an experiment inherits
-    from the one that it extends; a warning says so. Raises `UserError` for a table without the
+    None for a table of another question, window, family or recipe, or of days that the study is
+    tested on; a warning says so, because an experiment inherits the table from the one that it
+    extends. Raises `UserError` for a table without the
     study's rate.
     """
     content = read_json(path)
@@ -57,6 +58,12 @@ def read_recipes(path: Path, runs: Sequence[Run]) -> tuple[SizeRecipe, ...]:
         )
     table = pd.DataFrame(content["runs"], columns=list(COLUMNS))
     found = []
+    first_tested = min(str(run.settings["splits"]["test"][0]) for run in runs)
+    if (last := content.get("last_day", "unknown")) >= first_tested:
+        LOG.warning(
+            f"{path}: tells nothing of tests from {first_tested} on: its last day is {last}"
+        )
+        return ()
     for run in {run.name.budget: run for run in runs}.values():
         rows = table[table["budget"] == run.name.budget]
         if len(rows) and _tells_of(run, content["settings"], path):

@@ -61,12 +61,15 @@ def test_a_single_run_with_another_recipe_is_named() -> None:
 # --- one recipe for every size ---------------------------------------------------------------
 
 
-def trained(budget: str, first_step: float, loss: float = 0.385, **changes: Any) -> dict[str, Any]:
+def trained(
+    budget: str, first_step: float, loss: float = 0.385, origin: int | None = None, **changes: Any
+) -> dict[str, Any]:
     """A record of a sound training: three looks at validation, of which the second is best."""
     looks = [{"val_log_loss": v, "train_loss": 0.45} for v in (0.43, 0.40, 0.41)]
     looks[-1]["train_loss"] = loss
-    made = {"budget": budget, "first_step": first_step, "clipped": 0.42, "looks": looks}
-    return {**made, **changes}
+    run = planted(RunName(budget=budget, origin=origin, seed=42))
+    found = {"first_step": first_step, "clipped": 0.42, "looks": looks}
+    return {**run.titles("run"), "identity": run.as_json(), **found, **changes}
 
 
 def passed(*records: dict[str, Any]) -> bool | None:
@@ -111,3 +114,17 @@ def test_with_one_seed_each_training_losses_are_not_judged_and_the_check_says_so
 
 def test_a_single_size_has_nothing_to_be_compared_with() -> None:
     assert serves_every_size(SMALL) == []
+
+
+def test_folds_that_differ_do_not_hide_a_size_that_is_not_trained_in_any_of_them() -> None:
+    """The years of one fold are harder to fit than those of the other, by 0.05 nats."""
+    folds = {1996: 0.38, 2010: 0.43}
+    small = [
+        trained("200k", 1.3, loss + noise, origin)
+        for origin, loss in folds.items()
+        for noise in (-0.001, 0.001)
+    ]
+    large = [trained("20m", 1.3, loss + 0.03, origin) for origin, loss in folds.items()]
+    sound = [trained("20m", 1.3, loss, origin) for origin, loss in folds.items()]
+    assert passed(*small, *sound)
+    assert not passed(*small, *large)

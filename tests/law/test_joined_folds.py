@@ -9,11 +9,12 @@ import pytest
 from scaling.errors import UserError
 from scaling.law import direction
 from scaling.law.direction import forecasts_of
-from scaling.law.effects import estimate_effects, groups_of_folds, slope_weights
+from scaling.law.effects import Components, estimate_effects, groups_of_folds, slope_weights
 from scaling.law.judge import fit_law, fit_study
 from scaling.law.result import JudgedDays
 from scaling.law.sentence import warnings
 from scaling.law.table import read_tables
+from scaling.metrics import weighted_aucs
 from tests.law.worlds import FIVE, SETTINGS, study, table_of, world
 
 FOLDS = {1996 + 2 * number: 500 for number in range(14)}
@@ -189,3 +190,31 @@ def test_worlds_without_effect_are_covered_and_their_effects_seldom_invented(wan
         assert np.mean(covered) < 0.85, "days and seeds alone would invent an effect"
     else:
         assert 0.93 <= np.mean(covered) <= 0.99
+
+
+def test_more_folds_are_more_networks_so_that_days_help_against_seeds_as_well():
+    parts = Components(0.0, 1e-6, 0.0, 100.0, 56.0, per_cell=3, by_fold=True)
+    assert parts.smallest_detectable(4, 1) < 0.6 * parts.smallest_detectable(1, 1)
+    once = replace(parts, by_fold=False)
+    assert once.smallest_detectable(4, 1) == pytest.approx(once.smallest_detectable(1, 1))
+    assert slope_of(walk(np.random.default_rng(1))).components.by_fold
+
+
+def test_a_single_fold_does_not_carry_itself_and_is_too_short_to_show_what_comes_and_goes():
+    losses = [loss[:, :500] for loss in walk(np.random.default_rng(1), [-0.05] * 14, both=0.0)]
+    settings = replace(SETTINGS, folds=(500,))
+    law = fit_law(table_of(losses, FIVE[:3], folds={1996: 500}), settings)
+    assert law.parameters.carried_by == []
+    assert "comes and goes over the years would not be noticed" in str(law.warnings)
+
+
+def test_large_moves_of_different_folds_are_no_pair():
+    """The networks of two folds rank nothing; one forecasts more, in years of more rises."""
+    rng = np.random.default_rng(1)
+    y = (rng.random(400) < np.repeat([0.2, 0.8], 200)).astype(int)
+    p = pd.Series(np.repeat([0.1, 0.9], 200) + rng.normal(0, 0.01, 400))
+    p.index = pd.MultiIndex.from_arrays([np.repeat([1996, 1998], 200)], names=["origin"])
+    (by_fold,) = direction._by_fold(y, p, np.ones((1, 400)))
+    (pooled,) = weighted_aucs(y, p, np.ones((1, 400)))
+    assert pooled > 0.75
+    assert 0.4 < by_fold < 0.6

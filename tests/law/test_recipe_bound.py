@@ -89,11 +89,11 @@ def table(tmp_path: Path):
         for seed in (1, 2)
     ]
 
+    content = {"kind": "transfer", "settings": settings, "runs": rows, "last_day": "2009-12-31"}
+
     def write(**changes) -> Path:
         path = tmp_path / "transfer.json"
-        path.write_text(
-            json.dumps({"kind": "transfer", "settings": settings, "runs": rows, **changes})
-        )
+        path.write_text(json.dumps({**content, **changes}))
         return path
 
     return write
@@ -110,6 +110,17 @@ def test_a_table_of_another_question_tells_nothing_and_a_warning_says_so(table, 
     settings = as_dict(load_config(CONFIG)) | {"task": task}
     assert read_recipes(table(settings=settings), [run]) == ()
     assert "tells nothing of 200k seed 42: task.threshold is 0.02, not 0.01" in caplog.text
+
+
+@pytest.mark.parametrize("last", ["2010-01-01", "2013-12-31", "unknown"])
+def test_a_table_of_days_that_the_study_is_tested_on_tells_nothing(last, table, run, caplog):
+    fold = {
+        **run.settings,
+        "splits": {**run.settings["splits"], "test": ["1996-01-01", "1997-12-31"]},
+    }
+    assert read_recipes(table(last_day=last), [run]) == ()
+    assert f"tests from 2010-01-01 on: its last day is {last}" in caplog.text
+    assert read_recipes(table(), [run, replace(run, settings=fold)]) == ()
 
 
 def test_a_table_without_the_study_s_own_rate_is_refused(table, run):
