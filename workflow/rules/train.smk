@@ -23,6 +23,7 @@ rule find_batch_size:
             versions=versions_of(COMPUTING_PACKAGES),
             model=configs.as_dict(shape_of(wildcards.experiment, wildcards.budget)),
             window=configs.as_dict(EXPERIMENTS[wildcards.experiment].window),
+            features=EXPERIMENTS[wildcards.experiment].data.tier,
             batch_size=EXPERIMENTS[wildcards.experiment].optimiser.batch_size,
             device=EXPERIMENTS[wildcards.experiment].device,
             precision=EXPERIMENTS[wildcards.experiment].precision,
