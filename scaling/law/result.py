@@ -73,8 +73,8 @@ class Calibration:
     recalibrated: AxisLaw | None
     """Of log-loss, once each network is recalibrated on its validation rows; None without any."""
     auc: Effect | None
-    """Of the AUC on the test days, per decade; above 0, bigger networks rank better. None where most
-    draws of the days leave a fold one class alone."""
+    """Of the AUC on the test days, per decade; above 0, bigger networks rank better. None where
+    most draws of the days leave a fold one class alone."""
     sentence: str
     """Whether these contradict the slope of log-loss; empty where nothing is certain."""
 
