@@ -77,7 +77,7 @@ def day_weights(days: int, block: int, samples: int, seed: int) -> Array:
 
 
 def resampled_means(
-    losses: Sequence[Array], days: Array, folds: Sequence[slice], seed: int
+    losses: Sequence[Array], days: Array, folds: Sequence[slice], seed: int, together: bool = False
 ) -> Array:
     """Mean loss of each cell with days *and* seeds resampled, [cells, samples].
 
@@ -85,30 +85,37 @@ def resampled_means(
     `days` [samples, days]. Each of the `folds` trains its own networks; see `with_resampled_seeds`.
     """
     return with_resampled_seeds(
-        [[loss[:, fold] @ days[:, fold].T for fold in folds] for loss in losses], seed
+        [[loss[:, fold] @ days[:, fold].T for fold in folds] for loss in losses], seed, together
     )
 
 
-def with_resampled_seeds(resampled: Sequence[Iterable[Array]], seed: int) -> Array:
+def with_resampled_seeds(
+    resampled: Sequence[Iterable[Array]], seed: int, together: bool = False
+) -> Array:
     """The mean of each cell's networks with seeds resampled, [cells, samples].
 
     `resampled` holds for each cell its folds [seeds, samples], which add up: a measure of each
-    network on the same resampled days. Seeds are drawn within each cell, and for each fold anew. K
-    seeds drawn from K have (K-1)/K of the variance they should have, so their deviations are
-    stretched by sqrt(K / (K-1)) (Davison & Hinkley 1997, section 2.3). A cell with one seed has no
-    spread to draw from, and its resamples vary with the days alone.
+    network on the same resampled days. Seeds are drawn for each fold anew, and within each cell or
+    for all cells `together`. K seeds drawn from K have (K-1)/K of the variance they should have, so
+    their deviations are stretched by sqrt(K / (K-1)) (Davison & Hinkley 1997, section 2.3). A cell
+    with one seed has no spread to draw from, and its resamples vary with the days alone.
     """
     rng = np.random.default_rng(seed)
+    of_fold: dict[int, Array] = {}
 
-    def mean(each: Array) -> Array:
+    def mean(fold: int, each: Array) -> Array:
         n, samples = each.shape
         centre: Array = each.mean(axis=0)
         if n == 1:
             return centre
-        drawn = rng.multinomial(n, np.full(n, 1 / n), size=samples).T / n
-        return np.asarray(centre + math.sqrt(n / (n - 1)) * ((drawn * each).sum(axis=0) - centre))
+        if fold not in of_fold or not together:
+            of_fold[fold] = rng.multinomial(n, np.full(n, 1 / n), size=samples).T / n
+        apart = (of_fold[fold] * each).sum(axis=0) - centre
+        return np.asarray(centre + math.sqrt(n / (n - 1)) * apart)
 
-    return np.stack([np.sum([mean(fold) for fold in cell], axis=0) for cell in resampled])
+    return np.stack(
+        [np.sum([mean(*fold) for fold in enumerate(cell)], axis=0) for cell in resampled]
+    )
 
 
 def stretched_interval(

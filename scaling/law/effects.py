@@ -162,7 +162,12 @@ def estimate_effects(
 
     `losses` holds [seeds, days] for each cell, `weights` is [effects, cells]. `minus` [effects,
     days] is subtracted day by day, for example a baseline's losses.
+
+    Networks of one seed share the order of days whatever their size. In a walk forward, whose folds
+    make degrees of freedom enough, the seeds of all cells therefore count together. With one cut of
+    the years that would leave one fewer than there are seeds, and each cell's count for themselves.
     """
+    together = bool(settings.folds) and len({len(loss) for loss in losses}) == 1
     daily = weights @ np.stack([loss.mean(axis=0) for loss in losses])
     if minus is not None:
         daily = daily - minus
@@ -170,24 +175,28 @@ def estimate_effects(
     folds = settings.by_fold(n_days)
     block = block_length(daily, settings.horizon)
     days = day_weights(n_days, block, settings.samples, settings.seed)
-    means = resampled_means(losses, days, folds, settings.seed + 1)
+    means = resampled_means(losses, days, folds, settings.seed + 1, together)
     draws = weights @ means
     if minus is not None:
         draws = draws - minus @ days.T
     day_variance = (daily @ days.T).var(axis=1, ddof=1)
     day_degrees = max(n_days / block - 1, 1.0)
-    of_cell = np.array([[_seed_variance(loss[:, f], n_days) for f in folds] for loss in losses])
-    both = np.array([sum(_both_variance(loss[:, f], n_days) for f in folds) for loss in losses])
-    seed_degrees = np.array([[max(len(loss) - 1, 1)] for loss in losses])
+    seed_degrees = np.array([[max(len(loss) - 1, 1)] for loss in losses[: 1 if together else None]])
+    of_cells = None if together else _spread(losses, folds)
     groups = [daily[:, own].mean(axis=1) for own in groups_of_folds(folds)]
     found = []
     for row, weight in enumerate(weights):
-        by_cell = weight[:, None] ** 2 * of_cell
+        if of_cells is None:
+            share = np.ones(1)
+            of_seeds, both = _spread([np.tensordot(weight, np.stack(losses), 1)], folds)
+        else:
+            share, (of_seeds, both) = weight**2, of_cells
+        by_cell = share[:, None] * of_seeds
         degrees = _degrees_of_freedom(day_variance[row], day_degrees, by_cell, seed_degrees)
         variances = float(day_variance[row]), float(by_cell.sum())
         of_groups = np.array([group[row] for group in groups])
         effect = _effect(float(daily[row].mean()), draws[row], *variances, degrees, of_groups)
-        of_both = float(weight**2 @ both)
+        of_both = float(share @ both)
         components = Components(
             days=max(variances[0] - of_both, 0.0),
             seeds=max(variances[1] - of_both, 0.0),
@@ -199,6 +208,14 @@ def estimate_effects(
         )
         found.append(replace(effect, components=components))
     return Estimates(found, draws, means, block)
+
+
+def _spread(losses: Sequence[Array], folds: Sequence[slice]) -> tuple[Array, Array]:
+    """What seeds [cells, folds] and seeds on single days [cells] add to the variance of a mean."""
+    days = folds[-1].stop
+    of_seeds = np.array([[_seed_variance(loss[:, f], days) for f in folds] for loss in losses])
+    both = np.array([sum(_both_variance(loss[:, f], days) for f in folds) for loss in losses])
+    return of_seeds, both
 
 
 def groups_of_folds(folds: Sequence[slice]) -> list[slice]:

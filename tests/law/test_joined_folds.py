@@ -121,7 +121,7 @@ def test_each_fold_has_seeds_of_its_own_so_that_many_folds_tell_much_of_their_sp
     assert many.degrees_of_freedom > 5 * one.degrees_of_freedom
     # Each of three sizes has three seeds, and their mean is over 14 independent folds.
     expected = (SLOPE**2).sum() * 0.02**2 / 3 / 14
-    assert many.seed_variance == pytest.approx(expected, rel=0.4)
+    assert many.seed_variance == pytest.approx(expected, rel=0.6)
     # One network for all years would be three seeds and no more, whatever the days.
     assert slope_of(losses, SETTINGS).degrees_of_freedom < many.degrees_of_freedom / 3
 
@@ -218,3 +218,15 @@ def test_large_moves_of_different_folds_are_no_pair():
     (pooled,) = weighted_aucs(y, p, np.ones((1, 400)))
     assert pooled > 0.75
     assert 0.4 < by_fold < 0.6
+
+
+def test_what_the_seeds_of_a_fold_do_to_all_sizes_alike_does_not_widen_the_slope():
+    """One seed shares its order of days with all sizes, and in a crash much hangs on that order."""
+    calm = walk(np.random.default_rng(4), seed=0.002, both=0.0, day=0.0)
+    rng = np.random.default_rng(5)
+    shared = np.repeat(rng.normal(0, 0.05, (3, 14)), 500, axis=1)
+    moved = [loss + shared for loss in calm]
+    assert slope_of(moved).interval95 == pytest.approx(slope_of(calm).interval95, abs=1e-9)
+    assert slope_of(moved).t_interval95 == pytest.approx(slope_of(calm).t_interval95, abs=1e-9)
+    level = [estimate_effects(own, np.eye(3)[:1], WALK).effects[0] for own in (calm, moved)]
+    assert level[1].seed_variance > 20 * level[0].seed_variance
