@@ -5,6 +5,7 @@ import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,6 +14,15 @@ from filelock import FileLock
 from pandas.tseries.holiday import GoodFriday
 
 MOST_WORKERS = 4  # each holds torch, half a gigabyte
+# Slurm and its ports, an MLflow server, networks and features that only these files need.
+TOGETHER = (
+    "tests/data/test_currencies.py",
+    "tests/machine/test_processes.py",
+    "tests/test_commands_on_markets.py",
+    "tests/test_your_own_study.py",
+    "tests/tracking/test_mlflow.py",
+    "tests/workflow/test_cluster.py",
+)
 MakeOnce = Callable[[str, Callable[[Path], object]], Path]
 
 
@@ -25,6 +35,18 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     """A worker for each core; none for tests that are named, which start sooner in one process."""
     named = config.args_source is pytest.Config.ArgsSource.ARGS
     return 0 if named else min(os.cpu_count() or 1, MOST_WORKERS)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """The tests of a file that is TOGETHER run on one worker, which makes what they share."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByFile(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = nodeid.partition("::")[0]
+            return file if file in TOGETHER else nodeid
+
+    return ByFile(config, log)
 
 
 def random_prices(rows: int = 700, seed: int = 0) -> pd.DataFrame:

@@ -22,7 +22,6 @@ from tests.conftest import random_prices
 from tests.trained_study import CONFIG, write_config
 
 JUDGED = {"one": ["SPY"], "both": ["SPY", "XYZ"]}
-pytestmark = pytest.mark.xdist_group("commands on markets")  # one pair of networks for all
 
 
 def asks_for(study: str) -> None:

@@ -19,7 +19,6 @@ TIER = "scaling/data/tiers/r4.py"
 PRICES = pd.read_parquet(REPOSITORY / "data/raw/SPY.parquet")
 LEAK = "features do not see the future"
 FAILED = f"<strong>{LEAK}</strong>"  # in the box of failed checks above the verdict
-OF_ONE_STUDY = pytest.mark.xdist_group("a question and features of one's own")
 # A ladder takes a minute on an idle machine.
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
@@ -52,7 +51,6 @@ def record(reader: Reader) -> dict[str, Any]:
     return dict(read_json(reader.place / "results/daily/mine/20k.json"))
 
 
-@OF_ONE_STUDY
 def test_a_question_of_ones_own_ends_in_a_report_that_asks_it(asked: Reader) -> None:
     question = "the close falls by 1 % or more within 2 days"
     assert question in asked.report()
@@ -61,7 +59,6 @@ def test_a_question_of_ones_own_ends_in_a_report_that_asks_it(asked: Reader) -> 
     assert question in labels["allowed"]
 
 
-@OF_ONE_STUDY
 def test_a_tier_of_ones_own_ends_in_a_report_and_a_leak_in_it_is_found(
     asked: Reader, tmp_path: Path
 ) -> None:

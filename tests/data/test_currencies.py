@@ -24,9 +24,6 @@ ALL = ("train", "validation", "test")
 FEW = ("USD", "JPY", "CHF")
 
 
-pytestmark = pytest.mark.xdist_group("currencies")  # their features are built once
-
-
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The committed prices, and the features of all currencies as `prepare` builds them."""

@@ -30,7 +30,7 @@ from tests import miniature, preloaded
 from tests.miniature import REPOSITORY, TOGETHER
 from tests.training.test_training import OPTIMISER, Quiet, fit
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("processes that train together")]
+pytestmark = pytest.mark.slow
 EPOCHS = 6  # long enough to be stopped in the middle
 # Relative difference of losses after up to 150 steps. Two processes add fp32 numbers in another
 # order; the difference that was measured is 4e-8.

@@ -110,7 +110,6 @@ def test_a_server_that_dies_in_the_middle_is_made_good_by_sync_without_duplicate
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("mlflow server")
 def test_a_stopped_run_reads_back_whole_from_a_real_server(tmp_path, server, no_problem):
     run = a_run(tmp_path)
     config = tmp_path / "up.yaml"
@@ -182,7 +181,6 @@ assert not problems, problems
 
 @pytest.mark.slow
 @pytest.mark.browser
-@pytest.mark.xdist_group("mlflow server")
 def test_the_mlflow_page_of_a_study_shows_its_runs_and_their_curves(tmp_path, server, no_problem):
     chromium = shutil.which("chromium")
     if chromium is None:

@@ -22,7 +22,6 @@ NOTE = "needs apt-get install slurm-wlm slurmctld slurmd slurm-client"
 pytestmark = [
     pytest.mark.cluster,
     pytest.mark.slow,
-    pytest.mark.xdist_group("Slurm"),  # one of them for all
     pytest.mark.skipif(bool(ABSENT), reason=f"{', '.join(ABSENT)} not found: {NOTE}"),
 ]
 # The profile as it is shipped, polled faster than a cluster of many users would like.
