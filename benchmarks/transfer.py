@@ -170,7 +170,7 @@ def write_table(cells: Cells, path: Path) -> None:
             {**{key: run[key] for key in Run._fields}, "log_loss": run["mean"]["test"]}
             for run in runs
         ],
-        **provenance(),
+        "versions": provenance()["versions"],
     }
     write_json(path, content)
 

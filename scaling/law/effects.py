@@ -182,15 +182,14 @@ def estimate_effects(
     day_variance = (daily @ days.T).var(axis=1, ddof=1)
     day_degrees = max(n_days / block - 1, 1.0)
     seed_degrees = np.array([[max(len(loss) - 1, 1)] for loss in losses[: 1 if together else None]])
-    of_cells = None if together else _spread(losses, folds)
+    apart = None if together else _spread(losses, folds)
     groups = [daily[:, own].mean(axis=1) for own in groups_of_folds(folds)]
     found = []
     for row, weight in enumerate(weights):
-        if of_cells is None:
-            share = np.ones(1)
-            of_seeds, both = _spread([np.tensordot(weight, np.stack(losses), 1)], folds)
+        if apart is None:
+            share, (of_seeds, both) = np.ones(1), _spread([np.tensordot(weight, losses, 1)], folds)
         else:
-            share, (of_seeds, both) = weight**2, of_cells
+            share, (of_seeds, both) = weight**2, apart
         by_cell = share[:, None] * of_seeds
         degrees = _degrees_of_freedom(day_variance[row], day_degrees, by_cell, seed_degrees)
         variances = float(day_variance[row]), float(by_cell.sum())

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from scaling import metrics
+from scaling.errors import UserError
 from scaling.law.axis import AxisLaw, bound_by_recipe, judge_axis
 from scaling.law.baselines import best_network
 from scaling.law.bootstrap import Settings, day_weights
@@ -39,6 +40,8 @@ FEWEST_SIZES = 2
 def fit_study(tables: Tables, settings: Settings, experiment: str = "") -> StudyLaw:
     """The law of a study: that of its ladder, and that of each of its surfaces."""
     ladder = tables.ladder
+    for table in (ladder, *tables.surfaces.values()):
+        _refuse_unpaired_seeds(table)
     settings = replace(settings, folds=tuple(ladder.folds.values()))
     law = fit_law(ladder, settings)
     return StudyLaw(
@@ -51,6 +54,17 @@ def fit_study(tables: Tables, settings: Settings, experiment: str = "") -> Study
         surfaces={draw: fit_law(table, settings) for draw, table in tables.surfaces.items()},
         calibration=calibration_apart(tables, law.parameters, settings),
     )
+
+
+def _refuse_unpaired_seeds(table: Table) -> None:
+    """In a walk forward the seeds of all cells count together, so they must be the same ones."""
+    several = dict.fromkeys(tuple(seeds) for seeds in table.seeds if len(seeds) > 1)
+    if table.folds and len(several) > 1:
+        first, second, *_ = (" and ".join(map(str, seeds)) for seeds in several)
+        raise UserError(
+            f"the folds have seeds {first} at one size and {second} at another; in a walk forward "
+            "every size needs the same seeds: train and evaluate the missing ones, then fit again"
+        )
 
 
 def calibration_apart(tables: Tables, plain: AxisLaw, settings: Settings) -> Calibration:

@@ -230,3 +230,12 @@ def test_what_the_seeds_of_a_fold_do_to_all_sizes_alike_does_not_widen_the_slope
     assert slope_of(moved).t_interval95 == pytest.approx(slope_of(calm).t_interval95, abs=1e-9)
     level = [estimate_effects(own, np.eye(3)[:1], WALK).effects[0] for own in (calm, moved)]
     assert level[1].seed_variance > 20 * level[0].seed_variance
+
+
+def test_sizes_of_other_seeds_cannot_count_together_in_a_walk_and_are_refused():
+    networks, baselines = study()
+    other = networks["seed"].mask(networks["budget"] == "2m", networks["seed"] + 10)
+    odd = networks.assign(seed=other)
+    assert fit_study(read_tables(odd, baselines), SETTINGS).ladder.sentence
+    with pytest.raises(UserError, match="42 and 43 at one size and 52 and 53 at another"):
+        fit_study(read_tables(*both((odd, baselines))), SETTINGS)

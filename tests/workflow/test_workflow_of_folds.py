@@ -1,4 +1,4 @@
-"""The workflow on a walk of two folds, from prices to evaluations and baselines: real runs."""
+"""The workflow on a walk of two folds, from prices to the page: real runs."""
 
 import shutil
 from pathlib import Path
@@ -6,6 +6,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from scaling.judging.summary import read_summary
 from tests.conftest import MakeOnce
 from tests.miniature import REPOSITORY, make_miniature, register, run
 from tests.workflow.test_workflow import PRICES, planned, replace, trainings
@@ -61,6 +62,26 @@ def test_every_fold_is_judged_on_its_own_year_and_another_run_does_nothing(judge
             tested = rows.loc[rows["split"] == "test", "date"]
             assert set(tested.dt.year) == {year} and tested.nunique() > 240
     assert planned(judged, *TARGETS) == set()
+
+
+def test_a_walk_ends_in_a_page_of_its_folds_and_is_published_with_the_slope_of_each(
+    study: Path,
+) -> None:
+    run(study, "snakemake", f"{RESULTS}/report.html")
+    page = (study / RESULTS / "report.html").read_text()
+    assert "in 2 folds that were each trained on the years before" in page
+    assert '<figure id="folds">' in page
+    grid = ("--grid", "configs/full.yaml", "--output", "walk.json")
+    printed = run(study, "python", "-m", "scaling.publish", *grid).stdout
+    found = read_summary(study / "walk.json")
+    assert found.law.test_days.origins == [1996, 1997]
+    assert sorted(row["run"] for row in found.runs) == sorted(
+        f"{budget}.{fold}" for budget in ("6k", "20k") for fold in FOLDS
+    )
+    for fold in found.law.ladder.parameters.folds:
+        assert (
+            f"| {fold.origin} | {fold.days} | {fold.positives:g} | {fold.slope:+.4f} (" in printed
+        )
 
 
 def test_the_grid_has_all_folds_by_itself_and_says_what_is_no_fold_yet(judged: Path) -> None:
