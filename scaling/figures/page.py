@@ -15,6 +15,7 @@ from scaling.figures.surfaces import baselines_shown
 from scaling.judging.study_files import StudyFiles
 from scaling.law import baselines
 from scaling.law.cells import Cell
+from scaling.law.judged_markets import markets_of
 from scaling.law.power_law import ASSUMED
 from scaling.law.result import StudyLaw
 from scaling.law.sentence import rounded
@@ -265,6 +266,7 @@ def html_page(
         differences=differences,
         left_out=left_out,
         sweeps=_recipes(ladder, sweeps),
+        markets=markets_of(ladder.predictions, ladder.baseline_predictions),
         drift=ladder.evaluations[-1]["drift"],  # of the newest fold
         provenance=_provenance(study),
         **two_axes,

@@ -231,8 +231,9 @@ def figures_of_the_grid():
     """The figures of the page, as outputs that Snakemake's own report shows, too.
 
     Those of a sweep are not among them, because no rule of a study asks for one, and that of the
-    direction is not, because only the test days tell whether it can be measured. That of the folds
-    is not, because one experiment of a grid may walk forward and another not.
+    direction is not, because only the test days tell whether it can be measured. Those of the
+    folds and of the markets are not, because one experiment of a grid may walk forward or judge
+    several markets and another not.
     """
     several = GRID.train_days != [WHOLE_BLOCK]
     replicated = len(GRID.seeds) > 1 and {*GRID.budgets} - {*GRID.single_seed}
