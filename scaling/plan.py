@@ -3,9 +3,10 @@
 import argparse
 from pathlib import Path
 
-from scaling.config import left_out, load_config, origins_of
+from scaling.config import load_config
 from scaling.errors import UserError, run_command
 from scaling.grid import load_grid
+from scaling.identities import left_out, origins_of
 from scaling.names import RESULTS_ROOT, experiment_path
 from scaling.reading import read_yaml
 
