@@ -54,6 +54,11 @@ class GridConfig:
                 f"train_days: got {', '.join(map(str, self.train_days))}; allowed: numbers of days "
                 "with `all` among them, because the page shows the ladder on all days"
             )
+        if self.markets and self.train_days != [WHOLE_BLOCK]:
+            raise ValueError(
+                f"markets: got {self.markets} beside train_days {self.train_days}; allowed: one of "
+                "them, because the page has one axis beside the parameters"
+            )
         if self.train_days == [WHOLE_BLOCK] and self.draw != ["recent"]:
             raise ValueError(
                 f"draw: got {', '.join(self.draw)}, but train_days has no number of days to draw; "

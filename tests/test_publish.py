@@ -146,7 +146,7 @@ def test_a_study_of_two_axes_has_a_table_of_its_cells_and_three_slopes(made: Pat
     assert {len(row) for row in cells} == {5}
     axes = ["parameters (recent)", "days (recent)", "both (recent)"]
     assert [row[0] for row in slopes[1:]] == ["parameters", *axes]
-    assert slopes[3][1].startswith(f"{surface.train_days.slope.estimate:+.4f} (")
+    assert slopes[3][1].startswith(f"{surface.samples.slope.estimate:+.4f} (")
 
 
 def test_the_runs_of_two_axes_are_published_in_the_order_of_their_grid(tmp_path: Path) -> None:

@@ -247,6 +247,8 @@ def html_page(
             "points": laws[0].baselines["base_rate"].cells,
             "rivals": baselines_shown(laws[0]),
             "assumed": ASSUMED,
+            "more": laws[0].unit,
+            "many": {"days": "training days"}.get(laws[0].unit, laws[0].unit),
         }
         if laws
         else {}

@@ -235,7 +235,8 @@ def figures_of_the_grid():
     direction is not, because only the test days tell whether it can be measured. That of the folds
     is not, because one experiment of a grid may walk forward and another not.
     """
-    several = GRID.train_days != [WHOLE_BLOCK]
+    runs = [run for name in GRID.experiments for run in GRID.runs_of(EXPERIMENTS[name])]
+    several = not all(run.whole for run in runs)
     replicated = len(GRID.seeds) > 1 and {*GRID.budgets} - {*GRID.single_seed}
     parts = {
         "runs": True,
