@@ -8,9 +8,10 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from scaling.config import TrainingConfig, left_out, load_config, origins_of
+from scaling.config import TrainingConfig, load_config
 from scaling.errors import UserError, run_command
 from scaling.grid import load_grid
+from scaling.identities import left_out, origins_of
 from scaling.names import RESULTS_ROOT, experiment_path
 from scaling.reading import read_yaml
 from scaling.registry import days_of

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 from scaling import config as configs
-from scaling import publish
+from scaling import identities, publish
 from scaling.errors import UserError
 from scaling.judging import identity
 from scaling.judging.summary import Summary, markdown, read_summary, tables
@@ -44,11 +44,11 @@ NOON = 1795521600  # 2026-11-24, 12:00 UTC
 
 def asked(name: RunName) -> Run:
     """The run of that name as the shipped experiment asks for it, of planted data and code."""
-    config = configs.with_name(configs.load_config(experiment_path(EXPERIMENT)), name)
+    config = identities.with_name(configs.load_config(experiment_path(EXPERIMENT)), name)
     if name.budget == BASELINES:
-        made = configs.baselines_run(config, EXPERIMENT)
+        made = identities.baselines_run(config, EXPERIMENT)
     else:
-        made = configs.run_of(config, load_model_config(name.budget), EXPERIMENT)
+        made = identities.run_of(config, load_model_config(name.budget), EXPERIMENT)
         made = replace(made, device="cpu", micro_batch=32, code=CODE)
     return replace(made, prices="d0", features="f0", labels="ab12")
 

@@ -197,7 +197,7 @@ def judge(
     rate = study.train_base_rate
     frames, models = [], {}
     days = {k: v for k, v in run.columns().items() if k not in ("budget", "seed")}
-    days["counted_days"] = study.counted_days
+    days |= study.counted
     for name, baseline in baselines.items():
         p = {block: baseline.predict(study, study.samples[block]) for block in JUDGED}
         for block in JUDGED:

@@ -122,11 +122,11 @@ def measured(
 def prediction_rows(trained: Trained, study: Study, p: Probabilities) -> pd.DataFrame:
     """One row for each weights, block and day: what names the run, parameters, date, split, y, p.
 
-    `counted_days` is the number of days that it was trained on.
+    `counted_days` and `counted_markets` are how many of both it was trained on.
     """
     known = {
         **trained.run.name.columns(),
-        "counted_days": study.counted_days,
+        **study.counted,
         "parameters": trained.record["parameters"],
     }
     return pd.concat(

@@ -66,7 +66,7 @@ class StudyFiles:
 
 
 def _on_whole_block(files: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    return [made for made in files if name_in(made).days.whole]
+    return [made for made in files if name_in(made).whole]
 
 
 def read_study(
@@ -129,7 +129,7 @@ def runs_of_law(law: StudyLaw) -> dict[RunName, Run]:
     """
     path = f"results/{law.experiment}/scaling_law.json"
     runs = [Run.of({"identity": content}, path) for content in law.runs]
-    if not any(run.name.days.whole for run in runs):
+    if not any(run.name.whole for run in runs):
         raise UserError(
             f"{law.experiment}: no size was trained on the whole training block, which the page "
             "needs for its ladder and its base rate; add `all` to train_days in the grid"

@@ -44,7 +44,7 @@ def ways_to_see(
             "seeds or more, and fit it again"
         )
     names = [Run.of({"identity": made}, study.experiment).name for made in study.runs]
-    runs = [name for name in names if name.days.whole and name.budget in sizes.points]
+    runs = [name for name in names if name.whole and name.budget in sizes.points]
     needed = sensitivity(sizes.slope, effect, days, parts.per_cell, replicated=True)
     seeds_alone, days_alone = (
         float(parts.smallest_detectable(*times)) for times in ((MOST_TIMES, 1), (1, MOST_TIMES))

@@ -36,6 +36,7 @@ def planted(strength: float, seed: int = 0) -> Study:
         dataset=dataset,
         assets={"XYZ": slice(0, 1600)},
         judged=("XYZ",),
+        trained=("XYZ",),
         dates=days,
         close=100 * np.exp(np.cumsum(rng.normal(0, 0.01, 1600))),
         ranges=rng.uniform(0.5, 2, 1600),

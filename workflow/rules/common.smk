@@ -122,7 +122,7 @@ def name_of(experiment, text):
 
 def config_of(experiment, text):
     """The experiment's config with the parts of a run's name."""
-    return configs.with_name(EXPERIMENTS[experiment], name_of(experiment, text))
+    return identities.with_name(EXPERIMENTS[experiment], name_of(experiment, text))
 
 
 @functools.cache
@@ -130,13 +130,13 @@ def asked(experiment, text, entry="train"):
     """The run of that name as config and code ask for it now."""
     config = config_of(experiment, text)
     model = shape_of(experiment, config.param_budget)
-    return configs.run_of(config, model, experiment, entry)
+    return identities.run_of(config, model, experiment, entry)
 
 
 @functools.cache
 def asked_baselines(experiment, text):
     """The baselines of that name as config and code ask for them now."""
-    return configs.baselines_run(config_of(experiment, text), experiment)
+    return identities.baselines_run(config_of(experiment, text), experiment)
 
 
 @functools.cache
@@ -153,7 +153,7 @@ ARTEFACTS = {
     "evaluate": lambda w, own: (
         f"{w.run}.eval.json",
         [asked(w.experiment, w.run)],
-        configs.judged_by(own),
+        identities.judged_by(own),
     ),
     "baselines": lambda w, own: (
         f"{w.baselines}.json",
@@ -168,12 +168,12 @@ ARTEFACTS = {
     "shuffled_control": lambda w, own: (
         f"{w.sample}.shuffled.json",
         [asked(w.experiment, w.sample)],
-        configs.controlled_by(own),
+        identities.controlled_by(own),
     ),
     "fit_law": lambda w, own: (
         "scaling_law.json",
         [asked(w.experiment, run.written(own.seed)) for run in GRID.runs_of(own)],
-        configs.fitted_by(own),
+        identities.fitted_by(own),
     ),
 }
 
@@ -184,11 +184,12 @@ def batch_size_of(experiment, text):
 
 
 def sample_options(experiment, text):
-    """The options of a command that choose the fold and the training days of that run."""
+    """The options of a command that choose the fold, the training days and the markets of a run."""
     name = name_of(experiment, text)
     days = {} if name.days.whole else {"train-days": name.days.train_days, "draw": name.days.draw}
     fold = {} if name.origin is None else {"origin": name.origin}
-    return [f"--{flag}={value}" for flag, value in {**fold, **days}.items()]
+    markets = {} if name.markets is None else {"markets": name.markets}
+    return [f"--{flag}={value}" for flag, value in {**fold, **days, **markets}.items()]
 
 
 def of_all_runs(suffix):

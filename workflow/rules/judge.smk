@@ -17,7 +17,7 @@ rule evaluate:
     resources:
         gpu=int(has_gpu()),
     params:
-        identity=lambda wildcards: text_of(configs.judged_by(EXPERIMENTS[wildcards.experiment])),
+        identity=lambda wildcards: text_of(identities.judged_by(EXPERIMENTS[wildcards.experiment])),
     shell:
         "exec python -m scaling.evaluate --config configs/{wildcards.experiment:q}.yaml"
         " --checkpoint {input.checkpoint:q}"
@@ -67,7 +67,7 @@ rule shuffled_control:
     params:
         identity=lambda wildcards: text_of(
             [
-                configs.controlled_by(EXPERIMENTS[wildcards.experiment]),
+                identities.controlled_by(EXPERIMENTS[wildcards.experiment]),
                 asked(wildcards.experiment, wildcards.sample).as_json(),
             ]
         ),
@@ -93,7 +93,7 @@ rule fit_law:
     conda:
         "../envs/scaling.yaml"
     params:
-        identity=lambda wildcards: text_of(configs.fitted_by(EXPERIMENTS[wildcards.experiment])),
+        identity=lambda wildcards: text_of(identities.fitted_by(EXPERIMENTS[wildcards.experiment])),
         experiments=lambda wildcards: len({*GRID.experiments, wildcards.experiment}),
     shell:
         "exec python -m scaling.fit --config configs/{wildcards.experiment:q}.yaml"
