@@ -3,7 +3,7 @@
 import json
 import shutil
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -83,13 +83,13 @@ def study(made: Path, tmp_path: Path) -> Path:
 def now(monkeypatch: pytest.MonkeyPatch) -> None:
     """The data and the code are those that the planted records name."""
     monkeypatch.setattr(identity, "verified_data", lambda config: ("d0", "f0"))
-    monkeypatch.setattr(configs, "code_digest", lambda entry, family=None: CODE)
+    monkeypatch.setattr(identities, "code_digest", lambda entry, family=None: CODE)
 
 
-def published(root: Path) -> Summary:
+def published(root: Path, *more: str) -> Summary:
     output = root / "planted.json"
     flags = ["--grid", str(root / "planted.yaml"), "--results", str(root / "results")]
-    publish.main([*flags, "--output", str(output)])
+    publish.main([*flags, "--output", str(output), *more])
     return read_summary(output)
 
 
@@ -114,6 +114,14 @@ def test_a_summary_has_the_law_the_runs_and_when_and_how_long_they_were_trained(
     printed = capsys.readouterr().out
     for table in tables(found):
         assert markdown(table) in printed
+
+
+def test_the_figure_of_slopes_names_every_study_beside_the_output(study: Path) -> None:
+    written = asdict(published(study))
+    (study / "another.json").write_text(json.dumps(written))
+    published(study, "--slopes", str(study / "slopes.svg"))
+    drawn = (study / "slopes.svg").read_text()
+    assert "another, 200k to 2M" in drawn and "planted, 200k to 2M" in drawn
 
 
 def test_the_table_of_a_ladder_shows_each_size_and_each_baseline(made: Path) -> None:
