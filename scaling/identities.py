@@ -196,6 +196,11 @@ def controlled_by(config: TrainingConfig) -> dict[str, Any]:
     return {"code": code_digest("shuffled_control", family=config.family)}
 
 
+def aged_by(config: TrainingConfig) -> dict[str, Any]:
+    """What the ageing of a walk's networks depends on, besides its runs."""
+    return {"code": code_digest("age", family=config.family), "law": as_dict(config.law)}
+
+
 def fitted_by(config: TrainingConfig) -> dict[str, Any]:
     """What a law depends on, besides its runs."""
     return {

@@ -23,7 +23,7 @@ class Declared:
     needs: tuple[str, ...] = ()
     """What a study must have for it: `runs` of our own, `sweeps`, several numbers of `train_days`
     or markets, `ensembles`, several `draws` of the days, a `direction` that was measured, the
-    `folds` of a walk forward."""
+    `folds` of a walk forward, `ageings` of its networks."""
 
     @property
     def caption_file(self) -> Path:
@@ -39,6 +39,7 @@ class Declared:
 CATALOGUE = (
     Declared("ladder", ANSWER, "skill against size"),
     Declared("folds", ANSWER, "slope fold by fold", ("folds",)),
+    Declared("age", ANSWER, "loss by age of the network", ("ageings",)),
     Declared("compute", ANSWER, "loss against compute", ("runs",)),
     Declared("two_axes", ANSWER, "loss against days or markets", ("train_days",)),
     Declared("loss_by_size", ANSWER, "loss against size at each number", ("train_days",)),

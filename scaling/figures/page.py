@@ -14,6 +14,7 @@ from scaling.figures.catalogue import CATALOGUE, FOLDER
 from scaling.figures.surfaces import baselines_shown
 from scaling.judging.study_files import StudyFiles
 from scaling.law import baselines
+from scaling.law.ageing import Ageing
 from scaling.law.cells import Cell
 from scaling.law.power_law import ASSUMED
 from scaling.law.result import StudyLaw
@@ -232,6 +233,7 @@ def html_page(
     sweeps: Sequence[Mapping[str, Any]],
     left_out: Sequence[str],
     svg: Mapping[str, str],
+    ageings: Sequence[Ageing] = (),
 ) -> str:
     """The whole page.
 
@@ -266,6 +268,7 @@ def html_page(
         unchecked=[item for item in checks if item["passed"] is None],
         differences=differences,
         left_out=left_out,
+        ageings=ageings,
         sweeps=_recipes(ladder, sweeps),
         drift=ladder.evaluations[-1]["drift"],  # of the newest fold
         provenance=_provenance(study),

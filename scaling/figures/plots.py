@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from scaling.figures.svg import COLOURS, GREY, INK, RED, STYLE
+from scaling.law.ageing import Ageing
 from scaling.law.axis import AxisLaw
 from scaling.law.cells import Cell
 from scaling.law.direction import Estimate
@@ -104,6 +105,29 @@ def _forest(rows: Sequence[Slope], apart: int | None = None) -> tuple[Figure, Ax
     axes.set_ylim(len(rows) - 0.5, -0.5)
     axes.set_xlabel("slope of log-loss, nats for ten times the parameters (left: bigger is better)")
     return figure, axes
+
+
+@rc_context(STYLE)
+def age(sizes: Sequence[Ageing]) -> Figure:
+    """Loss beside that of the youngest networks by age in years, 95 % intervals, a line a size."""
+    figure, axes = _axes()
+    for index, size in enumerate(sizes):
+        values = np.array([0.0, *(row.difference.estimate for row in size.ages)])
+        ends = np.array([(0.0, 0.0), *(row.difference.interval95 for row in size.ages)]).T
+        axes.errorbar(
+            np.array([size.youngest, *(row.age for row in size.ages)]) + 0.15 * index,
+            values,
+            yerr=np.abs(ends - values),
+            fmt=f"{marker(index)}-",
+            color=colour(index),
+            capsize=3,
+            label=size.budget,
+        )
+    axes.axhline(0, color=INK, lw=0.8)
+    axes.set_xlabel("years from the last training day to the test block")
+    axes.set_ylabel("log-loss minus that of the youngest, nats")
+    _legend_above(axes, len(sizes))
+    return figure
 
 
 # --- skill against size ----------------------------------------------------------------------

@@ -89,10 +89,12 @@ def judge(
     return Judged(p, metrics)
 
 
-def daily_losses(study: Study, p: npt.ArrayLike) -> npt.NDArray[np.float64]:
-    """The log-loss of each validation day, of several markets their mean, from `p` [samples]."""
-    losses = pd.Series(log_losses(study.labels("validation"), p))
-    return np.asarray(losses.groupby(study.days("validation")["date"]).mean(), float)
+def daily_losses(
+    study: Study, p: npt.ArrayLike, block: str = "validation"
+) -> npt.NDArray[np.float64]:
+    """The log-loss of each day of a block, of several markets their mean, from `p` [samples]."""
+    losses = pd.Series(log_losses(study.labels(block), p))
+    return np.asarray(losses.groupby(study.days(block)["date"]).mean(), float)
 
 
 def load_weights(model: torch.nn.Module, weights: dict[str, torch.Tensor], where: Path) -> None:

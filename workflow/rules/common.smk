@@ -170,6 +170,11 @@ ARTEFACTS = {
         [asked(w.experiment, w.sample)],
         identities.controlled_by(own),
     ),
+    "age": lambda w, own: (
+        f"{w.budget}.age.json",
+        [asked(w.experiment, name) for name in folds_of(w)],
+        identities.aged_by(own),
+    ),
     "fit_law": lambda w, own: (
         "scaling_law.json",
         [asked(w.experiment, run.written(own.seed)) for run in GRID.runs_of(own)],
@@ -203,6 +208,19 @@ def of_all_runs(suffix):
     return files
 
 
+def folds_of(wildcards):
+    """The names of a size's runs on all training days: every fold of a walk, with the grid's seeds."""
+    own = EXPERIMENTS[wildcards.experiment]
+    if own.walk_forward is None:
+        raise WorkflowError(
+            f"{wildcards.experiment} does not walk forward, so its networks meet no later block;"
+            " allowed: an experiment with walk_forward, such as daily/sp500_walk"
+        )
+    single = [budget for budget in GRID.single_seed if budget == wildcards.budget]
+    grid = replace(GRID, budgets=[wildcards.budget], single_seed=single)
+    return [run.written(own.seed) for run in grid.runs_of(own) if run.whole]
+
+
 def reports_of_the_grid(wildcards):
     """The page of each experiment. A law needs two sizes, which is said before any is trained."""
     if len(GRID.budgets) < 2:
@@ -231,7 +249,7 @@ def of_all_baselines(suffix):
 def figures_of_the_grid():
     """The figures of the page, as outputs that Snakemake's own report shows, too.
 
-    Those of a sweep are not among them, because no rule of a study asks for one, and that of the
+    Those of a sweep and of age are not among them, because no rule of a study asks for one, and that of the
     direction is not, because only the test days tell whether it can be measured. That of the folds
     is not, because one experiment of a grid may walk forward and another not.
     """
@@ -268,6 +286,10 @@ def sweeps_of(wildcards):
 
 def shuffled_of(wildcards):
     return existing(wildcards, "shuffled.json")
+
+
+def ages_of(wildcards):
+    return existing(wildcards, "age.json")
 
 
 def has_gpu():
