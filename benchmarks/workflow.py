@@ -67,6 +67,7 @@ def copy_of_the_study(folder: Path, trainings: int) -> None:
 def write_artefacts(folder: Path, budgets: Sequence[str], seeds: Sequence[int]) -> None:
     """What the costly commands would say that they made their files with, for the shim to copy."""
     from scaling import config as configs
+    from scaling import identities
     from scaling.record import write_json
     from scaling.run import RunName
     from scaling.sizes import load_model_config
@@ -76,15 +77,15 @@ def write_artefacts(folder: Path, budgets: Sequence[str], seeds: Sequence[int]) 
         config = configs.load_config(f"configs/{EXPERIMENT}.yaml")
         for name in (RunName(budget=budget, seed=seed) for budget in budgets for seed in seeds):
             model = load_model_config(name.budget, config.family)
-            run = configs.run_of(configs.with_name(config, name), model, EXPERIMENT).as_json()
-            judged = {"identity": run, "made_by": configs.judged_by(config)}
+            run = identities.run_of(identities.with_name(config, name), model, EXPERIMENT).as_json()
+            judged = {"identity": run, "made_by": identities.judged_by(config)}
             written = name.written(config.seed)
             write_json(made / f"{written}.json", {"identity": run})
             write_json(made / f"{written}.eval.json", judged)
             runs.append(run)
-        baselines = configs.baselines_run(config, EXPERIMENT).as_json()
+        baselines = identities.baselines_run(config, EXPERIMENT).as_json()
     write_json(made / "baselines.json", {"identity": baselines})
-    write_json(made / "scaling_law.json", {"runs": runs, "made_by": configs.fitted_by(config)})
+    write_json(made / "scaling_law.json", {"runs": runs, "made_by": identities.fitted_by(config)})
 
 
 def snakemake(folder: Path, *options: str) -> Took:

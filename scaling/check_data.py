@@ -7,8 +7,9 @@
 import argparse
 from pathlib import Path
 
-from scaling.config import TrainingConfig, load_config, newest_of, of_fold, origins_of
+from scaling.config import TrainingConfig, load_config
 from scaling.errors import UserError, run_command
+from scaling.identities import newest_of, of_fold, origins_of
 from scaling.names import artefact, experiment_name
 from scaling.record import atomic_file
 

@@ -22,7 +22,6 @@ from pydantic import (
 )
 from pydantic.dataclasses import dataclass
 
-from scaling.digest import code_digest, features_digest
 from scaling.errors import UserError
 from scaling.names import (
     CONFIG_ROOT,
@@ -44,17 +43,15 @@ from scaling.reading import (
     inherited_from,
     read_extended,
 )
-from scaling.record import COMPUTING_PACKAGES, file_md5, versions_of
-from scaling.registry import Registered, days_of
-from scaling.run import BASELINES, NAME, UNKNOWN, Run, RunName, TrainingDays
+from scaling.run import NAME, TrainingDays
 from scaling.sizes import (
     DEFAULT_FAMILY,
-    ModelConfig,
     OptimiserConfig,
     OwnRecipe,
     known_budgets,
     model_config_path,
 )
+from scaling.splits import SplitConfig, WalkForward
 
 Dates = tuple[date, date]
 Year = Annotated[Integer, Field(ge=1900, le=2999)]
@@ -189,80 +186,6 @@ class WindowConfig:
         return self
 
 
-@dataclass(frozen=True, config=CLOSED, kw_only=True)
-class Enough:
-    """How many samples a block has at least, and how many of either class."""
-
-    min_samples: Positive = 200
-    min_positives: Positive = 10
-
-
-@dataclass(frozen=True, config=CLOSED, kw_only=True)
-class SplitConfig(Enough):
-    """Chronological blocks by their first and last day; only `evaluate` reads the test block."""
-
-    train: Dates
-    validation: Dates
-    test: Dates
-
-    @model_validator(mode="after")
-    def _chronological(self) -> "SplitConfig":
-        blocks = [("train", self.train), ("validation", self.validation), ("test", self.test)]
-        for name, (first, last) in blocks:
-            if first >= last:
-                raise ValueError(f"{name} runs from {first} to {last}; it must end after it starts")
-        for (before, a), (after, b) in zip(blocks, blocks[1:], strict=False):
-            if b[0] <= a[1]:
-                raise ValueError(
-                    f"{after} starts on {b[0]}, before {before} ends on {a[1]}; the blocks must "
-                    "follow one another: train, validation, test"
-                )
-        return self
-
-
-@dataclass(frozen=True, config=CLOSED, kw_only=True)
-class WalkForward(Enough):
-    """Folds of calendar years: each is trained on years before its own test block.
-
-    A fold is named by its origin, the first year of its test block, and it is nothing but an
-    experiment with splits of its own. The test blocks follow one another, so that every day from
-    `first_test` on is a test day once. Every fold keeps the last years before its test block for
-    validation, which chooses among looks and among settings of the baselines, and recalibrates.
-    Days whose label looks past the end of a block are purged, as in every experiment. No days are
-    left out after a block (an embargo), because features look back only: what a test day sees of
-    earlier days was known on that day.
-    """
-
-    first_test: Year
-    test_years: Positive
-    validation_years: Positive
-    train_years: Positive | Literal["all"]
-
-    def splits(self, origin: int) -> SplitConfig:
-        """The blocks of a fold, whole calendar years; the last fold's test days end with the data.
-
-        `train_years: all` is everything before validation.
-        """
-        validation = origin - self.validation_years
-        train = EARLIEST if self.train_years == "all" else validation - self.train_years
-        return SplitConfig(
-            train=(date(train, 1, 1), date(validation - 1, 12, 31)),
-            validation=(date(validation, 1, 1), date(origin - 1, 12, 31)),
-            test=(date(origin, 1, 1), date(origin + self.test_years - 1, 12, 31)),
-            min_samples=self.min_samples,
-            min_positives=self.min_positives,
-        )
-
-    def origins(self, last: date) -> list[int]:
-        """The origins of all folds, if `last` is the last day of the data.
-
-        A fold needs the whole first year of its test block. Half a year would be a block of too few
-        days, and the next prices make it a fold anyway.
-        """
-        until = last.year if last >= date(last.year, *LAST_WEEK) else last.year - 1
-        return list(range(self.first_test, until + 1, self.test_years))
-
-
 @dataclass(frozen=True, config=CLOSED)
 class ThermalConfig:
     """Levels in degrees Celsius. Below `acceptable` is normal; at `critical` training stops."""
@@ -335,11 +258,11 @@ class EarningsConfig:
 class TrainingConfig:
     """One experiment: everything that is asked for, and nothing that is found out.
 
-    A grid sets the training `days`, and never an experiment's file, so that the name of a run says
-    which ones it has. One recipe serves every size (scaling/training/transfer.py). What a size is
-    to have of its own all the same stands in `recipes`, by its budget. An experiment has `splits`,
-    or it walks forward: then `origin` names one of its folds, whose `splits` these are, or it is
-    None, and they are those of the first fold.
+    A grid sets the training `days`, and on how many of the `markets` a network is trained. An
+    experiment's file never does, so that the name of a run says it. One recipe serves every size
+    (scaling/training/transfer.py). What a size is to have of its own all the same stands in
+    `recipes`, by its budget. An experiment has `splits`, or it walks forward: then `origin` names
+    one of its folds, whose `splits` these are, or it is None, and they are those of the first fold.
     """
 
     task: TaskConfig
@@ -353,6 +276,7 @@ class TrainingConfig:
     param_budget: str = "2m"
     seed: Seed = 42
     days: TrainingDays = TrainingDays()
+    markets: int | None = None
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     checkpoint_minutes: Annotated[Real, Field(gt=0)] = 10.0
@@ -404,10 +328,6 @@ class TrainingConfig:
 
 
 FOLDS_APART = 100_000  # no study has as many seeds
-# These keys cannot change a trained weight, so they are no part of what identifies a training.
-NOT_TRAINING = ("thermal", "tracking", "law", "earnings", "checkpoint_minutes")
-# Where these are `auto`, the machine decides, and only a training knows what it was made with.
-FOUND = ("device", "precision")
 
 
 def load_config(
@@ -419,10 +339,11 @@ def load_config(
     """
     path = Path(path)
     content, origins = read_extended(path, CONFIG_ROOT, either=("splits", "walk_forward"))
-    if days := {"days", *NAME} & content.keys() - {"budget", "seed"}:
+    if named := {"days", *NAME} & content.keys() - {"budget", "seed"}:
         raise UserError(
-            f"{path}: {days.pop()}: not allowed in an experiment; put days into a grid, such as "
-            "configs/two_axes.yaml, or give --train-days, --draw or --origin to scaling.train"
+            f"{path}: {named.pop()}: not allowed in an experiment; put it into a grid, such as "
+            "configs/two_axes.yaml, or give --train-days, --draw, --markets or --origin to "
+            "scaling.train"
         )
     given = {"param_budget": param_budget, "seed": seed, **others}
     content |= {key: value for key, value in given.items() if value is not None}
@@ -449,193 +370,7 @@ def load_config(
     return config
 
 
-def load_run(
-    path: str | Path,
-    param_budget: str | None = None,
-    seed: int | None = None,
-    *,
-    days: TrainingDays,
-    origin: int | None,
-) -> TrainingConfig:
-    """The config of one run of an experiment; what else is given replaces the file's own."""
-    return of_fold(load_config(path, param_budget, seed, days=days), origin)
-
-
-def config_of(path: str | Path, name: RunName) -> TrainingConfig:
-    """The config of the run of that name, as the experiment's file asks for it now."""
-    return with_name(load_config(path), name)
-
-
-def with_name(config: TrainingConfig, name: RunName) -> TrainingConfig:
-    """The config with the size, the training days, the fold and the seed of a run's name."""
-    parts = {field.name: getattr(name, field.name) for field in dataclasses.fields(name)}
-    budget = parts.pop("budget")
-    if budget != BASELINES:
-        parts["param_budget"] = budget
-        model_config_path(budget, config.family)
-    return of_fold(dataclasses.replace(config, **{**parts, "origin": config.origin}), name.origin)
-
-
-def of_fold(config: TrainingConfig, origin: int | None) -> TrainingConfig:
-    """The config of one fold of a walk; a plain experiment has no origin, and stays as it is.
-
-    A name without an origin in a walk, one with an origin in a plain experiment, and an origin of
-    no fold are a `UserError`.
-    """
-    walk = config.walk_forward
-    if walk is None:
-        if origin is not None:
-            raise UserError(
-                f"from{origin}: the experiment does not walk forward; allowed: runs without an "
-                f"origin, such as {config.param_budget}"
-            )
-        return config
-    if origin not in (allowed := origins_of(config)):
-        found = "no origin" if origin is None else f"from{origin}"
-        waiting = "" if (why := left_out(config)) is None else f" ({why})"
-        raise UserError(
-            f"{found}: the experiment walks forward, and each run is of one of its folds; allowed: "
-            f"{', '.join(f'from{year}' for year in allowed)}, as in {config.param_budget}."
-            f"from{allowed[-1]}.ckpt or --origin {allowed[-1]}{waiting}"
-        )
-    return dataclasses.replace(config, origin=origin, splits=walk.splits(origin))
-
-
-def origins_of(config: TrainingConfig) -> list[int]:
-    """The origins of an experiment's folds, as far as the registered prices reach.
-
-    Empty if it does not walk forward. Raises `UserError` if the prices begin after the training
-    block of the first fold, or end before its test block.
-    """
-    walk = config.walk_forward
-    if walk is None:
-        return []
-    first, last = _registered_days(config)
-    begins = walk.splits(walk.first_test).train[0].year
-    found = walk.origins(last)
-    if walk.train_years != "all" and begins < first.year:
-        earliest = walk.first_test + first.year - begins
-        raise UserError(
-            f"walk_forward.first_test: got {walk.first_test}, and training from {begins} on, but "
-            f"the prices begin on {first}; allowed: {earliest} or later, or train_years: all"
-        )
-    if not found:
-        raise UserError(
-            f"walk_forward.first_test: got {walk.first_test}, but the prices end on {last}; "
-            "allowed: a year that they hold whole"
-        )
-    return found
-
-
-def left_out(config: TrainingConfig) -> str | None:
-    """Why the newest prices of a walk are in no fold, if they are not."""
-    if config.walk_forward is None:
-        return None
-    last = _registered_days(config).last
-    if (tested := judged_block(config)[1]) >= last:
-        return None
-    return (
-        f"{tested.year + 1} is no origin yet: the prices end on {last}, and a fold needs the whole "
-        "first year of its test block"
-    )
-
-
-def _registered_days(config: TrainingConfig) -> Registered:
-    """The first day of any market, and the last day that all judged markets have."""
-    days = {market: days_of(market.prices, config.data.manifest) for market in config.data.markets}
-    last = min(own.last for market, own in days.items() if market.judged)
-    return Registered(min(own.first for own in days.values()), last)
-
-
-def judged_block(config: TrainingConfig) -> Dates:
-    """The first and the last day of the test block; of a walk, of those of its folds joined."""
-    if config.walk_forward is None:
-        return config.splits.test
-    folds = [config.walk_forward.splits(origin) for origin in origins_of(config)]
-    return folds[0].test[0], folds[-1].test[1]
-
-
 def as_dict(config: Any) -> dict[str, Any]:
     """A config as values for JSON, with dates and paths as text."""
     plain: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(config), default=str))
     return plain
-
-
-def name_of(config: TrainingConfig) -> RunName:
-    """The name of the run that a config asks for; a walk is no run before it has an origin."""
-    of_fold(config, config.origin)
-    others = [field.name for field in dataclasses.fields(RunName) if field.name != "budget"]
-    return RunName(budget=config.param_budget, **{key: getattr(config, key) for key in others})
-
-
-def newest_of(config: TrainingConfig) -> RunName:
-    """The name of the run that an experiment asks for; of a walk, of the one of its newest fold."""
-    origins = origins_of(config)
-    return name_of(of_fold(config, origins[-1]) if origins else config)
-
-
-def run_of(
-    config: TrainingConfig, model: ModelConfig, experiment: str, entry: str = "train"
-) -> Run:
-    """The run that is asked for, as far as it is known before its data are read.
-
-    `entry` is the command that makes it, whose code counts.
-    """
-    named = {field.name for field in dataclasses.fields(RunName)} | {"param_budget"}
-    asked = {k: v for k, v in as_dict(config).items() if k not in (*NOT_TRAINING, *named)}
-    for others in ("recipes", "walk_forward"):  # of other sizes and folds
-        del asked[others]
-    asked["optimiser"] = as_dict(config.recipe)
-    found = {key: None if (value := asked.pop(key)) == "auto" else value for key in FOUND}
-    return Run(
-        experiment=experiment,
-        name=name_of(config),
-        settings=asked,
-        model=as_dict(model),
-        code=code_digest(entry, family=config.family),
-        versions=versions_of(COMPUTING_PACKAGES),
-        **UNKNOWN | found,
-    )
-
-
-def checked_by(config: TrainingConfig) -> dict[str, Any]:
-    """What the check of the data depends on; that of a walk counts the events of each fold, too."""
-    asked = as_dict(config)
-    counted = ("walk_forward", "task", "window") if config.walk_forward else ()
-    return {"code": code_digest("check_data"), **{key: asked[key] for key in ("data", *counted)}}
-
-
-def judged_by(config: TrainingConfig) -> dict[str, Any]:
-    """What an evaluation depends on, besides its run; its checks build the features again."""
-    tier = None if config.data.tier == EXTERNAL else features_digest(config.data.tier)
-    return {"code": code_digest("evaluate", family=config.family), "tier": tier}
-
-
-def controlled_by(config: TrainingConfig) -> dict[str, Any]:
-    """What a control on shuffled labels depends on, besides its run."""
-    return {"code": code_digest("shuffled_control", family=config.family)}
-
-
-def fitted_by(config: TrainingConfig) -> dict[str, Any]:
-    """What a law depends on, besides its runs."""
-    return {
-        "code": code_digest("fit"),
-        "law": as_dict(config.law),
-        "transfer": file_md5(config.law.transfer) if config.law.transfer else None,
-        "earnings": as_dict(config.earnings),
-    }
-
-
-def baselines_run(config: TrainingConfig, experiment: str) -> Run:
-    """What the baselines of some training days depend on; the seed only where it draws them."""
-    asked = as_dict(config)
-    seed = config.seed if config.days.draw == "blocks" else 0
-    return Run(
-        experiment=experiment,
-        name=dataclasses.replace(name_of(config), budget=BASELINES, seed=seed),
-        settings={section: asked[section] for section in ("data", "task", "window", "splits")},
-        model={},
-        code=code_digest("judge_baselines"),
-        versions={},
-        **UNKNOWN,
-    )

@@ -17,11 +17,12 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).parent
 # Rooms and modules that are not followed, because they compute no number of a study: they track and
-# watch a run, write files and explain errors. `config` and `sizes` are among them, as the values
+# watch a run, write files and explain errors. `config` and its parts are among them, as the values
 # that count stand in the `params` of the rules themselves.
 LEFT_OUT = (
     *("tracking.", "machine.guard.", "machine.sensors.", "machine.signals."),
-    *("config.", "digest.", "errors.", "grid.", "names.", "reading.", "record.", "run.", "sizes."),
+    *("config.", "digest.", "errors.", "grid.", "identities.", "names.", "reading.", "record."),
+    *("run.", "sizes.", "splits."),
 )
 # Families of networks are modules in this room, of which others call these functions.
 NETWORKS = "training.families"

@@ -9,7 +9,7 @@ import argparse
 import dataclasses
 from pathlib import Path
 
-from scaling import config as configs
+from scaling import identities
 from scaling.errors import run_command
 from scaling.record import provenance, write_json, write_parquet
 from scaling.run import MACHINE, refuse
@@ -38,7 +38,7 @@ def main(argv: list[str] | None = None) -> None:
     from scaling.judging.run_files import file_digests
 
     trained = evaluation.load_trained(arguments.checkpoint)
-    config = configs.config_of(arguments.config, trained.run.name)
+    config = identities.config_of(arguments.config, trained.run.name)
     again = f"train it again: snakemake --force {arguments.checkpoint}"
     asked = asked_now(arguments.config, trained.run.name)
     refuse(arguments.checkpoint, trained.run.difference(asked, MACHINE), again)
@@ -75,7 +75,7 @@ def main(argv: list[str] | None = None) -> None:
         "kind": "evaluation",
         **trained.run.titles(record["run"]),
         "identity": trained.run.as_json(),
-        "made_by": configs.judged_by(config),
+        "made_by": identities.judged_by(config),
         "parameters": record["parameters"],
         "train_base_rate": study.train_base_rate,
         "metrics": metrics,

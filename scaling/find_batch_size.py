@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 
 from scaling import config as configs
+from scaling import identities
 from scaling.errors import UserError, run_command
 from scaling.names import artefact, experiment_name
 from scaling.record import fingerprint, provenance, read_json, write_json
@@ -48,7 +49,7 @@ def main(argv: list[str] | None = None) -> None:
     budget = config.param_budget
     experiment = experiment_name(arguments.config)
     output = arguments.output or artefact(experiment, budget, "batch_size.json")
-    run = configs.newest_of(config).written(config.seed)
+    run = identities.newest_of(config).written(config.seed)
     following = f"next: snakemake {artefact(experiment, run, 'ckpt')}"
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # takes probes along
     start_server(config.family)

@@ -22,26 +22,19 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     """The flags, once they describe either a study or a table; UserError for half of each."""
     parser = argparse.ArgumentParser(prog="python -m scaling.fit", description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.add_argument("--config", type=Path, help="the experiment: horizon, test dates, delta")
-    parser.add_argument(
-        "--predictions", type=Path, nargs="+", help="one *.predictions.parquet for each run"
-    )
-    parser.add_argument(
-        "--baselines", type=Path, nargs="+", help="baselines.predictions.parquet, one a sample"
-    )
-    parser.add_argument(
+    add = parser.add_argument
+    add("--config", type=Path, help="the experiment: horizon, test dates, delta")
+    add("--predictions", type=Path, nargs="+", help="one *.predictions.parquet for each run")
+    add("--baselines", type=Path, nargs="+", help="baselines.predictions.parquet, one a sample")
+    add(
         "--experiments",
         type=int,
         default=1,
         help="experiments of the grid: comparisons with baselines are adjusted for all of them",
     )
-    parser.add_argument(
-        "--table", type=Path, help="a CSV of N, D, loss: fit E + A N^-alpha + B D^-beta to it"
-    )
-    parser.add_argument(
-        "--huber", type=float, default=0.001, help="threshold of the Huber loss of --table"
-    )
-    parser.add_argument("--output", type=Path, required=True, help="the JSON to write")
+    add("--table", type=Path, help="a CSV of N, D, loss: fit E + A N^-alpha + B D^-beta to it")
+    add("--huber", type=float, default=0.001, help="threshold of the Huber loss of --table")
+    add("--output", type=Path, required=True, help="the JSON to write")
     args = parser.parse_args(argv)
     study = (args.config, args.predictions, args.baselines)
     if any(study) if args.table else not all(study):
@@ -58,7 +51,8 @@ def fit_study(
     config_path: Path, predictions: list[Path], baselines: list[Path], experiments: int
 ) -> "StudyLaw":
     """The law of one study's predictions, with the files it was fitted to."""
-    from scaling.config import fitted_by, judged_block, load_config
+    from scaling.config import load_config
+    from scaling.identities import fitted_by, judged_block
     from scaling.judging.identity import refuse_outdated
     from scaling.law.beyond_volatility import with_what_is_beyond_volatility
     from scaling.law.bootstrap import Settings

@@ -1,4 +1,4 @@
-"""What `snakemake` builds: every experiment with every size, seed and number of training days."""
+"""What `snakemake` builds: every experiment with every size, seed, number of days and markets."""
 
 import dataclasses
 from pathlib import Path
@@ -7,10 +7,11 @@ from typing import Annotated, Any
 from pydantic import Field, model_validator
 from pydantic.dataclasses import dataclass
 
-from scaling.config import SafeName, TrainingConfig, load_config, origins_of
+from scaling.config import SafeName, TrainingConfig, load_config
 from scaling.errors import UserError
+from scaling.identities import of_markets, origins_of
 from scaling.names import experiment_path
-from scaling.reading import CLOSED, Seed, build
+from scaling.reading import CLOSED, Positive, Seed, build
 from scaling.run import WHOLE_BLOCK, Draw, NumberOfDays, RunName, TrainingDays
 from scaling.sizes import load_model_config
 
@@ -20,7 +21,8 @@ class GridConfig:
     """What `snakemake` without a target builds: all combinations of these, for each experiment.
 
     A budget in `single_seed` has the first of the `seeds` only. Each of `train_days` is drawn in
-    each way of `draw`. There is only one way to draw `all`.
+    each way of `draw`. There is only one way to draw `all`. Each number of `markets` is trained on
+    all days, and all markets are judged.
     """
 
     experiments: Annotated[list[SafeName], Field(min_length=1)]
@@ -33,6 +35,8 @@ class GridConfig:
     draw: Annotated[list[Draw], Field(min_length=1)] = dataclasses.field(
         default_factory=lambda: ["recent"]
     )
+
+    markets: list[Positive] = dataclasses.field(default_factory=list)
 
     @model_validator(mode="after")
     def _consistent(self) -> "GridConfig":
@@ -50,6 +54,11 @@ class GridConfig:
                 f"train_days: got {', '.join(map(str, self.train_days))}; allowed: numbers of days "
                 "with `all` among them, because the page shows the ladder on all days"
             )
+        if self.markets and self.train_days != [WHOLE_BLOCK]:
+            raise ValueError(
+                f"markets: got {self.markets} beside train_days {self.train_days}; allowed: one of "
+                "them, because the page has one axis beside the parameters"
+            )
         if self.train_days == [WHOLE_BLOCK] and self.draw != ["recent"]:
             raise ValueError(
                 f"draw: got {', '.join(self.draw)}, but train_days has no number of days to draw; "
@@ -60,15 +69,17 @@ class GridConfig:
     def runs_of(self, config: TrainingConfig) -> list[RunName]:
         """The trainings of an experiment; of one that walks forward, those of all its folds."""
         origins: list[int | None] = [*origins_of(config)]
-        samples: list[TrainingDays] = []
+        whole = len(config.data.markets)
+        samples: list[tuple[TrainingDays, int | None]]
+        samples = [(TrainingDays(), number) for number in self.markets if number != whole]
         for number in self.train_days:
             drawn = [TrainingDays(number, draw) for draw in self.draw if number != WHOLE_BLOCK]
-            samples += drawn or [TrainingDays()]
+            samples += [(days, None) for days in drawn or [TrainingDays()]]
         return [
-            RunName(budget=budget, days=days, origin=origin, seed=seed)
+            RunName(budget=budget, days=days, markets=markets, origin=origin, seed=seed)
             for budget in self.budgets
             for origin in origins or [None]
-            for days in samples
+            for days, markets in samples
             for seed in self.seeds[: 1 if budget in self.single_seed else None]
         ]
 
@@ -82,6 +93,8 @@ def load_grid(content: dict[str, Any], path: str | Path = "configs/full.yaml") -
             load_model_config(budget, config.family)
         try:
             origins_of(config)
+            for markets in {run.markets for run in grid.runs_of(config)}:
+                of_markets(config, markets)
         except UserError as error:
             raise UserError(f"{experiment_path(experiment)}: {error}") from None
     return grid

@@ -8,7 +8,7 @@ import argparse
 from dataclasses import replace
 from pathlib import Path
 
-from scaling import config as configs
+from scaling import identities
 from scaling.errors import run_command
 from scaling.names import experiment_name
 from scaling.record import provenance, write_json, write_parquet
@@ -31,8 +31,8 @@ def _parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> None:
     """Fit without the test block in memory, then predict validation and test."""
     arguments = _parser().parse_args(argv)
-    config = configs.load_run(arguments.config, **sample_of(arguments))
-    run = configs.baselines_run(config, experiment_name(arguments.config))
+    config = identities.load_run(arguments.config, **sample_of(arguments))
+    run = identities.baselines_run(config, experiment_name(arguments.config))
 
     from scaling.data.dataset import load_study
     from scaling.data.features import verified_data

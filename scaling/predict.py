@@ -11,8 +11,9 @@ import json
 import sys
 from pathlib import Path
 
-from scaling.config import load_config, newest_of
+from scaling.config import load_config
 from scaling.errors import UserError, run_command
+from scaling.identities import newest_of
 from scaling.names import artefact, experiment_name, experiment_path
 
 

@@ -3,7 +3,8 @@
 python -m scaling.publish --grid configs/laptop.yaml --output docs/results/laptop.json
 
 It needs the study's data, and refuses every study that the report refuses. A test compares the
-figures in README and docs with the written files.
+figures in README and docs with the written files. `--slopes` draws the slopes over sizes of all
+studies in the output's folder, with their intervals.
 """
 
 import argparse
@@ -24,6 +25,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     add("--grid", type=Path, required=True, help="the grid that was built, of one experiment")
     add("--results", type=Path, default=RESULTS_ROOT, help="default: %(default)s")
     add("--output", type=Path, required=True, help="the JSON to write")
+    add("--slopes", type=Path, help="an SVG of all studies that lie beside the output")
     return parser.parse_args(argv)
 
 
@@ -37,6 +39,8 @@ def main(argv: list[str] | None = None) -> None:
 
     summary = summarise(grid, arguments.grid, arguments.results)
     write_json(arguments.output, asdict(summary))
+    if arguments.slopes:
+        draw_slopes(arguments.output.parent, arguments.slopes)
     print("\n\n".join(markdown(table) for table in tables(summary)))
     checks, verdict = summary.checks, summary.law.ladder.parameters.verdict
     print(
@@ -44,6 +48,24 @@ def main(argv: list[str] | None = None) -> None:
         f"{checks['passed']} of {checks['made']} checks passed\n"
         "next: put these tables into docs/experiments.md; a test compares the two"
     )
+
+
+def draw_slopes(folder: Path, path: Path) -> None:
+    """Draw the slope over sizes of each published study in a folder, in the order of its names."""
+    from scaling.figures.plots import slopes
+    from scaling.figures.svg import to_svg
+    from scaling.judging.summary import label, read_summary
+    from scaling.record import atomic_file
+
+    laws = {file.stem: read_summary(file).law for file in sorted(folder.glob("*.json"))}
+    studies = {
+        f"{name}, {label(sizes.points[0])} to {label(sizes.points[-1])}": sizes
+        for name, law in laws.items()
+        for sizes in [law.ladder.parameters]
+    }
+    figure = slopes(studies, [law.delta_nats for law in laws.values()])
+    with atomic_file(path) as stream:
+        stream.write(to_svg(figure, "slopes").file.encode())
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@
         --evaluations 2m.eval.json ... --predictions 2m.predictions.parquet ... \\
         --baselines baselines.predictions.parquet --baselines-record baselines.json \\
         --figures figures --output report.html [--sweeps 2m.sweep.json ...] \\
-        [--controls 200k.shuffled.json ...]
+        [--controls 200k.shuffled.json ...] [--ages 200k.age.json ...]
 """
 
 import argparse
@@ -42,6 +42,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     )
     add("--sweeps", type=Path, nargs="*", default=[], help="<budget>.sweep.json, where tried")
     add("--controls", type=Path, nargs="*", default=[], help="<budget>.shuffled.json, where run")
+    add("--ages", type=Path, nargs="*", default=[], help="<budget>.age.json, where judged")
     add(
         "--config", type=Path, help="the experiment: runs that it would train otherwise are refused"
     )
@@ -60,7 +61,7 @@ def main(argv: list[str] | None = None) -> None:
     from scaling.figures.svg import to_svg
     from scaling.judging.agreement import require_agreement
     from scaling.judging.identity import refuse_outdated
-    from scaling.judging.optional_files import read_optional
+    from scaling.judging.optional_files import read_ageings, read_optional
     from scaling.judging.recipes import recipe_differences, serves_every_size
     from scaling.judging.study_files import merged_checks, read_study
 
@@ -78,7 +79,8 @@ def main(argv: list[str] | None = None) -> None:
     require_agreement(study)
     sweeps, old_sweeps = read_optional(arguments.sweeps, "sweep", study.ladder)
     controls, old_controls = read_optional(arguments.controls, "shuffled control", study.ladder)
-    left_out = [*old_controls, *old_sweeps]
+    ageings, old_ageings = read_ageings(arguments.ages, study.ladder)
+    left_out = [*old_controls, *old_sweeps, *old_ageings]
     shuffled = [
         {"run": f"{control['budget']} shuffled", "checks": [control["check"]]}
         for control in controls
@@ -95,6 +97,7 @@ def main(argv: list[str] | None = None) -> None:
         ladder.records,
         ladder.evaluations,
         sweeps,
+        ageings,
     )
     svg = {name: to_svg(figure, name) for name, figure in draw(shown).items()}
     for path in (arguments.figures / f"{figure.name}.svg" for figure in CATALOGUE):
@@ -105,7 +108,8 @@ def main(argv: list[str] | None = None) -> None:
             stream.write(svg[path.stem].file.encode())
     elements = {name: drawn.element for name, drawn in svg.items()}
     with atomic_file(arguments.output) as stream:
-        stream.write(html_page(study, checks, differences, sweeps, left_out, elements).encode())
+        page = html_page(study, checks, differences, sweeps, left_out, elements, ageings)
+        stream.write(page.encode())
 
     for line in differences:
         print(f"besides size, the runs differ in {line}")

@@ -65,11 +65,12 @@ class TrainingDays:
 
 
 def sample_flags(parser: argparse.ArgumentParser) -> None:
-    """The flags of a command that choose the days it trains on: of which fold, and how many."""
+    """The flags of a command that choose what it trains on: fold, days and markets."""
     add = parser.add_argument
     add("--origin", type=int, help="first test year of a fold, in an experiment that walks forward")
     add("--train-days", type=int, help="days of the training block to train on (default: all)")
     add("--draw", choices=get_args(Draw), help="the last ones, or quarters drawn by the seed")
+    add("--markets", type=int, help="markets to train on, drawn by the seed (default: all)")
 
 
 def sample_of(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -80,7 +81,7 @@ def sample_of(arguments: argparse.Namespace) -> dict[str, Any]:
     chosen = {"train_days": arguments.train_days, "draw": arguments.draw}
     given = {key: value for key, value in chosen.items() if value is not None}
     days = build(TrainingDays, given, Path("--train-days and --draw"))
-    return {"days": days, "origin": arguments.origin}
+    return {"days": days, "markets": arguments.markets, "origin": arguments.origin}
 
 
 ALL_DAYS = TrainingDays()
@@ -106,6 +107,11 @@ DAYS = Part(
     write=lambda days: f"{'days' if days.draw == 'recent' else days.draw}{days.train_days}",
     read=_days_in_a_name,
 )
+MARKETS = Part(
+    pattern="markets[1-9][0-9]*",
+    write=lambda number: f"markets{number}",
+    read=lambda text: int(text.removeprefix("markets")),
+)
 ORIGIN = Part(
     pattern="from[1-9][0-9]{3}",
     write=lambda year: f"from{year}",
@@ -120,17 +126,24 @@ SEED = Part(
 
 @dataclass(frozen=True, config=CLOSED, kw_only=True)
 class RunName:
-    """What tells the runs of one experiment apart: size, training days, origin and seed.
+    """What tells the runs of one experiment apart: size, training days, markets, origin and seed.
 
-    The origin is the first test year of a fold, and None where an experiment does not walk forward.
+    `markets` is how many of the markets are trained on, and None for all of them. The origin is the
+    first test year of a fold, and None where an experiment does not walk forward.
     A field with a `part` stands in the name unless it has its default; that of the seed is the
     config's own. A new field comes before the seed, and a config has a field of the same name.
     """
 
     budget: str
     days: TrainingDays = dataclasses.field(default=ALL_DAYS, metadata={"part": DAYS})
+    markets: int | None = dataclasses.field(default=None, metadata={"part": MARKETS})
     origin: int | None = dataclasses.field(default=None, metadata={"part": ORIGIN})
     seed: int = dataclasses.field(metadata={"part": SEED})
+
+    @property
+    def whole(self) -> bool:
+        """Whether it is trained on all days of the training block, and on all markets."""
+        return self.days.whole and self.markets is None
 
     def written(self, own_seed: int | None) -> str:
         """`2m`, `2m.seed43`, `2m.blocks1000.from1996.seed43`; None writes every seed."""
@@ -149,7 +162,7 @@ class RunName:
         if match is None:
             raise UserError(
                 f"{name}: no name of a run; allowed: 2m, 2m.days1000, 2m.blocks1000.seed43, "
-                "2m.from1996.seed43"
+                "2m.markets4, 2m.from1996.seed43"
             )
         budget, *written = match.groups()
         found = {
@@ -186,7 +199,8 @@ class RunName:
 
     def __str__(self) -> str:
         name = self.budget if self.budget == BASELINES else f"{self.budget} seed {self.seed}"
-        return f"{name}{self.days}{'' if self.origin is None else f' from {self.origin}'}"
+        markets = "" if self.markets is None else f" on {self.markets} markets"
+        return f"{name}{self.days}{markets}{'' if self.origin is None else f' from {self.origin}'}"
 
 
 def _default(field: "dataclasses.Field[Any]", own_seed: int | None) -> Any:
@@ -210,7 +224,7 @@ def flat(values: Values) -> dict[str, Any]:
 # --- what it was made with -------------------------------------------------------------------
 
 # The keys that tell the runs of a study apart, as they are called in columns and messages.
-NAME = tuple(RunName(budget="", origin=0, seed=0).columns())
+NAME = tuple(RunName(budget="", markets=1, origin=0, seed=0).columns())
 # A run that was made with other versions of the packages, on another machine, is the same run.
 MACHINE = ("versions",)
 UNKNOWN = dict.fromkeys(("device", "precision", "micro_batch", "prices", "features", "labels"))

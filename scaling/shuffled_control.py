@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from scaling import config as configs
+from scaling import identities
 from scaling.errors import UserError, run_command
 from scaling.names import experiment_name
 from scaling.record import micro_batch_of, provenance, write_json
@@ -56,7 +57,7 @@ def _parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> None:
     """Train, measure on validation, write."""
     arguments = _parser().parse_args(argv)
-    config = configs.load_run(arguments.config, arguments.param_budget, **sample_of(arguments))
+    config = identities.load_run(arguments.config, arguments.param_budget, **sample_of(arguments))
     model_config = load_model_config(config.param_budget, config.family)
 
     import numpy as np
@@ -98,7 +99,7 @@ def main(argv: list[str] | None = None) -> None:
     settings = Settings(config.task.horizon, law.delta, law.bootstrap_samples)
     found = checks.shuffled_labels_teach_nothing(np.stack(losses), base, settings)
     run = dataclasses.replace(
-        configs.run_of(config, model_config, experiment_name(arguments.config)),
+        identities.run_of(config, model_config, experiment_name(arguments.config)),
         prices=prices,
         features=features,
         labels=study.label_hash,
@@ -110,7 +111,7 @@ def main(argv: list[str] | None = None) -> None:
         "kind": "shuffled control",
         **run.titles(arguments.output.name.removesuffix(".shuffled.json")),
         "identity": run.as_json(),
-        "made_by": configs.controlled_by(config),
+        "made_by": identities.controlled_by(config),
         "seeds": list(seeds),
         "validation_skills": skills,
         "check": found,

@@ -13,7 +13,7 @@ import dataclasses
 import shutil
 from pathlib import Path
 
-from scaling import config as configs
+from scaling import identities
 from scaling.errors import EXIT_STOPPED, UserError, run_command
 from scaling.names import experiment_name
 from scaling.record import micro_batch_of, provenance, write_json
@@ -38,7 +38,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
 def main(argv: list[str] | None = None) -> int | None:
     """Train every recipe with every seed, and say whether one beats the experiment's own."""
     arguments = parse(argv)
-    config = configs.load_run(arguments.config, arguments.param_budget, **sample_of(arguments))
+    config = identities.load_run(arguments.config, arguments.param_budget, **sample_of(arguments))
     model = load_model_config(config.param_budget, config.family)
 
     import numpy as np
@@ -60,7 +60,7 @@ def main(argv: list[str] | None = None) -> int | None:
     study = load_study(config)
     recipes = search.drawn(search.own_settings(config, model))
     run = dataclasses.replace(
-        configs.run_of(config, model, experiment_name(arguments.config), "sweep"),
+        identities.run_of(config, model, experiment_name(arguments.config), "sweep"),
         prices=prices,
         features=features,
         labels=study.label_hash,

@@ -129,7 +129,7 @@ def test_baselines_are_judged_on_the_same_rows(
 def test_the_days_that_were_trained_on_are_counted_as_dates(study: str) -> None:
     config = load_config(CONFIG)
     found = load_study(config)
-    counted = found.counted_days
+    counted = found.counted["counted_days"]
     dates = [found.dates[found.of([name]).samples["train"]] for name in ("SPY", "XYZ")]
     assert counted == len(np.union1d(*dates)) < sum(map(len, dates))
 

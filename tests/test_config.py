@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from scaling import config as configs
-from scaling import sizes
+from scaling import identities, sizes
 from scaling.config import DataConfig, TaskConfig, TrainingConfig, load_config
 from scaling.data.sources import CURRENCIES
 from scaling.errors import UserError
@@ -618,12 +618,12 @@ def test_an_axis_of_days_that_means_nothing_is_refused(
 def test_an_experiment_chooses_no_days_itself(tmp_path: Path, line: str) -> None:
     path = tmp_path / "experiment.yaml"
     path.write_text(f"{TEXT}{line}\n")
-    assert "not allowed in an experiment; put days into a grid" in refusal(path)
+    assert "not allowed in an experiment; put it into a grid" in refusal(path)
 
 
 def test_a_command_may_choose_days() -> None:
     config = load_config(SHIPPED, "200k", 43, days=TrainingDays(500, "blocks"))
-    assert configs.config_of(SHIPPED, configs.name_of(config)) == config
+    assert identities.config_of(SHIPPED, identities.name_of(config)) == config
 
 
 def test_importing_the_config_imports_no_heavy_package() -> None:

@@ -276,11 +276,12 @@ RULES = {
     "evaluate": "evaluate",
     "shuffled_control": "shuffled_control",
     "baselines": "judge_baselines",
+    "age": "age",
     "fit_law": "fit",
     "report": "report",
 }
 TRAINED = {"train", "sweep", "shuffled_control"}
-BUILT = {*TRAINED, "find_batch_size", "evaluate"}
+BUILT = {*TRAINED, "find_batch_size", "evaluate", "age"}
 # Words of the library, and by hand the rules that run again when they change, because they compute
 # with them. What follows from their outputs is Snakemake's to find.
 CHANGES = {
@@ -289,11 +290,11 @@ CHANGES = {
     # `check_manifest` counts the events in the blocks of folds.
     "future.max(axis=1) >= close[": {
         *TRAINED,
-        *("evaluate", "baselines", "report", "check_manifest", "check_fold"),
+        *("evaluate", "age", "baselines", "report", "check_manifest", "check_fold"),
     },
     "head_aggregation='avg_pool'": BUILT,
     "pooling_type='mean'": BUILT,
-    "torch.sigmoid(logits)": {*TRAINED, "evaluate"},
+    "torch.sigmoid(logits)": {*TRAINED, "evaluate", "age"},
     "LogisticRegression(C=penalty": {"baselines"},
     "SMALLEST_LOGIT_SPREAD = 0.05": {"evaluate"},
     "PERMUTATIONS = 20": {"shuffled_control"},

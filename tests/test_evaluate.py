@@ -47,7 +47,7 @@ def test_predictions_hold_every_test_and_validation_day_once_per_weights(study: 
     config = load_config(CONFIG)
     loaded = load_study(config, ("train", "validation", "test"))
     assert list(rows.columns) == [
-        *("budget", "train_days", "draw", "seed", "counted_days", "parameters"),
+        *("budget", "train_days", "draw", "seed", "counted_days", "counted_markets", "parameters"),
         *("date", "split", "weights", "y", "p"),
     ]
     assert set(rows["train_days"]) == {"all"}

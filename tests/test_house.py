@@ -20,8 +20,8 @@ ROOMS = (
     "commands",
 )
 GROUND = (
-    *("config", "digest", "errors", "grid", "metrics", "names", "reading", "record", "registry"),
-    *("run", "sizes"),
+    *("config", "digest", "errors", "grid", "identities", "metrics", "names", "reading", "record"),
+    *("registry", "run", "sizes", "splits"),
 )
 HEAVY = {"torch", "transformers", "pandas"}
 LONGEST_COMMAND = 130

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 from scaling import config as configs
-from scaling import publish
+from scaling import identities, publish
 from scaling.errors import UserError
 from scaling.judging import identity
 from scaling.judging.summary import Summary, markdown, read_summary, tables
@@ -45,11 +45,11 @@ NOON = 1795521600  # 2026-11-24, 12:00 UTC
 
 def asked(name: RunName) -> Run:
     """The run of that name as the shipped experiment asks for it, of planted data and code."""
-    config = configs.with_name(configs.load_config(experiment_path(EXPERIMENT)), name)
+    config = identities.with_name(configs.load_config(experiment_path(EXPERIMENT)), name)
     if name.budget == BASELINES:
-        made = configs.baselines_run(config, EXPERIMENT)
+        made = identities.baselines_run(config, EXPERIMENT)
     else:
-        made = configs.run_of(config, load_model_config(name.budget), EXPERIMENT)
+        made = identities.run_of(config, load_model_config(name.budget), EXPERIMENT)
         made = replace(made, device="cpu", micro_batch=32, code=CODE)
     return replace(made, prices="d0", features="f0", labels="ab12")
 
@@ -84,13 +84,13 @@ def study(made: Path, tmp_path: Path) -> Path:
 def now(monkeypatch: pytest.MonkeyPatch) -> None:
     """The data and the code are those that the planted records name."""
     monkeypatch.setattr(identity, "verified_data", lambda config: ("d0", "f0"))
-    monkeypatch.setattr(configs, "code_digest", lambda entry, family=None: CODE)
+    monkeypatch.setattr(identities, "code_digest", lambda entry, family=None: CODE)
 
 
-def published(root: Path) -> Summary:
+def published(root: Path, *more: str) -> Summary:
     output = root / "planted.json"
     flags = ["--grid", str(root / "planted.yaml"), "--results", str(root / "results")]
-    publish.main([*flags, "--output", str(output)])
+    publish.main([*flags, "--output", str(output), *more])
     return read_summary(output)
 
 
@@ -115,6 +115,14 @@ def test_a_summary_has_the_law_the_runs_and_when_and_how_long_they_were_trained(
     printed = capsys.readouterr().out
     for table in tables(found):
         assert markdown(table) in printed
+
+
+def test_the_figure_of_slopes_names_every_study_beside_the_output(study: Path) -> None:
+    written = asdict(published(study))
+    (study / "another.json").write_text(json.dumps(written))
+    published(study, "--slopes", str(study / "slopes.svg"))
+    drawn = (study / "slopes.svg").read_text()
+    assert "another, 200k to 2M" in drawn and "planted, 200k to 2M" in drawn
 
 
 def test_the_table_of_a_ladder_shows_each_size_and_each_baseline(made: Path) -> None:
@@ -155,7 +163,7 @@ def test_a_study_of_two_axes_has_a_table_of_its_cells_and_three_slopes(made: Pat
     assert {len(row) for row in cells} == {5}
     axes = ["parameters (recent)", "days (recent)", "both (recent)"]
     assert [row[0] for row in slopes[1:]] == ["parameters", *axes]
-    assert slopes[3][1].startswith(f"{surface.train_days.slope.estimate:+.4f} (")
+    assert slopes[3][1].startswith(f"{surface.samples.slope.estimate:+.4f} (")
 
 
 def test_the_runs_of_two_axes_are_published_in_the_order_of_their_grid(tmp_path: Path) -> None:

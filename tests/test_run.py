@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from scaling.config import NOT_TRAINING, as_dict, load_config, run_of
+from scaling.config import as_dict, load_config
 from scaling.errors import UserError
+from scaling.identities import NOT_TRAINING, run_of
 from scaling.record import write_json
 from scaling.run import (
     ALL_DAYS,
@@ -95,20 +96,21 @@ def test_columns_and_words_have_one_spelling_of_the_training_days() -> None:
 
 
 @pytest.mark.parametrize(
-    ("flags", "days", "origin"),
+    ("flags", "given"),
     [
-        ([], ALL_DAYS, None),
-        (["--train-days", "500"], TrainingDays(500), None),
-        (["--train-days", "500", "--draw", "blocks"], TrainingDays(500, "blocks"), None),
-        (["--origin", "1996", "--train-days", "500"], TrainingDays(500), 1996),
+        ([], {}),
+        (["--train-days", "500"], {"days": TrainingDays(500)}),
+        (["--train-days", "500", "--draw", "blocks"], {"days": TrainingDays(500, "blocks")}),
+        (["--origin", "1996", "--markets", "4"], {"origin": 1996, "markets": 4}),
     ],
 )
-def test_flags_give_training_days_and_a_fold(
-    flags: list[str], days: TrainingDays, origin: int | None
+def test_flags_give_training_days_markets_and_a_fold(
+    flags: list[str], given: dict[str, Any]
 ) -> None:
     parser = argparse.ArgumentParser()
     sample_flags(parser)
-    assert sample_of(parser.parse_args(flags)) == {"days": days, "origin": origin}
+    found = sample_of(parser.parse_args(flags))
+    assert found == {"days": ALL_DAYS, "markets": None, "origin": None, **given}
 
 
 @pytest.mark.parametrize(

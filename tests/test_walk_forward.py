@@ -12,14 +12,15 @@ import numpy as np
 import pytest
 import yaml
 
-from scaling import config as configs
-from scaling.config import SplitConfig, TrainingConfig, WalkForward, load_config
+from scaling import identities
+from scaling.config import TrainingConfig, load_config
 from scaling.errors import UserError
 from scaling.grid import load_grid
 from scaling.reading import read_yaml
 from scaling.registry import days_of
 from scaling.run import ALL_DAYS, BASELINES, RunName
 from scaling.sizes import load_model_config
+from scaling.splits import SplitConfig, WalkForward
 
 WALK = Path("configs/daily/sp500_walk.yaml")
 PLAIN = Path("configs/daily/sp500_1pct.yaml")
@@ -100,9 +101,9 @@ def test_the_newest_fold_has_its_whole_first_test_year(last: str, newest: int | 
 def test_the_origins_follow_from_the_registered_prices(walk: TrainingConfig) -> None:
     (market,) = walk.data.markets
     assert days_of(market.prices, walk.data.manifest) == (date(1982, 4, 20), date(2024, 6, 26))
-    assert configs.origins_of(walk) == list(range(1996, 2023, 2))
-    assert configs.judged_block(walk) == (date(1996, 1, 1), date(2023, 12, 31))
-    assert "2024 is no origin yet: the prices end on 2024-06-26" in str(configs.left_out(walk))
+    assert identities.origins_of(walk) == list(range(1996, 2023, 2))
+    assert identities.judged_block(walk) == (date(1996, 1, 1), date(2023, 12, 31))
+    assert "2024 is no origin yet: the prices end on 2024-06-26" in str(identities.left_out(walk))
 
 
 def registered_until(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, **days: str) -> None:
@@ -123,9 +124,9 @@ def test_another_year_of_prices_adds_a_fold(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     registered_until(tmp_path, monkeypatch, SP500="2024-12-31")
-    found = configs.origins_of(load_config(WALK))
+    found = identities.origins_of(load_config(WALK))
     assert found == list(range(1996, 2025, 2))
-    assert configs.left_out(load_config(WALK)) is None
+    assert identities.left_out(load_config(WALK)) is None
 
 
 def test_the_judged_market_that_ends_first_ends_the_walk(
@@ -133,11 +134,11 @@ def test_the_judged_market_that_ends_first_ends_the_walk(
 ) -> None:
     several = {"extends": "daily/markets_1pct.yaml", "walk_forward": {**YEARS, "train_years": 10}}
     path = extended(tmp_path, several, "daily/markets_1pct.yaml")
-    alone = configs.origins_of(load_config(path))
+    alone = identities.origins_of(load_config(path))
     assert alone[-1] == 2022, "the NASDAQ, which ends in 2018, is only trained on"
     both = {**several, "data": {"judged": ["SP500", "NASDAQ"]}}
     path = extended(tmp_path, both, "daily/markets_1pct.yaml")
-    assert configs.origins_of(load_config(path))[-1] == 2018
+    assert identities.origins_of(load_config(path))[-1] == 2018
 
 
 @pytest.mark.parametrize(
@@ -152,7 +153,7 @@ def test_folds_outside_the_prices_are_refused(
 ) -> None:
     path = extended(tmp_path, {"walk_forward": {**YEARS, "train_years": 10, **change}})
     with pytest.raises(UserError, match=re.escape(complaint)):
-        configs.origins_of(load_config(path))
+        identities.origins_of(load_config(path))
 
 
 # --- the config ------------------------------------------------------------------------------
@@ -209,7 +210,7 @@ def test_a_walk_takes_the_place_of_inherited_splits_and_splits_that_of_an_inheri
 def test_a_fold_asks_for_as_many_samples_as_the_walk_says(tmp_path: Path) -> None:
     few = {**YEARS, "train_years": 10, "min_samples": 100, "min_positives": 5}
     config = load_config(extended(tmp_path, {"walk_forward": few}))
-    splits = configs.of_fold(config, 1998).splits
+    splits = identities.of_fold(config, 1998).splits
     assert (splits.min_samples, splits.min_positives) == (100, 5)
     assert years().min_samples == load_config(PLAIN).splits.min_samples
 
@@ -219,19 +220,19 @@ def test_a_fold_asks_for_as_many_samples_as_the_walk_says(tmp_path: Path) -> Non
 
 def test_a_fold_is_the_experiment_with_other_splits(walk: TrainingConfig) -> None:
     name = RunName(budget="2m", origin=2004, seed=43)
-    fold = configs.with_name(walk, name)
-    assert configs.name_of(fold) == name
+    fold = identities.with_name(walk, name)
+    assert identities.name_of(fold) == name
     assert fold.walk_forward is not None
     assert fold.splits == fold.walk_forward.splits(2004)
-    asked = configs.run_of(fold, load_model_config("2m"), "daily/sp500_walk")
+    asked = identities.run_of(fold, load_model_config("2m"), "daily/sp500_walk")
     plain = dataclasses.replace(load_config(PLAIN), splits=fold.splits, seed=43)
-    there = configs.run_of(plain, load_model_config("2m"), "daily/sp500_walk")
+    there = identities.run_of(plain, load_model_config("2m"), "daily/sp500_walk")
     assert [d.key for d in asked.difference(there)] == ["origin"]
 
 
 def test_the_baselines_of_a_fold_are_named_by_it(walk: TrainingConfig) -> None:
-    fold = configs.with_name(walk, RunName(budget=BASELINES, origin=2004, seed=42))
-    made = configs.baselines_run(fold, "daily/sp500_walk")
+    fold = identities.with_name(walk, RunName(budget=BASELINES, origin=2004, seed=42))
+    made = identities.baselines_run(fold, "daily/sp500_walk")
     assert made.name.written(own_seed=0) == "baselines.from2004"
     assert made.settings["splits"]["test"] == ["2004-01-01", "2005-12-31"]
 
@@ -239,7 +240,7 @@ def test_the_baselines_of_a_fold_are_named_by_it(walk: TrainingConfig) -> None:
 def test_every_run_of_a_walk_has_an_origin_that_is_one(walk: TrainingConfig) -> None:
     for origin in (None, 1997, 2024):
         with pytest.raises(UserError) as caught:
-            configs.with_name(walk, RunName(budget="2m", origin=origin, seed=42))
+            identities.with_name(walk, RunName(budget="2m", origin=origin, seed=42))
         found = "no origin" if origin is None else f"from{origin}"
         assert str(caught.value).startswith(f"{found}: the experiment walks forward")
         assert "allowed: from1996, from1998" in str(caught.value)
@@ -248,17 +249,17 @@ def test_every_run_of_a_walk_has_an_origin_that_is_one(walk: TrainingConfig) -> 
 
 def test_a_plain_experiment_has_no_origin() -> None:
     with pytest.raises(UserError, match="from1996: the experiment does not walk forward; allowed"):
-        configs.config_of(PLAIN, RunName(budget="2m", origin=1996, seed=42))
+        identities.config_of(PLAIN, RunName(budget="2m", origin=1996, seed=42))
     with pytest.raises(UserError, match="from1996: the experiment does not walk forward"):
-        configs.load_run(PLAIN, days=ALL_DAYS, origin=1996)
+        identities.load_run(PLAIN, days=ALL_DAYS, markets=None, origin=1996)
 
 
 def test_a_walk_is_no_run_before_it_has_an_origin(walk: TrainingConfig) -> None:
     with pytest.raises(UserError, match="no origin: the experiment walks forward"):
-        configs.run_of(walk, load_model_config("2m"), "daily/sp500_walk")
+        identities.run_of(walk, load_model_config("2m"), "daily/sp500_walk")
     with pytest.raises(UserError, match="no origin: the experiment walks forward"):
-        configs.baselines_run(walk, "daily/sp500_walk")
-    assert configs.newest_of(walk).origin == 2022
+        identities.baselines_run(walk, "daily/sp500_walk")
+    assert identities.newest_of(walk).origin == 2022
 
 
 def test_the_grid_has_every_size_and_seed_of_every_fold_and_one_of_a_plain_experiment() -> None:
@@ -293,7 +294,7 @@ def test_each_fold_draws_random_numbers_of_its_own_and_a_plain_experiment_those_
 ):
     walk = load_config("configs/daily/sp500_walk.yaml", "200k")
     drawn = [
-        configs.of_fold(dataclasses.replace(walk, seed=seed), year).random_seed
+        identities.of_fold(dataclasses.replace(walk, seed=seed), year).random_seed
         for seed in (42, 43)
         for year in (1996, 1998)
     ]

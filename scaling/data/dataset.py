@@ -16,12 +16,13 @@ import torch
 from torch.nn.functional import pad
 from torch.utils.data import Dataset
 
-from scaling.config import Market, SplitConfig, TrainingConfig
+from scaling.config import Market, TrainingConfig
 from scaling.data.features import check_dates, load_features
 from scaling.data.prices import daily_ranges, prices_of
 from scaling.errors import UserError
 from scaling.record import fingerprint
 from scaling.run import WHOLE_BLOCK
+from scaling.splits import SplitConfig
 
 Dates = npt.NDArray[np.datetime64]
 Indices = npt.NDArray[np.int64]
@@ -209,20 +210,35 @@ def training_days(block: Indices, dates: Dates, config: TrainingConfig) -> Indic
     return block[np.isin(dates[block], chosen)]
 
 
+def training_markets(config: TrainingConfig) -> tuple[str, ...]:
+    """The markets that are trained on: all of them, or some that the seed draws.
+
+    The draws of one seed are nested: a market that is among the first 4 is among the first 7.
+    """
+    names = [market.name for market in config.data.markets]
+    if config.markets is None:
+        return tuple(names)
+    drawn = np.random.default_rng(config.seed).permutation(len(names))
+    return tuple(names[market] for market in drawn[: config.markets])
+
+
 @dataclass(frozen=True)
 class Study:
     """What a model of one experiment may see: normalised windows, and the samples of each block.
 
     `assets` maps the name of each market to its rows. All markets are in the training block, the
-    `judged` ones alone in the others. `train_base_rate` is the share of positives of the judged
+    `judged` ones alone in the others; `trained` are those that the training block is left with.
+    `train_base_rate` is the share of positives of the judged
     markets in the whole training block, the reference of all skill. `epoch_windows` is the number
-    of the block's samples: an epoch has as many windows however few days are trained on, so that
-    only the days differ between trainings, and not the steps. `ranges` are those of `daily_ranges`.
+    of the block's samples: an epoch has as many windows however few days or markets are trained on,
+    so that only these differ between trainings, and not the steps. `ranges` are those of
+    `daily_ranges`.
     """
 
     dataset: WindowDataset
     assets: Mapping[str, slice]
     judged: tuple[str, ...]
+    trained: tuple[str, ...]
     dates: Dates
     close: npt.NDArray[np.float64]
     ranges: npt.NDArray[np.float64]
@@ -239,9 +255,10 @@ class Study:
         return self.dataset.labels.cpu().numpy()[self.samples[block]].astype(np.int8)
 
     @property
-    def counted_days(self) -> int:
-        """How many days are trained on. A day may have a sample of each market."""
-        return len(set(self.dates[self.samples["train"]]))
+    def counted(self) -> dict[str, int]:
+        """How many days and markets are trained on. A day may have a sample of each market."""
+        days = len(set(self.dates[self.samples["train"]]))
+        return {"counted_days": days, "counted_markets": len(self.trained)}
 
     def days(self, block: str) -> dict[str, npt.NDArray[Any]]:
         """The `date` of each sample of a block, and in a study of several markets its `asset`."""
@@ -273,21 +290,23 @@ def load_study(config: TrainingConfig, blocks: Sequence[str] = BEFORE_TEST) -> S
     rows = _joined([_rows_until(np.datetime64(ends[m.judged], "D"), m, config) for m in markets])
     samples = _samples(rows, config, blocks)
     _refuse_days_outside_their_block(rows, samples, config)
-    block = samples["train"]
-    samples["train"] = training_days(block, rows.dates, config)
-    whole = config.days.whole
+    block, trained = samples["train"], training_markets(config)
+    own = _rows_of(trained, rows.assets, block)
+    samples["train"] = training_days(own, rows.dates, config)
+    whole = config.days.whole and config.markets is None
     chosen = _rows_between(rows, config.splits.train) if whole else samples["train"]
     normaliser = Normaliser.fit(torch.from_numpy(rows.features[chosen]), rows.names)
     dataset = _windows(rows, normaliser, config)
     labels = np.nan_to_num(dataset.labels.numpy()).astype(np.int8)
-    _refuse_thin_blocks(rows.assets, samples, labels, config)
-    # However many days are trained on, the question is that of the whole block.
+    _refuse_thin_blocks(rows.assets, samples, labels, config, trained)
+    # However many days and markets are trained on, the question is that of the whole block.
     seen = np.concatenate([block, samples["validation"]])
     judged = tuple(market.name for market in markets if market.judged)
     return Study(
         dataset=dataset,
         assets=rows.assets,
         judged=judged,
+        trained=trained,
         dates=rows.dates,
         close=rows.close,
         ranges=rows.ranges,
@@ -437,12 +456,15 @@ def _refuse_thin_blocks(
     samples: Mapping[str, Indices],
     labels: Labels,
     config: TrainingConfig,
+    trained: Collection[str],
 ) -> None:
     """Each market alone has enough samples of either class in each block that it belongs to."""
     splits = config.splits
     for market in config.data.markets:
         of_market = f" of {market.name}" if len(assets) > 1 else ""
-        for block in samples if market.judged else ("train",):
+        for block in samples:
+            if not (market.name in trained if block == "train" else market.judged):
+                continue
             days = _rows_of([market.name], assets, samples[block])
             positives = int(labels[days].sum())
             scarce = min(positives, len(days) - positives)

@@ -21,9 +21,9 @@ class Declared:
     """Under which Snakemake's own report shows it."""
     shows: str
     needs: tuple[str, ...] = ()
-    """What a study must have for it: `runs` of our own, `sweeps`, several numbers of `train_days`,
-    `ensembles`, several `draws` of the days, a `direction` that was measured, the `folds` of a walk
-    forward, several judged `markets`."""
+    """What a study must have for it: `runs` of our own, `sweeps`, several numbers of `train_days`
+    or markets, `ensembles`, several `draws` of the days, a `direction` that was measured, the
+    `folds` of a walk forward, `ageings` of its networks, several judged `markets`."""
 
     @property
     def caption_file(self) -> Path:
@@ -39,8 +39,9 @@ class Declared:
 CATALOGUE = (
     Declared("ladder", ANSWER, "skill against size"),
     Declared("folds", ANSWER, "slope fold by fold", ("folds",)),
+    Declared("age", ANSWER, "loss by age of the network", ("ageings",)),
     Declared("compute", ANSWER, "loss against compute", ("runs",)),
-    Declared("two_axes", ANSWER, "loss against training days", ("train_days",)),
+    Declared("two_axes", ANSWER, "loss against days or markets", ("train_days",)),
     Declared("loss_by_size", ANSWER, "loss against size at each number", ("train_days",)),
     Declared("skill_map", ANSWER, "skill over both axes", ("train_days",)),
     Declared("ensembles", ANSWER, "ensembles beside single networks", ("ensembles",)),

@@ -11,6 +11,7 @@ from scaling.figures import plots, surfaces
 from scaling.figures.catalogue import figures_of
 from scaling.judging.checks import LARGEST_SHIFT
 from scaling.judging.run_files import name_in
+from scaling.law.ageing import Ageing
 from scaling.law.direction import VOLATILITY, Direction
 from scaling.law.judged_markets import Markets, markets_of
 from scaling.law.result import Law, StudyLaw
@@ -29,6 +30,7 @@ class Shown:
     records: Files = ()
     evaluations: Files = ()
     sweeps: Files = ()
+    ageings: Sequence[Ageing] = ()
     networks: dict[str, pd.DataFrame] = field(init=False)
     """Rows of date, y, p on the test days for each size; of several seeds, their mean."""
     rival: tuple[str, pd.DataFrame] = field(init=False)
@@ -57,6 +59,7 @@ class Shown:
         present = {
             "runs": self.records,
             "sweeps": self.sweeps,
+            "ageings": self.ageings,
             "train_days": surfaces,
             "ensembles": surfaces and any(cell.ensemble for cell in self.surface.cells),
             "draws": len(surfaces) > 1,
@@ -90,6 +93,10 @@ def ladder(shown: Shown) -> Figure:
 
 def folds(shown: Shown) -> Figure:
     return plots.folds(shown.law.ladder.parameters)
+
+
+def age(shown: Shown) -> Figure:
+    return plots.age(shown.ageings)
 
 
 def reliability(shown: Shown) -> Figure:

@@ -48,6 +48,7 @@ def ladder_page(law: StudyLaw, networks: pd.DataFrame, baselines: pd.DataFrame) 
         failed=[],
         differences=[],
         left_out=[],
+        ageings=[],
         provenance=_provenance(law),
     )
 

@@ -14,6 +14,7 @@ from scaling.figures.catalogue import CATALOGUE, FOLDER
 from scaling.figures.surfaces import baselines_shown
 from scaling.judging.study_files import StudyFiles
 from scaling.law import baselines
+from scaling.law.ageing import Ageing
 from scaling.law.cells import Cell
 from scaling.law.judged_markets import markets_of
 from scaling.law.power_law import ASSUMED
@@ -233,6 +234,7 @@ def html_page(
     sweeps: Sequence[Mapping[str, Any]],
     left_out: Sequence[str],
     svg: Mapping[str, str],
+    ageings: Sequence[Ageing] = (),
 ) -> str:
     """The whole page.
 
@@ -248,6 +250,8 @@ def html_page(
             "points": laws[0].baselines["base_rate"].cells,
             "rivals": baselines_shown(laws[0]),
             "assumed": ASSUMED,
+            "more": laws[0].unit,
+            "many": {"days": "training days"}.get(laws[0].unit, laws[0].unit),
         }
         if laws
         else {}
@@ -265,6 +269,7 @@ def html_page(
         unchecked=[item for item in checks if item["passed"] is None],
         differences=differences,
         left_out=left_out,
+        ageings=ageings,
         sweeps=_recipes(ladder, sweeps),
         markets=markets_of(ladder.predictions, ladder.baseline_predictions),
         drift=ladder.evaluations[-1]["drift"],  # of the newest fold

@@ -13,6 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from scaling.figures.svg import COLOURS, GREY, INK, RED, STYLE
+from scaling.law.ageing import Ageing
 from scaling.law.axis import AxisLaw
 from scaling.law.cells import Cell
 from scaling.law.direction import Estimate
@@ -23,6 +24,7 @@ Array = npt.NDArray[np.float64]
 
 MARKERS = "osD^vP"
 WIDE = (7.2, 3.8)
+Slope = tuple[str, float, tuple[float, float]]  # its name, its value, its 95 % interval
 # What a sweep varies, and what a reader calls it.
 SETTINGS = {
     "learning_rate": "peak learning rate",
@@ -77,18 +79,58 @@ def direction(differences: Mapping[str, Estimate]) -> Figure:
 def folds(sizes: AxisLaw) -> Figure:
     """The slope in nats per decade of each fold and of all, with 95 % intervals: a forest plot."""
     rows = [(str(fold.origin), fold.slope, fold.interval95) for fold in sizes.folds]
-    figure, axes = _axes((7.2, 1.1 + 0.28 * (len(rows) + 1)))
     rows.append(("all folds", sizes.slope.estimate, sizes.slope.interval95))
+    figure, axes = _forest(rows, apart=len(rows) - 1)
+    axes.set_ylabel("test years from")
+    return figure
+
+
+@rc_context(STYLE)
+def slopes(studies: Mapping[str, AxisLaw], deltas: Sequence[float]) -> Figure:
+    """The slope over sizes of each study with its 95 % interval, in nats per decade.
+
+    Behind each is a band of +-delta, inside which size would make no difference that matters.
+    """
+    rows = [(name, law.slope.estimate, law.slope.interval95) for name, law in studies.items()]
+    figure, axes = _forest(rows)
+    axes.barh(range(len(rows)), 2 * np.array(deltas), left=-np.array(deltas), color=GREY, alpha=0.3)
+    return figure
+
+
+def _forest(rows: Sequence[Slope], apart: int | None = None) -> tuple[Figure, Axes]:
+    """A row for each slope with its interval; the one at the place `apart` looks otherwise."""
+    figure, axes = _axes((7.2, 1.1 + 0.28 * len(rows)))
     for y, (_, value, ends) in enumerate(rows):
         error = np.abs(np.array(ends) - value)[:, None]
-        last = y == len(rows) - 1
-        shape, shade = ("D", COLOURS[1]) if last else ("o", COLOURS[0])
+        shape, shade = ("D", COLOURS[1]) if y == apart else ("o", COLOURS[0])
         axes.errorbar(value, y, xerr=error, fmt=shape, color=shade, capsize=3)
     axes.axvline(0, color=INK, lw=0.8)
     axes.set_yticks(range(len(rows)), [name for name, *_ in rows])
     axes.set_ylim(len(rows) - 0.5, -0.5)
-    axes.set_ylabel("test years from")
     axes.set_xlabel("slope of log-loss, nats for ten times the parameters (left: bigger is better)")
+    return figure, axes
+
+
+@rc_context(STYLE)
+def age(sizes: Sequence[Ageing]) -> Figure:
+    """Loss beside that of the youngest networks by age in years, 95 % intervals, a line a size."""
+    figure, axes = _axes()
+    for index, size in enumerate(sizes):
+        values = np.array([0.0, *(row.difference.estimate for row in size.ages)])
+        ends = np.array([(0.0, 0.0), *(row.difference.interval95 for row in size.ages)]).T
+        axes.errorbar(
+            np.array([size.youngest, *(row.age for row in size.ages)]) + 0.15 * index,
+            values,
+            yerr=np.abs(ends - values),
+            fmt=f"{marker(index)}-",
+            color=colour(index),
+            capsize=3,
+            label=size.budget,
+        )
+    axes.axhline(0, color=INK, lw=0.8)
+    axes.set_xlabel("years from the last training day to the test block")
+    axes.set_ylabel("log-loss minus that of the youngest, nats")
+    _legend_above(axes, len(sizes))
     return figure
 
 

@@ -1,4 +1,4 @@
-"""The figures of a study of two axes, each drawn from the law of a law.
+"""The figures of a study of two axes, each drawn from the law of a surface.
 
 They are narrow, so that their text stays readable on a phone. Lines differ in marker and dash as
 well as in colour, and their names stand at their ends.
@@ -23,6 +23,7 @@ from scaling.law.sentence import DRAWN
 WIDTH = 4.6
 DASHES = ("--", "-.", ":", (0, (1, 1)))
 LOSS = "test log-loss, nats"
+TRAINED_ON = {"days": "training days", "markets": "markets trained on"}
 
 
 class Curve(NamedTuple):
@@ -41,7 +42,7 @@ def baselines_shown(law: Law) -> list[str]:
 
 @rc_context(STYLE)
 def loss_against_days(law: Law) -> Figure:
-    """Test log-loss against training days: a line for each size and each baseline."""
+    """Test log-loss against training days or markets: a line for each size and each baseline."""
     figure, axes = _axes(3.9)
     curves = [
         Curve(budget, _days(cells), cells, _bold(index))
@@ -51,19 +52,19 @@ def loss_against_days(law: Law) -> Figure:
         fitted = law.baselines[name].cells
         curves.append(Curve(name.replace("_", "\n"), _days(fitted), fitted, _faint(index)))
     _draw(axes, curves)
-    _days_axis(axes, next(iter(_by_size(law).values())))
+    _days_axis(axes, law)
     axes.set_ylabel(LOSS)
     return figure
 
 
 @rc_context(STYLE)
 def loss_against_size(law: Law) -> Figure:
-    """Test log-loss against counted parameters: a line for each number of training days."""
+    """Test log-loss against counted parameters: a line for each number of days or markets."""
     figure, axes = _axes(3.9)
     by_days = _by_days(law)
     curves = [
         Curve(
-            f"{_named_days(cells[0])} days" if index == 0 else _named_days(cells[0]),
+            f"{_named_days(cells[0])} {law.unit}" if index == 0 else _named_days(cells[0]),
             [cell.parameters for cell in cells],
             cells,
             _bold(index) | {"ls": ("-", *DASHES)[index % 5]},
@@ -84,7 +85,7 @@ def loss_against_size(law: Law) -> Figure:
 
 @rc_context(STYLE)
 def skill_map(law: Law) -> Figure:
-    """Skill in per cent for each size and number of days, with a dot for each trained network."""
+    """Skill in per cent for each size and number of days or markets; a dot is a network."""
     sizes, days = _by_size(law), _by_days(law)
     figure, axes = _axes(0.9 + 0.62 * len(sizes))
     skills = [cell.skill for cell in law.cells]
@@ -115,7 +116,7 @@ def skill_map(law: Law) -> Figure:
     axes.grid(visible=False)
     for spine in axes.spines.values():
         spine.set_visible(False)
-    axes.set_xlabel("training days")
+    axes.set_xlabel(TRAINED_ON[law.unit])
     axes.set_ylabel("size")
     return figure
 
@@ -130,7 +131,7 @@ def ensembles(law: Law) -> Figure:
             days = _days([cell for cell in cells if cell.ensemble])
             curve = Curve("ensemble of the seeds", days, rows, _hollow(index))
             panels[budget].append(curve)
-    return _panels(panels, next(iter(_by_size(law).values())))
+    return _panels(panels, law)
 
 
 @rc_context(STYLE)
@@ -148,8 +149,7 @@ def draws(surfaces: Mapping[str, Law]) -> Figure:
                 style = look(0) | {"color": GREY}
                 title = baseline.replace("_", " ")
                 panels.setdefault(title, []).append(Curve(name, _days(fitted), fitted, style))
-    first = next(iter(surfaces.values()))
-    return _panels(panels, next(iter(_by_size(first).values())))
+    return _panels(panels, next(iter(surfaces.values())))
 
 
 # --- parts -----------------------------------------------------------------------------------
@@ -248,20 +248,21 @@ def _name_ends(axes: Axes, curves: Sequence[Curve]) -> None:
         )
 
 
-def _days_axis(axes: Axes, cells: Sequence[Cell]) -> None:
+def _days_axis(axes: Axes, law: Law) -> None:
+    cells = next(iter(_by_size(law).values()))
     axes.set_xticks(_days(cells), [_named_days(cell, "\n") for cell in cells])
     axes.minorticks_off()
-    axes.set_xlabel("training days")
+    axes.set_xlabel(TRAINED_ON[law.unit])
 
 
-def _panels(panels: Mapping[str, Sequence[Curve]], cells: Sequence[Cell]) -> Figure:
-    """Curves of loss against days, a panel for each name, below each other on common axes."""
+def _panels(panels: Mapping[str, Sequence[Curve]], law: Law) -> Figure:
+    """Curves of loss against the law's other axis, a panel for each name, on common axes."""
     figure = Figure(figsize=(WIDTH, 0.9 + 1.35 * len(panels)), layout="constrained")
     found = figure.subplots(len(panels), 1, sharex=True, sharey=True, squeeze=False).ravel()
     for axes, (title, curves) in zip(found, panels.items(), strict=True):
         _draw(axes, curves, named=False)
         axes.set_title(title, fontsize=10, loc="left", weight="bold")
-    _days_axis(found[-1], cells)
+    _days_axis(found[-1], law)
     fullest = max(found, key=lambda axes: len(axes.containers))
     found[0].legend(
         *fullest.get_legend_handles_labels(),

@@ -23,6 +23,7 @@ from scaling.law.direction import Direction
 from scaling.law.earnings import Earnings
 from scaling.law.judge import calibration_apart
 from scaling.law.result import Calibration, StudyLaw
+from scaling.law.runs import words_of
 from scaling.law.table import Table, read_tables
 from scaling.metrics import Recalibration, score
 from scaling.run import BASELINES, Run, RunName
@@ -63,6 +64,7 @@ def require_agreement(study: StudyFiles) -> None:
 def _rows_of(rows: pd.DataFrame, run: RunName) -> pd.DataFrame:
     """The prediction rows of one run, or of the baselines on its training days."""
     said = run.columns()
+    said["markets"] = run.markets or 0
     asked = [key for key in said if run.budget != BASELINES or key not in ("budget", "seed")]
     return rows[(rows[asked] == [said[key] for key in asked]).all(axis=1)]
 
@@ -213,7 +215,7 @@ def _cells_say(cells: Sequence[Cell], draw: str) -> Numbers:
 
 def _where(name: str, asked: str, draw: str) -> str:
     """A cell of a surface, or of the ladder, which has no draw."""
-    return f"{name} on {asked} {draw} days" if draw else name
+    return f"{name} on {words_of((asked, draw))}" if draw else name
 
 
 def _law_should_say(study: StudyFiles) -> Numbers:
@@ -229,7 +231,7 @@ def _law_should_say(study: StudyFiles) -> Numbers:
     for draw, table in tables.surfaces.items():
         found |= _table_should_say(table, draw, reference)
         for name, fits in table.baselines.items():
-            for asked, losses in zip(table.axes["train_days"].points, fits, strict=True):
+            for asked, losses in zip(table.samples.points, fits, strict=True):
                 found[f"log_loss of {_where(name, asked, draw)}"] = float(losses.mean())
     return found
 

@@ -22,7 +22,7 @@ from scaling.judging.volatility import (
     RECENT_DAYS,
     Garch,
     History,
-    NotConverged,
+    NotFitted,
     by_history,
     har_inputs,
     over_markets,
@@ -96,7 +96,7 @@ def fit_baselines(study: Study, task: TaskConfig) -> Fitted:
     for name, fit in fits.items():
         try:
             fitted[name] = _best(fit(), study)
-        except NotConverged as error:
+        except NotFitted as error:
             missing[name] = str(error)
     return Fitted(fitted, missing)
 
@@ -172,7 +172,7 @@ def _forecast(baseline: Baseline | None, study: Study, row: int) -> float | None
 def _converged(fit: Callable[[], list[Baseline]]) -> list[Baseline]:
     try:
         return fit()
-    except NotConverged:
+    except NotFitted:
         return []
 
 
@@ -201,7 +201,7 @@ def judge(
     rate = study.train_base_rate
     frames, models = [], {}
     days = {k: v for k, v in run.columns().items() if k not in ("budget", "seed")}
-    days["counted_days"] = study.counted_days
+    days |= study.counted
     for name, baseline in baselines.items():
         p = {block: baseline.predict(study, study.samples[block]) for block in JUDGED}
         for block in JUDGED:
@@ -229,13 +229,14 @@ def _recent(task: TaskConfig, rate: float, days: int) -> Baseline:
 
 def _garch(study: Study, task: TaskConfig) -> Baseline:
     """A model for each judged market, fitted to its own training days."""
+    _refuse_markets_without_training_days(study)
     own = study.of(study.judged)
     models = {}
     for name, history, days, _ in by_history(own, own.samples["train"]):
         try:
             models[name] = Garch.fit(history, days)
-        except NotConverged as error:
-            raise NotConverged(f"{error} for the returns of {name}") from None
+        except NotFitted as error:
+            raise NotFitted(f"{error} for the returns of {name}") from None
 
     def predict(study: Study, rows: Indices) -> Array:
         return over_markets(
@@ -257,6 +258,7 @@ def _logistic(inputs: Forecast, x: Array, y: npt.NDArray[np.int8], penalty: floa
 
 def _logistic_per_market(study: Study, penalty: float) -> Baseline:
     """A logistic regression for each judged market, fitted to its own training rows."""
+    _refuse_markets_without_training_days(study)
     models = {}
     for name in study.judged:
         own = study.of([name])
@@ -270,6 +272,12 @@ def _logistic_per_market(study: Study, penalty: float) -> Baseline:
         return p
 
     return Baseline(predict, {"C": penalty})
+
+
+def _refuse_markets_without_training_days(study: Study) -> None:
+    """A model for each market needs all judged ones; a run may be trained on some of them."""
+    if untrained := [name for name in study.judged if name not in study.trained]:
+        raise NotFitted(f"it has a model for each market, and no days of {', '.join(untrained)}")
 
 
 def _positive(model: Any, inputs: Forecast) -> Forecast:

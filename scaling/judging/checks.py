@@ -15,7 +15,7 @@ import numpy.typing as npt
 import pandas as pd
 import torch
 
-from scaling.config import Market, SplitConfig, TaskConfig, TrainingConfig
+from scaling.config import Market, TaskConfig, TrainingConfig
 from scaling.data.dataset import Labels, Study
 from scaling.data.features import build_features, load_features
 from scaling.data.manifest import facts_of
@@ -28,6 +28,7 @@ from scaling.metrics import log_loss
 from scaling.names import EXTERNAL, tier_named
 from scaling.run import Run
 from scaling.sizes import BUDGET_TOLERANCE, budget_parameters
+from scaling.splits import SplitConfig
 
 Check = dict[str, Any]
 Build = Callable[[pd.DataFrame], pd.DataFrame]

@@ -89,10 +89,12 @@ def judge(
     return Judged(p, metrics)
 
 
-def daily_losses(study: Study, p: npt.ArrayLike) -> npt.NDArray[np.float64]:
-    """The log-loss of each validation day, of several markets their mean, from `p` [samples]."""
-    losses = pd.Series(log_losses(study.labels("validation"), p))
-    return np.asarray(losses.groupby(study.days("validation")["date"]).mean(), float)
+def daily_losses(
+    study: Study, p: npt.ArrayLike, block: str = "validation"
+) -> npt.NDArray[np.float64]:
+    """The log-loss of each day of a block, of several markets their mean, from `p` [samples]."""
+    losses = pd.Series(log_losses(study.labels(block), p))
+    return np.asarray(losses.groupby(study.days(block)["date"]).mean(), float)
 
 
 def load_weights(model: torch.nn.Module, weights: dict[str, torch.Tensor], where: Path) -> None:
@@ -122,11 +124,11 @@ def measured(
 def prediction_rows(trained: Trained, study: Study, p: Probabilities) -> pd.DataFrame:
     """One row for each weights, block and day: what names the run, parameters, date, split, y, p.
 
-    `counted_days` is the number of days that it was trained on.
+    `counted_days` and `counted_markets` are how many of both it was trained on.
     """
     known = {
         **trained.run.name.columns(),
-        "counted_days": study.counted_days,
+        **study.counted,
         "parameters": trained.record["parameters"],
     }
     return pd.concat(

@@ -15,10 +15,11 @@ import numpy.typing as npt
 import torch
 
 from scaling import config as configs
-from scaling.config import FOUND
+from scaling import identities
 from scaling.data.dataset import Dates, Study, load_every_day, load_study
 from scaling.data.features import verified_data
 from scaling.errors import UserError
+from scaling.identities import FOUND
 from scaling.judging import evaluation
 from scaling.judging.checks import PARITY
 from scaling.judging.evaluation import Trained, load_trained
@@ -201,7 +202,7 @@ def make_forecast(networks: Sequence[Trained], config_path: Path, last: int) -> 
     there are.
     """
     run = networks[0].run
-    config = configs.config_of(config_path, run.name)
+    config = identities.config_of(config_path, run.name)
     found = [_ask(network, config_path, last) for network in networks]
     prices, _ = verified_data(config)
     y, base_rate = found[0].y, found[0].base_rate
@@ -247,7 +248,7 @@ def days_asked_about(dates: Dates, row: int, horizon: int) -> str:
 def _ask(network: Trained, config_path: Path, last: int) -> _Seen:
     """One network's forecasts on validation and on the last days, once all its checks pass."""
     path, content, record, run = network
-    config = configs.config_of(config_path, run.name)
+    config = identities.config_of(config_path, run.name)
     asked = asked_now(config_path, run.name)
     newer = OLDER_PRICES if run.prices != asked.prices else ()
     refuse(path, run.difference(asked, ("experiment", *OLDER_CODE, *newer)))

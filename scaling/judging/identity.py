@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from scaling import config as configs
+from scaling import identities
 from scaling.data.features import verified_data
 from scaling.names import artefact, experiment_name
 from scaling.run import MACHINE, Run, RunName, refuse
@@ -17,10 +18,10 @@ from scaling.sizes import load_model_config
 
 def asked_now(config_path: Path, name: RunName) -> Run:
     """The run of that name as the experiment's file, the data and the code ask for it now."""
-    config = configs.config_of(config_path, name)
+    config = identities.config_of(config_path, name)
     model = load_model_config(name.budget, config.family)
     prices, features = verified_data(config)
-    asked = configs.run_of(config, model, experiment_name(config_path))
+    asked = identities.run_of(config, model, experiment_name(config_path))
     return replace(asked, prices=prices, features=features)
 
 

@@ -1,17 +1,21 @@
-"""Sweeps and shuffled controls, which a study may have, and which may be of an older study.
+"""Sweeps, shuffled controls and ageings, which a study may have, or an older state of it.
 
 The workflow does not rebuild these files with the study. One that is true for another study is
 left out of the report, and the report says so.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from pydantic import TypeAdapter
+
 from scaling.errors import UserError
 from scaling.judging.study_files import StudyFiles
+from scaling.law.ageing import Ageing
 from scaling.record import read_json
-from scaling.run import MACHINE, Run, refuse
+from scaling.run import MACHINE, Run, outdated, refuse
 
 # A control vouches for the code as well, a sweep for the recipe alone; both have their own seeds.
 MAY_DIFFER = ("seed", "device", "precision", "micro_batch", *MACHINE)
@@ -36,6 +40,26 @@ def read_optional(
             kept[made["budget"]] = made
         except UserError as problem:
             left_out.append(f"left out: {problem}")
+    return [kept[budget] for budget in study.budgets if budget in kept], left_out
+
+
+def read_ageings(paths: Sequence[Path], study: StudyFiles) -> tuple[list[Ageing], list[str]]:
+    """What age does to the networks of each size, and a line for each file that is left out.
+
+    A file must be of the very networks that the study has of a size.
+    """
+    kept, left_out = {}, []
+    for path in paths:
+        made = read_json(path)
+        own = [Run.of(r, path) for r in study.records if r["budget"] == made.get("budget")]
+        if made.get("kind") != "ageing" or not own:
+            left_out.append(f"left out: {path}: is no ageing of a size of this study; drop it")
+        elif found := outdated(path, own, made["made_by"]):
+            again = f"snakemake --force results/{study.law.experiment}/{path.name}"
+            left_out.append(f"left out: {path}: {found}; make it again: {again}")
+        else:
+            named = {field.name: made[field.name] for field in fields(Ageing)}
+            kept[made["budget"]] = TypeAdapter(Ageing).validate_python(named)
     return [kept[budget] for budget in study.budgets if budget in kept], left_out
 
 

@@ -32,7 +32,7 @@ class StudyFiles:
     """What the workflow has written about one experiment.
 
     `records` and `evaluations` stand in one order: the smallest size first, then the fewest
-    training days, then by seed.
+    training days or markets, then by seed.
     """
 
     law: StudyLaw
@@ -58,15 +58,17 @@ class StudyFiles:
             records=_on_whole_block(self.records),
             evaluations=_on_whole_block(self.evaluations),
             baselines=_on_whole_block(self.baselines),
-            predictions=self.predictions[self.predictions["train_days"] == WHOLE_BLOCK],
-            baseline_predictions=self.baseline_predictions[
-                self.baseline_predictions["train_days"] == WHOLE_BLOCK
-            ],
+            predictions=_rows_on_whole_block(self.predictions),
+            baseline_predictions=_rows_on_whole_block(self.baseline_predictions),
         )
 
 
 def _on_whole_block(files: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    return [made for made in files if name_in(made).days.whole]
+    return [made for made in files if name_in(made).whole]
+
+
+def _rows_on_whole_block(rows: pd.DataFrame) -> pd.DataFrame:
+    return rows[(rows["train_days"] == WHOLE_BLOCK) & (rows["markets"] == 0)]
 
 
 def read_study(
@@ -122,14 +124,14 @@ def _rows(paths: Sequence[Path]) -> pd.DataFrame:
 
 
 def runs_of_law(law: StudyLaw) -> dict[RunName, Run]:
-    """The runs that a law was fitted to, by size, number of days, fold, and seed.
+    """The runs that a law was fitted to, by size, number of days or markets, fold, and seed.
 
     Runs on the whole block are the ladder, and they stand last among those of their size. A law
     without them is a `UserError`, because the base rate of that block is what skill refers to.
     """
     path = f"results/{law.experiment}/scaling_law.json"
     runs = [Run.of({"identity": content}, path) for content in law.runs]
-    if not any(run.name.days.whole for run in runs):
+    if not any(run.name.whole for run in runs):
         raise UserError(
             f"{law.experiment}: no size was trained on the whole training block, which the page "
             "needs for its ladder and its base rate; add `all` to train_days in the grid"
@@ -137,7 +139,9 @@ def runs_of_law(law: StudyLaw) -> dict[RunName, Run]:
     sizes = [size.budget for size in law.ladder.cells]
 
     def place(name: RunName) -> tuple[int, float, str, int, int]:
-        number = inf if name.days.whole else float(name.days.train_days)
+        number = float(name.markets or inf)
+        if not name.days.whole:
+            number = float(name.days.train_days)
         return sizes.index(name.budget), number, name.days.draw, name.origin or 0, name.seed
 
     return {run.name: run for run in sorted(runs, key=lambda run: place(run.name))}

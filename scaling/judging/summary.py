@@ -212,7 +212,8 @@ def _ladder_table(summary: Summary) -> Iterator[Row]:
         runs = [
             run
             for run in summary.runs
-            if run["budget"] == size.budget and run["train_days"] == WHOLE_BLOCK
+            if run["budget"] == size.budget
+            and (run["train_days"], run.get("markets")) == (WHOLE_BLOCK, None)
         ]
         by_seed: dict[int, list[float]] = {}
         for run in runs:
@@ -233,11 +234,12 @@ def _ladder_table(summary: Summary) -> Iterator[Row]:
 
 
 def _surface_table(surface: Law) -> Iterator[Row]:
-    """Test skill of each size, and of each baseline, at each number of training days."""
+    """Test skill of each size and baseline at each number of training days or markets."""
     rows: dict[str, list[str]] = {}
     for cell in surface.cells:
         rows.setdefault(cell.budget, []).append(_skill(cell))
-    head = f"test skill, %, by training days ({surface.draw})"
+    days = f"training days ({surface.draw})" if surface.unit == "days" else "markets"
+    head = f"test skill, %, by {days}"
     yield [head, *dict.fromkeys(cell.train_days for cell in surface.cells)]
     for budget, skills in rows.items():
         yield [label(budget), *skills]
@@ -269,7 +271,8 @@ def _slope_table(law: StudyLaw) -> Iterator[Row]:
     yield ["parameters", _slope(law.ladder.parameters.slope), law.ladder.parameters.verdict]
     for draw, surface in law.surfaces.items():
         yield [f"parameters ({draw})", _slope(surface.parameters.slope), surface.parameters.verdict]
-        yield [f"days ({draw})", _slope(surface.train_days.slope), surface.train_days.verdict]
+        name = f"{surface.unit} ({draw})" if surface.unit == "days" else surface.unit
+        yield [name, _slope(surface.samples.slope), surface.samples.verdict]
         if surface.interaction:
             yield [f"both ({draw})", _slope(surface.interaction), ""]
 

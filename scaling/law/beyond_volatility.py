@@ -54,7 +54,8 @@ def _or_reason(measure: Callable[[], Answer]) -> Answer | NotMeasured:
 
 
 def _of_the_ladder(law: StudyLaw, rows: pd.DataFrame) -> pd.DataFrame:
-    """The rows of models that saw the training days of the ladder."""
+    """The rows of models that saw the training days and the markets of the ladder."""
     asked = law.ladder.cells[0].train_days
     rows = with_training_days(rows)
+    rows = rows[rows["markets"] == 0]
     return rows[(rows["train_days"] == asked) & (rows["draw"] == law.ladder.draw)]

@@ -48,14 +48,14 @@ class Difference:
 
 @dataclass(frozen=True)
 class Cell(Score):
-    """A size on a number of training days. `log_loss` is the mean over its seeds."""
+    """A size on a number of training days or markets. `log_loss` is the mean over its seeds."""
 
     budget: str
     parameters: int
     train_days: str
-    """As the grid names them."""
+    """As the grid names them; in a surface of markets the number of these."""
     counted_days: float | None
-    """None where the predictions do not say."""
+    """The same as counted; None where the predictions do not say."""
     seeds: list[int]
     seed_log_losses: list[float]
     seed_deviation: float | None
@@ -69,7 +69,7 @@ class Cell(Score):
 
 @dataclass(frozen=True)
 class BaselineCell(Score):
-    """A baseline that was fitted on a number of training days."""
+    """A baseline that was fitted on a number of training days or markets, as a `Cell` is."""
 
     train_days: str
     counted_days: float
@@ -78,11 +78,11 @@ class BaselineCell(Score):
 
 @dataclass(frozen=True)
 class BaselineLaw:
-    """A baseline over the training days. It has no seeds, so its intervals are over days alone."""
+    """A baseline over training days or markets. Without seeds its intervals are over days alone."""
 
     cells: list[BaselineCell]
     slope: Effect
-    """Nats per decade of training days."""
+    """Nats per decade of training days or markets."""
     turning_point: TurningPoint
 
 
@@ -110,11 +110,12 @@ def cells_of(table: Table, settings: Settings) -> list[Cell]:
     several = len(table.varying) > 1
     paired = paired_intervals(table, settings) if several else None
     against = differences(table, settings) if several else [{} for _ in table.losses]
-    parameters, train_days = table.axes["parameters"], table.axes["train_days"]
+    parameters, samples = table.axes["parameters"], table.samples
     cells = []
     for i, place in enumerate(table.cells):
         losses, validation = table.losses[i].mean(axis=1), table.validation[i]
-        counted = float(train_days.positions[place["train_days"]])
+        at = table.column(i)
+        counted = float(samples.positions[at])
         ensemble = None
         if len(losses) > 1:
             gain = _gain(table.losses[i], table.ensembles[i], settings)
@@ -130,7 +131,7 @@ def cells_of(table: Table, settings: Settings) -> list[Cell]:
                 **vars(scores[i]),
                 budget=parameters.points[place["parameters"]],
                 parameters=int(parameters.positions[place["parameters"]]),
-                train_days=train_days.points[place["train_days"]],
+                train_days=samples.points[at],
                 counted_days=None if np.isnan(counted) else counted,
                 seeds=table.seeds[i],
                 seed_log_losses=[float(loss) for loss in losses],
@@ -194,17 +195,17 @@ def differences(table: Table, settings: Settings) -> list[dict[str, Difference]]
 
 
 def baseline_laws(table: Table, settings: Settings) -> dict[str, BaselineLaw]:
-    """Each baseline over the training days; empty for a ladder, which has one number of them."""
-    if "train_days" not in table.varying:
+    """Each baseline over training days or markets; empty for a ladder, with one number of each."""
+    if table.varying == ["parameters"]:
         return {}
-    train_days = table.axes["train_days"]
+    samples = table.samples
     paired = paired_intervals(table, settings).baselines
     laws = {}
     for name, fits in table.baselines.items():
         losses = [own[None] for own in fits]
-        along = line(losses, train_days.positions, np.eye(len(fits)), settings, replicated=True)
+        along = line(losses, samples.positions, np.eye(len(fits)), settings, replicated=True)
         scores = score_all(losses, table.base, settings)
-        points = zip(train_days.points, train_days.positions, scores, paired[name], strict=True)
+        points = zip(samples.points, samples.positions, scores, paired[name], strict=True)
         cells = [
             BaselineCell(
                 **vars(score),

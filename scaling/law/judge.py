@@ -199,9 +199,9 @@ def _cell_losses(table: Table, settings: Settings) -> tuple[Array, Array]:
 
 
 def _interaction(table: Table, settings: Settings, replicated: bool) -> Effect:
-    """How the slope per decade of parameters changes per decade of training days.
+    """How the slope per decade of parameters changes per decade of training days or markets.
 
-    Below 0, larger networks gain more from more days. Least squares of a full grid gives each
+    Below 0, larger networks gain more from more of these. Least squares of a full grid gives each
     centred product of the two slopes' weights.
     """
     first, second = (slope_weights(axis.positions) for axis in table.axes.values())

@@ -26,6 +26,7 @@ COEFFICIENTS, EXPONENTS = ("A", "B"), ("alpha", "beta")
 WORDS = {
     "parameters": ("sizes", "largest size"),
     "train_days": ("numbers of days", "most days"),
+    "markets": ("numbers of markets", "most markets"),
 }
 
 

@@ -28,20 +28,20 @@ class Law:
     sentence: str
     warnings: list[str]
     axes: dict[str, AxisLaw]
-    """By name, of each axis with several points: `parameters`, `train_days`."""
+    """By name, of each axis with several points: `parameters`, `train_days` or `markets`."""
     interaction: Effect | None
-    """How the slope per decade of parameters changes per decade of training days."""
+    """How the slope per decade of parameters changes per decade of the other axis."""
     shapes: Shapes | None
     """Of a ladder."""
     power_law: FittedLaw
     cells: list[Cell]
-    """The smallest size first, and of one size the fewest training days."""
+    """The smallest size first, and of one size the fewest training days or markets."""
     best_network: BestNetwork | None
     """Of a ladder, its best network against the baselines."""
     baselines: dict[str, BaselineLaw]
-    """Over the training days, where these have several numbers."""
+    """Over the other axis, where there is one."""
     draw: str
-    """How the training days were chosen: "recent" or "blocks"."""
+    """How the training days were chosen, "recent" or "blocks", or "markets" for random ones."""
 
     @property
     def parameters(self) -> AxisLaw:
@@ -49,9 +49,14 @@ class Law:
         return self.axes["parameters"]
 
     @property
-    def train_days(self) -> AxisLaw:
-        """The law along the training days, where these have several numbers."""
-        return self.axes["train_days"]
+    def samples(self) -> AxisLaw:
+        """The law along the other axis, of training days or markets."""
+        return next(axis for name, axis in self.axes.items() if name != "parameters")
+
+    @property
+    def unit(self) -> str:
+        """What the other axis counts."""
+        return "markets" if self.draw == "markets" else "days"
 
 
 @dataclass(frozen=True)
@@ -93,7 +98,8 @@ class StudyLaw:
     ladder: Law
     """The sizes on the most training days."""
     surfaces: dict[str, Law]
-    """Sizes times training days, for each draw of the days; empty for a plain study."""
+    """Sizes times training days for each draw of the days, or times markets; empty for a plain
+    study."""
     calibration: Calibration | None = None
     """Of the ladder; None in a law from before it was measured."""
     runs: list[dict[str, Any]] = dataclasses.field(default_factory=list)
@@ -111,9 +117,9 @@ class StudyLaw:
 
     @property
     def answer(self) -> str:
-        """The verdict, or for each way to draw the training days both verdicts."""
+        """The verdict, or for each way to draw training days or markets both verdicts."""
         both = [
-            f"{draw} days: parameters {law.parameters.verdict}, days {law.train_days.verdict}"
+            f"{draw}: parameters {law.parameters.verdict}, {law.unit} {law.samples.verdict}"
             for draw, law in self.surfaces.items()
         ]
         return "; ".join(both) or self.ladder.parameters.verdict

@@ -17,24 +17,28 @@ Array = npt.NDArray[np.float64]
 NETWORK_COLUMNS = ("budget", "parameters", "seed", "date", "split", "y", "p")
 BASELINE_COLUMNS = ("model", "date", "split", "y", "p")
 DRAWS = get_args(Draw)
+MARKETS = "markets"
 # Two runs whose probabilities differ by less on every day are one run. Another device changes the
 # probabilities of the same weights by 1e-6, another seed by 1e-2.
 SAME_FORECAST = 1e-5
 
 
-# How many training days were asked for, and how they were drawn. Replicates share both.
+# How many training days or markets were asked for, and how they were drawn. Replicates share both.
 Sample = tuple[str, str]
 
 
 class TrainDays(NamedTuple):
-    """Which training days a model saw."""
+    """Which training days a model saw, or of which markets it saw all of them."""
 
     asked: str
     """How many were asked for: a number, or WHOLE_BLOCK."""
     draw: str
-    """"recent" for the last days of the block, "blocks" for random calendar quarters of it."""
+    """"recent" for the last days of the block, "blocks" for random calendar quarters of it, and
+    MARKETS for all days of random markets."""
     counted: float
-    """How many there were; NaN if the predictions do not say, as those of a plain ladder may."""
+    """How many days there were; NaN if the predictions do not say, as a plain ladder's may."""
+    markets: float
+    """How many markets there were, or NaN."""
 
     @property
     def sample(self) -> Sample:
@@ -42,7 +46,15 @@ class TrainDays(NamedTuple):
         return self.asked, self.draw
 
     def __str__(self) -> str:
-        return "" if self.asked == WHOLE_BLOCK else f" on {self.asked} {self.draw} training days"
+        return "" if self.asked == WHOLE_BLOCK else f" on {words_of(self.sample)}"
+
+
+def words_of(sample: Sample) -> str:
+    """`the whole training block`, `1000 recent training days` or `4 markets`."""
+    asked, draw = sample
+    if asked == WHOLE_BLOCK:
+        return "the whole training block"
+    return f"{asked} {draw}" if draw == MARKETS else f"{asked} {draw} training days"
 
 
 class ModelId(NamedTuple):
@@ -122,10 +134,12 @@ def read_runs(networks: pd.DataFrame, baselines: pd.DataFrame) -> Runs:
     training days has three more columns in both: `train_days`, the number asked for, missing or
     "all" for the whole training block; `draw`, "recent" or "blocks"; and `counted_days`, the number
     that the model was trained on. In a study of several markets, `asset` names the market of each
-    row. In a walk forward, `origin` is the first test year of the fold, and the folds of a model
-    are joined. Without validation rows no validation loss is known. Raises UserError for missing
-    columns, impossible values, days, folds or labels that differ between models, a run given twice,
-    two runs with the same predictions, one budget with two counts, and fewer than two sizes.
+    row; one with an axis of markets has `markets`, the number asked for, missing for all of them,
+    and `counted_markets`. In a walk forward, `origin` is the first test year of the fold, and the
+    folds of a model are joined. Without validation rows no validation loss is known. Raises
+    UserError for missing columns, impossible values, days, folds or labels that differ between
+    models, a run given twice, two runs with the same predictions, one budget with two counts, and
+    fewer than two sizes.
     """
     if "weights" in networks:
         networks = networks[networks["weights"] == "mean"]
@@ -183,21 +197,28 @@ def _grouped(
 ) -> list[tuple[ModelId, pd.DataFrame]]:
     """The rows of each run. `keys` are budget and seed, or model."""
     found = []
-    for _, rows in with_training_days(frame).groupby([*keys, "train_days", "draw"], sort=sort):
+    sample = ["train_days", "draw", "markets"]
+    for _, rows in with_training_days(frame).groupby([*keys, *sample], sort=sort):
         first = rows.iloc[0]
         counted = rows.groupby("origin")["counted_days"]
-        which = TrainDays(first["train_days"], first["draw"], float(counted.first().mean()))
+        asked, drawn = first["train_days"], first["draw"]
+        if first["markets"]:
+            asked, drawn = str(first["markets"]), MARKETS
+        which = TrainDays(asked, drawn, float(counted.first().mean()), first["counted_markets"])
         seed, parameters = int(first.get("seed", 0)), int(first.get("parameters", 0))
         run = ModelId(str(first[keys[0]]), seed, parameters, which)
         if (counted.nunique(dropna=False) > 1).any():
             raise UserError(f"{run}: counted_days differs between its rows; evaluate it again")
+        if first["markets"] not in (0, first["counted_markets"]):
+            raise UserError(f"{run}: was trained on {which.markets:g} of them; evaluate it again")
         found.append((run, rows))
     return found
 
 
 def with_training_days(frame: pd.DataFrame) -> pd.DataFrame:
-    """Prediction rows with `train_days`, `draw`, `counted_days` and `origin`, as `read_runs` reads
-    them; an origin of 0 is that of no fold.
+    """Prediction rows with all columns that say what was trained on, as `read_runs` reads them.
+
+    An origin of 0 is that of no fold, and 0 markets are all of them.
     """
     asked = _asked(frame)
     return frame.assign(
@@ -205,7 +226,13 @@ def with_training_days(frame: pd.DataFrame) -> pd.DataFrame:
         draw=_draw(frame).mask(asked == WHOLE_BLOCK, DRAWS[0]),
         counted_days=frame.get("counted_days", np.nan),
         origin=frame.get("origin", 0),
+        markets=_or_none(frame, "markets", 0).astype(np.int64),
+        counted_markets=frame.get("counted_markets", np.nan),
     )
+
+
+def _or_none(frame: pd.DataFrame, name: str, missing: int) -> "pd.Series[Any]":
+    return frame.get(name, pd.Series(missing, index=frame.index)).fillna(missing)
 
 
 def _asked(frame: pd.DataFrame) -> "pd.Series[str]":

@@ -9,16 +9,20 @@ from scaling.law.effects import DUST, Effect
 from scaling.law.result import JudgedDays, Law
 
 FEW_BLOCKS = 30
-DRAWN = {"recent": "the most recent days", "blocks": "random quarters"}
+DRAWN = {
+    "recent": "the most recent days",
+    "blocks": "random quarters",
+    "markets": "all days of random markets, all networks with as many steps",
+}
 BEATS = {
     "beats it": "beats",
     "loses to it": "loses to",
     "cannot be told apart": "cannot be told apart from",
 }
 GAINS = {
-    -1: "bigger networks gain more from more days",
-    0: "whether bigger networks gain more from more days is not settled",
-    1: "bigger networks gain less from more days",
+    -1: "bigger networks gain more from more {}",
+    0: "whether bigger networks gain more from more {} is not settled",
+    1: "bigger networks gain less from more {}",
 }
 BETTER = {-1: "worse", 0: "neither certainly better nor worse", 1: "better"}
 
@@ -56,6 +60,17 @@ WORDS = {
             "equivalent to no effect": "the number of training days makes no difference that "
             "matters",
             "inconclusive": "whether more training days help is not settled",
+        },
+    ),
+    "markets": AxisWords(
+        more="more markets",
+        unit="markets",
+        axis="markets",
+        verdicts={
+            "improves": "more markets help",
+            "inverse scaling": "more markets hurt",
+            "equivalent to no effect": "the number of markets makes no difference that matters",
+            "inconclusive": "whether more markets help is not settled",
         },
     ),
 }
@@ -152,7 +167,7 @@ def rounded(number: float) -> str:
 def _single_seeds(law: Law) -> list[str]:
     several = len(law.axes) > 1
     single = [
-        f"{cell.budget} on {cell.counted_days:,.0f} days" if several else cell.budget
+        f"{cell.budget} on {cell.counted_days:,.0f} {law.unit}" if several else cell.budget
         for cell in law.cells
         if len(cell.seeds) == 1
     ]
@@ -284,11 +299,11 @@ def _crossing(law: Law, name: str) -> str:
 
 
 def _where(law: Law, name: str, each: AtPoint) -> str:
-    """A point of the other axis: "at 2m", or "on 2,000 days" as counted."""
+    """A point of the other axis: "at 2m", or as counted "on 2,000 days" or "on 4 markets"."""
     if name != "parameters":
         return f"at {each.at}"
     counted = {cell.train_days: cell.counted_days for cell in law.cells}
-    return f"on {counted[each.at]:,.0f} days"
+    return f"on {counted[each.at]:,.0f} {law.unit}"
 
 
 def _interaction(law: Law) -> list[str]:
@@ -299,9 +314,10 @@ def _interaction(law: Law) -> list[str]:
     if any(_turn(law, name) for name in law.axes):
         return []
     low, high = effect.interval95
+    gains = GAINS[effect.side].format(law.unit)
     return [
-        f"{GAINS[effect.side]} ({effect.estimate:+.4f} nats for ten times of each, 95 % interval "
-        f"{low:+.4f} to {high:+.4f})"
+        f"{gains} ({effect.estimate:+.4f} nats for ten times of each, 95 % interval {low:+.4f} to "
+        f"{high:+.4f})"
     ]
 
 
@@ -314,7 +330,7 @@ def _advice(law: Law) -> list[str]:
     return [
         f"ten times the compute of the largest run is best spent on "
         f"{advice.parameters_factor:.1f} times the parameters (95 % region {low:.1f} to "
-        f"{high:.1f}) and {advice.days_factor:.1f} times the days"
+        f"{high:.1f}) and {advice.days_factor:.1f} times the {law.unit}"
     ]
 
 

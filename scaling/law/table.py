@@ -1,4 +1,4 @@
-"""A study's losses as tables: sizes times numbers of training days.
+"""A study's losses as tables: sizes times numbers of training days, or of markets.
 
 A plain ladder is a table with one number of days. A further axis is a further `Axis`.
 """
@@ -14,7 +14,16 @@ import numpy.typing as npt
 import pandas as pd
 
 from scaling.errors import UserError
-from scaling.law.runs import DRAWS, Model, Runs, Sample, TestDays, read_runs
+from scaling.law.runs import (
+    DRAWS,
+    MARKETS,
+    Model,
+    Runs,
+    Sample,
+    TestDays,
+    read_runs,
+    words_of,
+)
 from scaling.run import WHOLE_BLOCK
 
 Array = npt.NDArray[np.float64]
@@ -25,9 +34,9 @@ class Axis:
     """One axis of a table, in ascending order."""
 
     points: list[str]
-    """Their names: budgets, or numbers of training days as the grid names them."""
+    """Their names: budgets, or numbers of training days or markets as the grid names them."""
     positions: Array
-    """Counted parameters, or counted training days averaged over the runs of a point."""
+    """Counted parameters, markets, or training days averaged over the runs of a point."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +49,7 @@ class Table:
 
     axes: dict[str, Axis]
     draw: str
-    """"recent" or "blocks": how the training days were chosen."""
+    """"recent" or "blocks": how the training days were chosen, or MARKETS for random markets."""
     seeds: list[list[int]]
     """For each cell."""
     losses: list[Array]
@@ -65,6 +74,11 @@ class Table:
     def varying(self) -> list[str]:
         """The axes with more than one point."""
         return [name for name, axis in self.axes.items() if len(axis.points) > 1]
+
+    @property
+    def samples(self) -> Axis:
+        """The axis beside the parameters, of training days or of markets."""
+        return next(axis for name, axis in self.axes.items() if name != "parameters")
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -103,7 +117,8 @@ class Tables:
     ladder: Table
     """The runs on the most training days; in a plain study these are all runs."""
     surfaces: dict[str, Table]
-    """Sizes times training days for each draw of the days; empty for a plain study."""
+    """Sizes times training days for each draw of the days, or times markets; empty for a plain
+    study."""
     recalibrated: Table | None
     """The ladder of the same networks, each recalibrated on its own validation rows, if any."""
     days: TestDays
@@ -164,18 +179,18 @@ def tables_of(runs: Runs) -> Tables:
     and if several numbers of days are not counted or not different.
     """
     surfaces = {}
-    for draw in DRAWS:
+    for draw in (*DRAWS, MARKETS):
         own = [m for m in runs.networks if m.id.train_days.draw == draw or _is_whole(m)]
         samples = list(dict.fromkeys(model.id.train_days.sample for model in own))
         if len(samples) > 1:
-            counted = {sample: _counted(own, sample) for sample in samples}
+            counted = {sample: _counted(own, sample, draw) for sample in samples}
             surfaces[draw] = _table(runs, own, draw, _ascending(counted))
     most = _most_days(runs)
     at_most, recalibrated = (
         [model for model in models if model.id.train_days.sample == most]
         for models in (runs.networks, runs.recalibrated)
     )
-    counted = {most: _counted(at_most, most)}
+    counted = {most: _counted(at_most, most, most[1])}
     return Tables(
         ladder=_table(runs, at_most, most[1], counted),
         surfaces=surfaces,
@@ -189,7 +204,7 @@ def tables_of(runs: Runs) -> Tables:
 
 
 def _table(runs: Runs, models: Sequence[Model], draw: str, counted: dict[Sample, float]) -> Table:
-    """The table of these models; `counted` holds its samples of training days, fewest first."""
+    """The table of these models; `counted` holds its samples of days or markets, fewest first."""
     cells = [_cell(models, budget, sample) for budget, sample in product(runs.parameters, counted)]
     baselines = [_baselines(runs, sample) for sample in counted]
     return Table(
@@ -197,7 +212,7 @@ def _table(runs: Runs, models: Sequence[Model], draw: str, counted: dict[Sample,
             "parameters": Axis(
                 list(runs.parameters), np.array(list(runs.parameters.values()), float)
             ),
-            "train_days": Axis(
+            MARKETS if draw == MARKETS else "train_days": Axis(
                 [asked for asked, _ in counted], np.array(list(counted.values()), float)
             ),
         },
@@ -247,26 +262,25 @@ def _most_days(runs: Runs) -> Sample:
     return max(samples, key=lambda sample: (int(sample[0]), sample[1] == DRAWS[0]))
 
 
-def _counted(models: Sequence[Model], sample: Sample) -> float:
-    """The training days of a sample as counted, averaged over its runs."""
-    return float(
-        np.mean([m.id.train_days.counted for m in models if m.id.train_days.sample == sample])
-    )
+def _counted(models: Sequence[Model], sample: Sample, draw: str) -> float:
+    """The training days of a sample as counted, averaged over its runs, or its markets."""
+    own = [m.id.train_days for m in models if m.id.train_days.sample == sample]
+    return float(np.mean([days.markets if draw == MARKETS else days.counted for days in own]))
 
 
 def _ascending(counted: dict[Sample, float]) -> dict[Sample, float]:
     """The samples by their counted days, which must be known and different."""
     if any(np.isnan(mean) for mean in counted.values()):
         raise UserError(
-            "predictions: no column counted_days, the number of training days behind each model; "
-            "a study of several numbers of days needs it: run python -m scaling.evaluate again"
+            "predictions: no column counted_days or counted_markets, on how many each model was "
+            "trained; a study of several numbers needs it: run python -m scaling.evaluate again"
         )
     samples = sorted(counted, key=counted.__getitem__)
     for fewer, more in zip(samples, samples[1:], strict=False):
         if counted[fewer] == counted[more]:
             raise UserError(
-                f"{fewer[0]} and {more[0]} training days are both {counted[more]:,.0f} when "
-                "counted; remove one of them from the grid's train_days"
+                f"{fewer[0]} and {more[0]} of what is trained on are both {counted[more]:,.0f} "
+                "when counted; remove one of them from the grid"
             )
     return {sample: counted[sample] for sample in samples}
 
@@ -276,8 +290,8 @@ def _cell(models: Sequence[Model], budget: str, sample: Sample) -> list[Model]:
     found = [m for m in models if m.id.name == budget and m.id.train_days.sample == sample]
     if not found:
         raise UserError(
-            f"{budget} has no run on {_words(sample)}, but another size has; every size needs the "
-            "same training days: train and evaluate it, then fit again"
+            f"{budget} has no run on {words_of(sample)}, but another size has; every size needs "
+            "the same training days and markets: train and evaluate it, then fit again"
         )
     return found
 
@@ -287,7 +301,7 @@ def _baselines(runs: Runs, sample: Sample) -> dict[str, Array]:
     found = {m.id.name: m.losses for m in runs.baselines if m.id.train_days.sample == sample}
     if not found:
         raise UserError(
-            f"baselines: none was fitted on {_words(sample)}, where networks were trained; "
+            f"baselines: none was fitted on {words_of(sample)}, where networks were trained; "
             "run python -m scaling.judge_baselines again"
         )
     return found
@@ -296,12 +310,7 @@ def _baselines(runs: Runs, sample: Sample) -> dict[str, Array]:
 def _base_rate(runs: Runs, sample: Sample) -> float:
     if sample not in runs.base_rates:
         raise UserError(
-            f"baselines: base_rate is missing on {_words(sample)}; "
+            f"baselines: base_rate is missing on {words_of(sample)}; "
             "run python -m scaling.judge_baselines again"
         )
     return runs.base_rates[sample]
-
-
-def _words(sample: Sample) -> str:
-    asked, draw = sample
-    return "the whole training block" if asked == WHOLE_BLOCK else f"{asked} {draw} training days"

@@ -8,6 +8,7 @@ from statistics import median
 from typing import Any
 
 from scaling import config as configs
+from scaling import identities
 from scaling.data.dataset import split_samples
 from scaling.data.features import feature_days, feature_names
 from scaling.data.prices import prices_of
@@ -65,7 +66,7 @@ def cost_of(experiment: str, run: RunName, results: Path, device_flops: float | 
     where there is none, the optimiser's state alone.
     """
     path = experiment_path(experiment)
-    config = configs.config_of(path, run)
+    config = identities.config_of(path, run)
     model = load_model_config(run.budget, config.family)
     n_channels = len(feature_names(config.data.markets[0].features))
     parameters = parameters_of(model, config.window, n_channels)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from scaling import config as configs
+from scaling import identities
 from scaling.data.features import verified_data
 from scaling.names import artefact, experiment_name, resume_directory
 from scaling.record import micro_batch_of
@@ -41,12 +42,12 @@ class Request:
 
 def checked_request(arguments: argparse.Namespace) -> Request:
     """The request of a command line, its config and data checked; a `UserError` if unsound."""
-    config = configs.load_run(
+    config = identities.load_run(
         arguments.config, arguments.param_budget, arguments.seed, **sample_of(arguments)
     )
     model = load_model_config(config.param_budget, config.family)
     prices, features = verified_data(config)
-    asked = configs.run_of(config, model, experiment_name(arguments.config))
+    asked = identities.run_of(config, model, experiment_name(arguments.config))
     run = asked.name.written(configs.load_config(arguments.config).seed)
     output = arguments.output or artefact(asked.experiment, run, "ckpt")
     beside = artefact(asked.experiment, config.param_budget, "batch_size.json")

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from scaling.config import SplitConfig, TrainingConfig, load_config
+from scaling.config import TrainingConfig, load_config
 from scaling.data.dataset import (
     Normaliser,
     WindowDataset,
@@ -26,6 +26,7 @@ from scaling.data.prices import load_prices
 from scaling.errors import UserError
 from scaling.record import write_parquet
 from scaling.run import TrainingDays
+from scaling.splits import SplitConfig
 
 ROWS, CHANNELS, CONTEXT, WARMUP = 60, 3, 8, 10
 

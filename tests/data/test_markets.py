@@ -9,13 +9,14 @@ import pandas as pd
 import pytest
 import torch
 
-from scaling.config import TrainingConfig, run_of
+from scaling.config import TrainingConfig
 from scaling.data import dataset as datasets
 from scaling.data.dataset import Study, load_study, split_samples, threshold_labels
 from scaling.data.features import build_features, load_features
 from scaling.data.manifest import register
 from scaling.data.prices import load_prices
 from scaling.errors import UserError
+from scaling.identities import run_of
 from scaling.judging import checks
 from scaling.record import write_parquet
 from scaling.run import TrainingDays

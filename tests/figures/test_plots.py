@@ -12,6 +12,7 @@ from scaling.law.judged_markets import MarketRow
 from scaling.law.result import read_law
 from scaling.record import read_json
 from tests.figures.planted_study import BETTER, NO_BETTER, write_sweep
+from tests.law.test_ageing import walk as aged_walk
 from tests.law.test_joined_folds import FOLDS, WALK, walk
 from tests.law.worlds import FIVE, table_of
 
@@ -90,3 +91,13 @@ def test_a_forest_has_a_line_for_each_fold_and_one_for_all_of_them() -> None:
     assert [label.get_text() for label in axes.get_yticklabels()] == [*map(str, FOLDS), "all folds"]
     points = [bars.lines[0].get_xdata()[0] for bars in axes.containers]
     assert points == [*(fold.slope for fold in axis.folds), axis.slope.estimate]
+
+
+def test_the_curves_of_age_begin_where_every_network_meets_its_own_block() -> None:
+    sizes = [aged_walk(lambda years: 0.002 * years), aged_walk()]
+    (axes,) = plots.age(sizes).axes
+    curves = [bars.lines[0] for bars in axes.containers]
+    for size, curve in zip(sizes, curves, strict=True):
+        assert curve.get_ydata()[0] == 0
+        assert list(curve.get_ydata()[1:]) == [row.difference.estimate for row in size.ages]
+    assert list(curves[0].get_xdata()) == [2, *(row.age for row in sizes[0].ages)]

@@ -1,5 +1,6 @@
 """The command reads one study, refuses a mixture, and leaves out files of an older one."""
 
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,19 +13,23 @@ from scaling.judging.optional_files import read_optional
 from scaling.judging.study_files import read_study
 from scaling.law.result import read_law
 from scaling.record import read_json, write_json
+from scaling.run import RunName
 from tests.figures.planted_study import (
     BETTER,
     LEAKS,
     NO_BETTER,
     NOISY,
+    SEEDS,
     SOUND,
     change,
     flags_of,
+    planted,
     read_page,
     remake,
     write_control,
     write_sweep,
 )
+from tests.law.test_ageing import walk
 
 
 def test_equal_artefacts_give_equal_bytes(copy: Path) -> None:
@@ -197,6 +202,46 @@ def test_what_is_left_out_is_said_above_the_ladder_and_spoils_nothing(
     assert "failed" not in page.ids
     assert "200k: 2 random recipes were tried" in page.text
     assert "2m: 2 random" not in page.text
+
+
+# --- age -------------------------------------------------------------------------------------
+
+
+def write_ageing(root: Path, budget: str, **odd: Any) -> str:
+    """What age does to the networks that the study has of a size; returns its path."""
+    runs = [replace(planted(RunName(budget=budget, seed=seed)), **odd).as_json() for seed in SEEDS]
+    found = asdict(replace(walk(lambda years: 0.003 * years), budget=budget))
+    record = {"kind": "ageing", "runs": runs, "made_by": {"code": "a9e"}, **found}
+    write_json(root / f"{budget}.age.json", record)
+    return str(root / f"{budget}.age.json")
+
+
+def test_what_age_does_is_drawn_and_said_for_each_size_and_leaves_no_old_figure(
+    study: Path,
+) -> None:
+    ages = [write_ageing(study, "2m"), write_ageing(study, "200k")]
+    report.main([*flags_of(study), "--ages", *ages])
+    page = read_page(study)
+    assert page.ids.index("age") > page.ids.index("ladder")
+    assert (study / "figures/age.svg").is_file()
+    small, large = (
+        page.text.index(f"{size}: each year of age adds +0.00300") for size in ("200k", "2m")
+    )
+    assert small < large
+    report.main(flags_of(study))
+    assert "year of age" not in read_page(study).text
+    assert not (study / "figures/age.svg").exists()
+
+
+def test_the_ageing_of_other_networks_is_left_out_and_said(
+    study: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    report.main([*flags_of(study), "--ages", write_ageing(study, "2m", code="before")])
+    page = read_page(study)
+    assert "year of age" not in page.text and "age" not in page.ids
+    (said,) = [line for line in capsys.readouterr().out.splitlines() if "left out" in line]
+    assert "2m.age.json: code is before, not c0de; make it again: snakemake --force" in said
+    assert said in page.text
 
 
 # --- sweeps ----------------------------------------------------------------------------------

@@ -82,13 +82,13 @@ def test_one_sentence_answers_both_questions_before_any_figure(made: Path) -> No
     assert page.ids.index("verdict") < first_figure
     assert surface.sentence in page.text
     assert surface.sentence.count(". ") == 0
-    for slope in (surface.parameters.slope, surface.train_days.slope, surface.interaction):
+    for slope in (surface.parameters.slope, surface.samples.slope, surface.interaction):
         assert slope is not None
         low, high = slope.interval95
         assert f"95 % interval {low:+.4f} to {high:+.4f}" in surface.sentence
     head = page.text[: page.text.index(surface.sentence)]
     assert f"parameters: {surface.parameters.verdict}" in head
-    assert f"training days: {surface.train_days.verdict}" in head
+    assert f"training days: {surface.samples.verdict}" in head
 
 
 def test_a_failed_check_on_some_of_the_days_voids_both_verdicts_above_them(study: Path) -> None:
@@ -134,7 +134,7 @@ def test_a_u_in_days_is_called_non_monotone_and_no_slope_over_it_is_claimed(tmp_
     make_axes(tmp_path, valley, days=(500, 2000, "all"), noise=0.05)
     report.main(flags_of(tmp_path))
     surface, page = surface_of(tmp_path), read_page(tmp_path)
-    assert surface.train_days.verdict == "inconclusive"
+    assert surface.samples.verdict == "inconclusive"
     assert "non-monotone in days" in surface.sentence
     for claim in ("help", "hurt", "times the training days"):
         assert claim not in surface.sentence

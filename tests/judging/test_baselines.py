@@ -36,6 +36,7 @@ def planted(strength: float, seed: int = 0) -> Study:
         dataset=dataset,
         assets={"XYZ": slice(0, 1600)},
         judged=("XYZ",),
+        trained=("XYZ",),
         dates=days,
         close=100 * np.exp(np.cumsum(rng.normal(0, 0.01, 1600))),
         ranges=rng.uniform(0.5, 2, 1600),
@@ -161,6 +162,7 @@ def two_markets(first: Study, second: Study) -> Study:
         dataset=WindowDataset.joined([first.dataset, second.dataset]),
         assets={"ABC": slice(0, rows), "XYZ": slice(rows, 2 * rows)},
         judged=("ABC", "XYZ"),
+        trained=("ABC", "XYZ"),
         samples={
             block: np.concatenate([days, days + rows]) for block, days in first.samples.items()
         },
@@ -177,6 +179,17 @@ def test_a_regression_of_each_market_finds_what_the_pooled_one_cannot() -> None:
         for name in ("logistic_regression", baselines.PER_MARKET)
     )
     assert pooled < 0.02 and own > 0.1
+
+
+def test_models_of_each_market_are_missing_where_a_judged_one_is_not_trained_on() -> None:
+    study = two_markets(planted(1.5), planted(-1.5, seed=1))
+    some = dataclasses.replace(study.of(["XYZ"]), trained=("XYZ",))
+    seen = {**study.samples, "train": some.samples["train"]}
+    fitted, missing = baselines.fit_baselines(dataclasses.replace(some, samples=seen), TASK)
+    assert [*missing] == ["garch", baselines.PER_MARKET]
+    assert all("no days of ABC" in reason for reason in missing.values())
+    rows = study.samples["test"]
+    assert all(np.isfinite(one.predict(study, rows)).all() for one in fitted.values())
 
 
 def test_a_market_is_forecast_from_its_own_training_rows_alone_whatever_rows_are_asked() -> None:

@@ -8,12 +8,13 @@ import numpy.typing as npt
 import pandas as pd
 import pytest
 
-from scaling.config import SplitConfig, TaskConfig
+from scaling.config import TaskConfig
 from scaling.data.dataset import threshold_labels
 from scaling.data.features import build_features
 from scaling.errors import UserError
 from scaling.judging import checks
 from scaling.run import RunName
+from scaling.splits import SplitConfig
 from tests.figures.planted_study import control_losses, planted
 
 SPLITS = SplitConfig(

@@ -11,15 +11,15 @@ import pytest
 import torch
 import yaml
 
-from scaling import check_data, evaluate, train
-from scaling import config as configs
-from scaling.config import SplitConfig, TrainingConfig, load_config
+from scaling import check_data, evaluate, identities, train
+from scaling.config import TrainingConfig, load_config
 from scaling.data import dataset
 from scaling.data.dataset import Indices, Normaliser, Study, load_study
 from scaling.data.features import verified_data
 from scaling.errors import UserError
 from scaling.judging.evaluation import refuse_other_normaliser
 from scaling.record import file_md5, read_json
+from scaling.splits import SplitConfig
 from tests.conftest import random_prices
 from tests.trained_study import CONFIG, EXPERIMENT, MODEL, build_features, register_prices
 
@@ -56,7 +56,7 @@ def walk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> TrainingConfig:
 
 
 def fold(walk: TrainingConfig, origin: int = ORIGINS[0]) -> TrainingConfig:
-    return configs.of_fold(walk, origin)
+    return identities.of_fold(walk, origin)
 
 
 Split = Callable[[npt.NDArray[np.datetime64], SplitConfig, int, int], dict[str, Indices]]
@@ -68,7 +68,7 @@ def plant(monkeypatch: pytest.MonkeyPatch, change: Callable[[Split], Split]) -> 
 
 
 def test_the_folds_are_those_of_the_registered_days(walk: TrainingConfig) -> None:
-    assert tuple(configs.origins_of(walk)) == ORIGINS
+    assert tuple(identities.origins_of(walk)) == ORIGINS
 
 
 @pytest.mark.parametrize("origin", ORIGINS)

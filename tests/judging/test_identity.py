@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from scaling import config as configs
+from scaling import identities
 from scaling.errors import UserError
 from scaling.judging import identity
 from scaling.judging.identity import refuse_outdated
@@ -22,13 +22,13 @@ SMALL = RunName(budget="200k", seed=42)
 def now(monkeypatch: pytest.MonkeyPatch) -> None:
     """The data and the code are what the runs below say."""
     monkeypatch.setattr(identity, "verified_data", lambda config: ("prices", "features"))
-    monkeypatch.setattr(configs, "code_digest", lambda entry, family=None: f"code of {entry}")
+    monkeypatch.setattr(identities, "code_digest", lambda entry, family=None: f"code of {entry}")
 
 
 def trained(name: RunName = SMALL) -> Run:
     """A run that is what the shipped config asks for, trained on some machine."""
-    config = configs.config_of(CONFIG, name)
-    asked = configs.run_of(config, load_model_config(name.budget), "daily/threshold_1pct")
+    config = identities.config_of(CONFIG, name)
+    asked = identities.run_of(config, load_model_config(name.budget), "daily/threshold_1pct")
     found = {"prices": "prices", "features": "features", "labels": "labels"}
     return replace(asked, **found, code="code of train", device="cuda", micro_batch=8)
 
@@ -84,7 +84,7 @@ def test_what_only_a_machine_tells_is_not_compared(key: str, value: Any) -> None
 
 
 def test_a_setting_that_trains_nothing_is_no_part_of_a_run() -> None:
-    assert not {*configs.NOT_TRAINING} & {key.partition(".")[0] for key in trained().values()}
+    assert not {*identities.NOT_TRAINING} & {key.partition(".")[0] for key in trained().values()}
 
 
 def test_a_setting_that_there_was_not_and_one_that_there_is_no_more_are_named() -> None:

@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from scaling.config import as_dict, load_config, run_of
+from scaling.config import as_dict, load_config
 from scaling.errors import UserError
+from scaling.identities import run_of
 from scaling.law.axis import bound_by_recipe
 from scaling.law.judge import fit_law
 from scaling.law.transfer import SizeRecipe, read_recipes

@@ -234,7 +234,7 @@ def changed(**values):
         (lacks_a_whole_size, "2m has no run on the whole training block"),
         (copied_over_days, "2m seed 42 on 1000 recent .* and 2m seed 42 on 500 recent .* the same"),
         (lambda n, b: (n.drop(columns="counted_days"), b), "no column counted_days"),
-        (changed(counted_days=4001), "training days are both 4,001 when counted"),
+        (changed(counted_days=4001), "of what is trained on are both 4,001 when counted"),
         (
             changed(counted_days=lambda rows: np.arange(len(rows))),
             "counted_days differs between its rows",

@@ -19,7 +19,7 @@ def law_of(mean, number=1, **options):
 
 
 def verdicts(result):
-    return result.parameters.verdict, result.train_days.verdict
+    return result.parameters.verdict, result.samples.verdict
 
 
 # --- estimates
@@ -34,7 +34,7 @@ def test_slopes_and_interaction_are_those_of_least_squares_over_all_cells():
     x, z = (np.log10(axis) - np.log10(axis).mean() for axis in (n, d))
     design = np.stack([np.ones_like(x), x, z, x * z], axis=1)
     (_, *expected), *_ = np.linalg.lstsq(design, loss, rcond=None)
-    rows = (result.parameters.slope, result.train_days.slope, result.interaction)
+    rows = (result.parameters.slope, result.samples.slope, result.interaction)
     assert [row.estimate for row in rows] == pytest.approx(expected)
 
 
@@ -47,7 +47,7 @@ def test_the_slope_at_each_point_of_the_other_axis_is_that_of_its_cells_alone():
         slope, _ = np.polyfit(x, [cell.log_loss for cell in cells], 1)
         assert each.slope.estimate == pytest.approx(slope)
     assert [each.at for each in at_each] == ["500", "1000", "2000", "all"]
-    assert len(result.train_days.at_each) == 3
+    assert len(result.samples.at_each) == 3
 
 
 # --- verdicts
@@ -77,7 +77,7 @@ def test_effects_that_cancel_over_the_other_axis_are_not_equivalent():
     result = law_of(lambda x, z: 0.05 * x * z, **TIGHT)
     assert result.parameters.slope.inside(0.0061)
     assert verdicts(result) == ("inconclusive", "inconclusive")
-    assert result.parameters.crosses and result.train_days.crosses
+    assert result.parameters.crosses and result.samples.crosses
     assert "helps on 500 days" in result.sentence
     assert "and hurts on 2,000 days and on 4,000 days" in result.sentence
 
@@ -90,9 +90,9 @@ def test_a_slope_that_reverses_along_the_other_axis_is_no_finding_even_if_its_me
 
 def test_a_u_in_days_is_found_and_said_and_the_slope_over_it_is_no_finding():
     result = law_of(lambda x, z: 0.2 * z**2 + 0.05 * z, **TIGHT)
-    turning = result.train_days.turning_point
-    assert result.train_days.slope.interval95[0] > 0
-    assert result.train_days.verdict == "inconclusive"
+    turning = result.samples.turning_point
+    assert result.samples.slope.interval95[0] > 0
+    assert result.samples.verdict == "inconclusive"
     assert turning.kind == "lowest"
     assert turning.at == pytest.approx(10 ** (np.log10(DAYS).mean() - 0.125), rel=0.05)
     said = result.sentence
@@ -105,9 +105,9 @@ def test_a_u_in_days_is_found_and_said_and_the_slope_over_it_is_no_finding():
 
 def test_a_u_at_one_size_alone_is_found_even_where_the_mean_over_sizes_falls():
     result = law_of(lambda x, z: 0.4 * z**2 if x < -0.4 else -0.2 * z, **TIGHT)
-    assert result.train_days.turning_point.kind is None
-    assert [each.turns for each in result.train_days.at_each] == [True, False, False]
-    assert result.train_days.verdict == "inconclusive"
+    assert result.samples.turning_point.kind is None
+    assert [each.turns for each in result.samples.at_each] == [True, False, False]
+    assert result.samples.verdict == "inconclusive"
     assert "the loss at 200000 is non-monotone in days, lowest near" in result.sentence
 
 
@@ -136,12 +136,8 @@ def test_two_points_of_an_axis_are_said_to_have_no_inside():
 
 def test_a_slope_that_only_one_of_its_intervals_sets_apart_from_zero_is_warned_of():
     result = law_of(lambda x, z: -0.02 * x)
-    slope = replace(
-        result.train_days.slope, interval95=(-0.02, -0.001), t_interval95=(-0.02, 0.001)
-    )
-    odd = replace(
-        result, axes={**result.axes, "train_days": replace(result.train_days, slope=slope)}
-    )
+    slope = replace(result.samples.slope, interval95=(-0.02, -0.001), t_interval95=(-0.02, 0.001))
+    odd = replace(result, axes={**result.axes, "train_days": replace(result.samples, slope=slope)})
     line = "disagree on whether the slope over training days is 0"
     days = fit_study(read_tables(*study()), SETTINGS).test_days
     for law, said in ((result, False), (odd, True)):

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from scaling.config import TrackingConfig, load_config, run_of
+from scaling.config import TrackingConfig, load_config
+from scaling.identities import run_of
 from scaling.sizes import load_model_config
 from scaling.tracking.local import record_path
 from tests.tracking.tracking_parts import MLFLOW, WANDB, a_run, client_of, curve, tracked

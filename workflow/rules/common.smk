@@ -122,7 +122,7 @@ def name_of(experiment, text):
 
 def config_of(experiment, text):
     """The experiment's config with the parts of a run's name."""
-    return configs.with_name(EXPERIMENTS[experiment], name_of(experiment, text))
+    return identities.with_name(EXPERIMENTS[experiment], name_of(experiment, text))
 
 
 @functools.cache
@@ -130,13 +130,13 @@ def asked(experiment, text, entry="train"):
     """The run of that name as config and code ask for it now."""
     config = config_of(experiment, text)
     model = shape_of(experiment, config.param_budget)
-    return configs.run_of(config, model, experiment, entry)
+    return identities.run_of(config, model, experiment, entry)
 
 
 @functools.cache
 def asked_baselines(experiment, text):
     """The baselines of that name as config and code ask for them now."""
-    return configs.baselines_run(config_of(experiment, text), experiment)
+    return identities.baselines_run(config_of(experiment, text), experiment)
 
 
 @functools.cache
@@ -153,7 +153,7 @@ ARTEFACTS = {
     "evaluate": lambda w, own: (
         f"{w.run}.eval.json",
         [asked(w.experiment, w.run)],
-        configs.judged_by(own),
+        identities.judged_by(own),
     ),
     "baselines": lambda w, own: (
         f"{w.baselines}.json",
@@ -168,12 +168,17 @@ ARTEFACTS = {
     "shuffled_control": lambda w, own: (
         f"{w.sample}.shuffled.json",
         [asked(w.experiment, w.sample)],
-        configs.controlled_by(own),
+        identities.controlled_by(own),
+    ),
+    "age": lambda w, own: (
+        f"{w.budget}.age.json",
+        [asked(w.experiment, name) for name in folds_of(w)],
+        identities.aged_by(own),
     ),
     "fit_law": lambda w, own: (
         "scaling_law.json",
         [asked(w.experiment, run.written(own.seed)) for run in GRID.runs_of(own)],
-        configs.fitted_by(own),
+        identities.fitted_by(own),
     ),
 }
 
@@ -184,11 +189,12 @@ def batch_size_of(experiment, text):
 
 
 def sample_options(experiment, text):
-    """The options of a command that choose the fold and the training days of that run."""
+    """The options of a command that choose the fold, the training days and the markets of a run."""
     name = name_of(experiment, text)
     days = {} if name.days.whole else {"train-days": name.days.train_days, "draw": name.days.draw}
     fold = {} if name.origin is None else {"origin": name.origin}
-    return [f"--{flag}={value}" for flag, value in {**fold, **days}.items()]
+    markets = {} if name.markets is None else {"markets": name.markets}
+    return [f"--{flag}={value}" for flag, value in {**fold, **days, **markets}.items()]
 
 
 def of_all_runs(suffix):
@@ -200,6 +206,19 @@ def of_all_runs(suffix):
         return [str(artefact(wildcards.experiment, name, suffix)) for name in names]
 
     return files
+
+
+def folds_of(wildcards):
+    """The names of a size's runs on all training days: every fold of a walk, with the grid's seeds."""
+    own = EXPERIMENTS[wildcards.experiment]
+    if own.walk_forward is None:
+        raise WorkflowError(
+            f"{wildcards.experiment} does not walk forward, so its networks meet no later block;"
+            " allowed: an experiment with walk_forward, such as daily/sp500_walk"
+        )
+    single = [budget for budget in GRID.single_seed if budget == wildcards.budget]
+    grid = replace(GRID, budgets=[wildcards.budget], single_seed=single)
+    return [run.written(own.seed) for run in grid.runs_of(own) if run.whole]
 
 
 def reports_of_the_grid(wildcards):
@@ -230,12 +249,13 @@ def of_all_baselines(suffix):
 def figures_of_the_grid():
     """The figures of the page, as outputs that Snakemake's own report shows, too.
 
-    Those of a sweep are not among them, because no rule of a study asks for one, and that of the
-    direction is not, because only the test days tell whether it can be measured. Those of the
+    Those of a sweep and of age are not among them, because no rule of a study asks for one, and that
+    of the direction is not, because only the test days tell whether it can be measured. Those of the
     folds and of the markets are not, because one experiment of a grid may walk forward or judge
     several markets and another not.
     """
-    several = GRID.train_days != [WHOLE_BLOCK]
+    runs = [run for name in GRID.experiments for run in GRID.runs_of(EXPERIMENTS[name])]
+    several = not all(run.whole for run in runs)
     replicated = len(GRID.seeds) > 1 and {*GRID.budgets} - {*GRID.single_seed}
     parts = {
         "runs": True,
@@ -267,6 +287,10 @@ def sweeps_of(wildcards):
 
 def shuffled_of(wildcards):
     return existing(wildcards, "shuffled.json")
+
+
+def ages_of(wildcards):
+    return existing(wildcards, "age.json")
 
 
 def has_gpu():

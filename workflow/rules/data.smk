@@ -36,7 +36,7 @@ checkpoint check_manifest:
     conda:
         "../envs/scaling.yaml"
     params:
-        identity=lambda wildcards: text_of(configs.checked_by(EXPERIMENTS[wildcards.experiment])),
+        identity=lambda wildcards: text_of(identities.checked_by(EXPERIMENTS[wildcards.experiment])),
     shell:
         "exec python -m scaling.check_data --config configs/{wildcards.experiment:q}.yaml"
         " --output {output:q} > {log:q} 2>&1"
@@ -57,7 +57,7 @@ checkpoint check_fold:
         "../envs/scaling.yaml"
     params:
         identity=lambda wildcards: text_of(
-            configs.checked_by(
+            identities.checked_by(
                 config_of(wildcards.experiment, f"{BASELINES}.from{wildcards.origin}")
             )
         ),

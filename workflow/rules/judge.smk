@@ -17,7 +17,7 @@ rule evaluate:
     resources:
         gpu=int(has_gpu()),
     params:
-        identity=lambda wildcards: text_of(configs.judged_by(EXPERIMENTS[wildcards.experiment])),
+        identity=lambda wildcards: text_of(identities.judged_by(EXPERIMENTS[wildcards.experiment])),
     shell:
         "exec python -m scaling.evaluate --config configs/{wildcards.experiment:q}.yaml"
         " --checkpoint {input.checkpoint:q}"
@@ -67,7 +67,7 @@ rule shuffled_control:
     params:
         identity=lambda wildcards: text_of(
             [
-                configs.controlled_by(EXPERIMENTS[wildcards.experiment]),
+                identities.controlled_by(EXPERIMENTS[wildcards.experiment]),
                 asked(wildcards.experiment, wildcards.sample).as_json(),
             ]
         ),
@@ -77,6 +77,30 @@ rule shuffled_control:
         "exec python -m scaling.shuffled_control --config configs/{wildcards.experiment:q}.yaml"
         " --param-budget {params.budget:q} {params.sample:q}"
         " --batch-size {input.batch_size:q} --output {output:q} > {log:q} 2>&1"
+
+
+# Optional, as the control is: judges the networks of a walk's folds on all later test blocks.
+rule age:
+    input:
+        unpack(checked_data("age")),
+        checkpoints=lambda wildcards: [
+            str(artefact(wildcards.experiment, name, "ckpt")) for name in folds_of(wildcards)
+        ],
+    output:
+        "results/{experiment}/{budget}.age.json",
+    log:
+        "logs/{experiment}/{budget}.age.log",
+    benchmark:
+        "logs/benchmarks/{experiment}/{budget}.age.tsv"
+    conda:
+        "../envs/scaling.yaml"
+    resources:
+        gpu=int(has_gpu()),
+    params:
+        identity=lambda wildcards: text_of(identities.aged_by(EXPERIMENTS[wildcards.experiment])),
+    shell:
+        "exec python -m scaling.age --config configs/{wildcards.experiment:q}.yaml"
+        " --checkpoints {input.checkpoints:q} --output {output:q} > {log:q} 2>&1"
 
 
 rule fit_law:
@@ -93,7 +117,7 @@ rule fit_law:
     conda:
         "../envs/scaling.yaml"
     params:
-        identity=lambda wildcards: text_of(configs.fitted_by(EXPERIMENTS[wildcards.experiment])),
+        identity=lambda wildcards: text_of(identities.fitted_by(EXPERIMENTS[wildcards.experiment])),
         experiments=lambda wildcards: len({*GRID.experiments, wildcards.experiment}),
     shell:
         "exec python -m scaling.fit --config configs/{wildcards.experiment:q}.yaml"
@@ -130,14 +154,17 @@ rule report:
             "report",
             sweeps=[file_md5(path) for path in sweeps_of(wildcards)],
             controls=[file_md5(path) for path in shuffled_of(wildcards)],
+            ages=[file_md5(path) for path in ages_of(wildcards)],
         ),
         sweeps=sweeps_of,
         controls=shuffled_of,
+        ages=ages_of,
         figures=lambda wildcards, output: os.path.dirname(output.ladder),
     shell:
         "exec python -m scaling.report --config configs/{wildcards.experiment:q}.yaml"
         " --law {input.law:q} --records {input.records:q}"
         " --evaluations {input.evaluations:q} --predictions {input.predictions:q}"
         " --baselines {input.baselines:q} --baselines-record {input.baselines_record:q}"
-        " --sweeps {params.sweeps:q} --controls {params.controls:q} --figures {params.figures:q}"
+        " --sweeps {params.sweeps:q} --controls {params.controls:q} --ages {params.ages:q}"
+        " --figures {params.figures:q}"
         " --output {output.page:q} > {log:q} 2>&1"

@@ -1,0 +1,99 @@
+"""The axis of markets: the same law as over training days, with words and refusals of its own."""
+
+import dataclasses
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from scaling.errors import UserError
+from scaling.law.judge import fit_study
+from scaling.law.result import StudyLaw
+from scaling.law.table import read_tables
+from tests.law.worlds import SETTINGS, study_of_days
+
+COUNTED = {"500": 1, "1000": 4, "all": 14}
+Frames = tuple[pd.DataFrame, pd.DataFrame]
+
+
+def over_days() -> Frames:
+    """Three numbers of days, 1, 4 and 14 of them, and less noise on more."""
+    networks, baselines = study_of_days()
+    return tuple(  # type: ignore[return-value]
+        frame.assign(counted_days=frame["train_days"].astype(str).map(COUNTED))
+        for frame in (networks, baselines)
+    )
+
+
+def over_markets() -> Frames:
+    """The same rows as those of trainings on 1, 4 and all of 14 markets."""
+    return tuple(  # type: ignore[return-value]
+        frame.assign(
+            train_days="all",
+            counted_days=1000,
+            markets=frame["counted_days"].where(frame["counted_days"] < 14),
+            counted_markets=frame["counted_days"],
+        )
+        for frame in over_days()
+    )
+
+
+def law_of(frames: Frames) -> StudyLaw:
+    return fit_study(read_tables(*frames), SETTINGS, "planted")
+
+
+def test_every_number_is_that_of_the_same_losses_over_training_days() -> None:
+    markets, days = law_of(over_markets()), law_of(over_days())
+    assert list(markets.surfaces) == ["markets"] and list(days.surfaces) == ["recent"]
+    found, same = markets.surfaces["markets"], days.surfaces["recent"]
+    assert found.samples.slope == same.samples.slope
+    assert found.parameters == dataclasses.replace(
+        same.parameters,
+        at_each=[
+            dataclasses.replace(own, at=other.at)
+            for own, other in zip(same.parameters.at_each, found.parameters.at_each, strict=True)
+        ],
+    )
+    assert found.interaction == same.interaction
+    assert [cell.log_loss for cell in found.cells] == [cell.log_loss for cell in same.cells]
+    assert markets.ladder.cells == [
+        dataclasses.replace(cell, counted_days=1000.0) for cell in days.ladder.cells
+    ]
+
+
+def test_the_sentence_is_about_markets() -> None:
+    surface = law_of(over_markets()).surfaces["markets"]
+    assert "more markets help (" in surface.sentence
+    assert "nats for ten times the markets" in surface.sentence
+    assert "trained on all days of random markets" in surface.sentence
+    assert "training days" not in surface.sentence
+
+
+def test_a_run_of_four_markets_that_was_trained_on_all_of_them_is_refused() -> None:
+    networks, baselines = over_markets()
+    wrong = networks["markets"] == 4
+    networks["counted_markets"] = networks["counted_markets"].mask(wrong, 14)
+    with pytest.raises(UserError, match="200k seed 42 on 4 markets: was trained on 14 of them"):
+        read_tables(networks, baselines)
+
+
+def test_a_size_without_a_run_on_four_markets_is_named() -> None:
+    networks, baselines = over_markets()
+    missing = (networks["budget"] == "2m") & (networks["markets"] == 4)
+    with pytest.raises(UserError, match="2m has no run on 4 markets, but another size has"):
+        read_tables(networks[~missing], baselines)
+
+
+def test_baselines_must_be_fitted_to_each_number_of_markets() -> None:
+    networks, baselines = over_markets()
+    with pytest.raises(UserError, match="baselines: none was fitted on 4 markets"):
+        read_tables(networks, baselines[baselines["markets"] != 4])
+
+
+def test_runs_on_all_markets_alone_are_the_ladder() -> None:
+    networks, baselines = over_markets()
+    whole = networks["markets"].isna(), baselines["markets"].isna()
+    alone = read_tables(networks[whole[0]], baselines[whole[1]]).ladder
+    found = read_tables(networks, baselines).ladder
+    for own, other in zip(found.losses, alone.losses, strict=True):
+        assert np.array_equal(own, other)
