@@ -1,6 +1,7 @@
 """Commands on a study of several markets: each one works, or refuses it in one line."""
 
 import contextlib
+import io
 import shutil
 from pathlib import Path
 from typing import Any
@@ -122,6 +123,7 @@ def test_baselines_are_judged_on_the_same_rows(
     rate = read_json(f"results/{study}/1k.json")["train_base_rate"]
     assert models["base_rate"]["settings"]["base_rate"] == rate
     assert all(("assets" in model) == (study == "both") for model in models.values())
+    assert (baselines.PER_MARKET in models) == (study == "both")
 
 
 def test_the_days_that_were_trained_on_are_counted_as_dates(study: str) -> None:
@@ -138,25 +140,37 @@ def test_a_plan_counts_the_windows_of_all_markets(study: str) -> None:
     assert epoch_windows(load_config(CONFIG)) == counts
 
 
-def test_a_forecast_is_of_the_one_judged_market(
+def test_a_forecast_is_of_every_judged_market_and_its_latest_days(
     study: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    command = ["--checkpoint", f"results/{study}/1k.ckpt", "--config", str(CONFIG), "--csv"]
-    if study == "both":
-        with pytest.raises(
-            UserError, match="data.judged: got SPY, XYZ; a forecast is made for one"
-        ):
-            predict.main(command)
-        return
+    command = ["--checkpoint", f"results/{study}/1k.ckpt", "--config", str(CONFIG), "--last", "50"]
     capsys.readouterr()
-    predict.main([*command, "--last", "50"])
-    lines = [line.split(",") for line in capsys.readouterr().out.splitlines()]
-    made = {row[0]: float(row[lines[0].index("probability")]) for row in lines[1:]}
+    predict.main([*command, "--csv"])
+    made = pd.read_csv(io.StringIO(capsys.readouterr().out), parse_dates=["close_of"])
+    assert ("asset" in made) == (study == "both")
     rows = pd.read_parquet(f"results/{study}/1k.predictions.parquet")
-    rows = rows[(rows["weights"] == "mean") & (rows["split"] == "test")].set_index("date")["p"]
-    assert len(made) == 50
-    for day, p in rows.iloc[-40:].items():
-        assert made[str(day.date())] == pytest.approx(p, abs=1e-6)
+    rows = rows[(rows["weights"] == "mean") & (rows["split"] == "test")]
+    for name in JUDGED[study]:
+        own = (made[made["asset"] == name] if study == "both" else made).set_index("close_of")
+        latest = pd.read_parquet(f"data/raw/{name}.parquet").index[-50:]
+        assert own.index.tolist() == latest.tolist()
+        judged = rows[rows["asset"] == name].set_index("date")["p"].iloc[-40:]
+        assert own.loc[judged.index, "probability"].tolist() == pytest.approx(
+            judged.tolist(), abs=1e-6
+        )
+    predict.main(command)
+    lines = capsys.readouterr().out.splitlines()[2:]
+    named = [f"{name}, " if study == "both" else "" for name in JUDGED[study] for _ in range(50)]
+    assert [line.partition("at the close of ")[0] for line in lines] == named
+
+
+def test_more_days_than_the_shortest_market_has_cannot_be_forecast(study: str) -> None:
+    command = ["--checkpoint", f"results/{study}/1k.ckpt", "--config", str(CONFIG)]
+    config = load_config(CONFIG)
+    days = {m.name: len(pd.read_parquet(m.features)) for m in config.data.markets}
+    allowed = min(days[name] for name in JUDGED[study]) - config.window.warmup
+    with pytest.raises(UserError, match=f"allowed: 1 to {allowed}, "):
+        predict.main([*command, "--last", str(allowed + 1)])
 
 
 def test_an_export_names_the_prices_of_all_markets_and_where_they_come_from(

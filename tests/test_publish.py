@@ -17,6 +17,7 @@ from scaling.errors import UserError
 from scaling.judging import identity
 from scaling.judging.summary import Summary, markdown, read_summary, tables
 from scaling.law.judge import fit_law
+from scaling.law.judged_markets import MarketRow, Markets
 from scaling.law.result import read_law
 from scaling.names import experiment_path
 from scaling.record import file_md5, read_json, write_json
@@ -134,6 +135,22 @@ def test_the_table_of_a_ladder_shows_each_size_and_each_baseline(made: Path) -> 
     assert first[5] == f"{100 * size.skill:.1f} ({100 * low:.1f} to {100 * high:.1f})"
     assert [rival[0] for rival in rivals] == ["garch", "logistic regression"]
     assert all(rival[1:4] == ["", "", ""] for rival in rivals)
+
+
+def test_a_study_of_several_markets_has_a_row_of_each_and_comes_back_as_it_was_written(
+    made: Path,
+) -> None:
+    summary = published(made)
+    assert summary.markets is None
+    row = MarketRow(1250, 250, {"200k": [0.1, 0.2], "2m": [0.3]}, {"random_forest": 0.05})
+    several = replace(summary, markets=Markets({"ABC": row, "XYZ": row}, correlation=0.3))
+    _, table, slopes = tables(several)
+    names = ["200k", "2M", "random forest"]
+    assert table[0] == ["test skill, %", "test days", "positive, %", *names]
+    assert table[1] == ["ABC", "1,250", "20.0", "15.0", "30.0", "5.0"]
+    assert slopes[0][0] == "axis"
+    write_json(made / "several.json", asdict(several))
+    assert read_summary(made / "several.json") == several
 
 
 def test_a_study_of_two_axes_has_a_table_of_its_cells_and_three_slopes(made: Path) -> None:

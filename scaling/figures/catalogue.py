@@ -23,7 +23,7 @@ class Declared:
     needs: tuple[str, ...] = ()
     """What a study must have for it: `runs` of our own, `sweeps`, several numbers of `train_days`
     or markets, `ensembles`, several `draws` of the days, a `direction` that was measured, the
-    `folds` of a walk forward, `ageings` of its networks."""
+    `folds` of a walk forward, `ageings` of its networks, several judged `markets`."""
 
     @property
     def caption_file(self) -> Path:
@@ -47,6 +47,7 @@ CATALOGUE = (
     Declared("ensembles", ANSWER, "ensembles beside single networks", ("ensembles",)),
     Declared("draws", ANSWER, "recent days beside random quarters", ("draws",)),
     Declared("direction", ANSWER, "direction beside volatility", ("direction",)),
+    Declared("markets", ANSWER, "skill market by market", ("markets",)),
     Declared("learning_curves", TRUST, "learning curves", ("runs",)),
     Declared("sweeps", TRUST, "recipes that were tried", ("sweeps",)),
     Declared("reliability", TRUST, "calibration"),

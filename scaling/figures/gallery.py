@@ -13,6 +13,7 @@ from scaling.judging.checks import LARGEST_SHIFT
 from scaling.judging.run_files import name_in
 from scaling.law.ageing import Ageing
 from scaling.law.direction import VOLATILITY, Direction
+from scaling.law.judged_markets import Markets, markets_of
 from scaling.law.result import Law, StudyLaw
 from scaling.metrics import log_loss
 
@@ -36,6 +37,7 @@ class Shown:
     """The name of the strongest baseline, and its rows."""
     base: pd.DataFrame = field(init=False)
     """The rows of the base rate, which is that of the years before each fold."""
+    markets: Markets | None = field(init=False)
 
     def __post_init__(self) -> None:
         rows = self.predictions[self.predictions["weights"] == "mean"]
@@ -47,6 +49,8 @@ class Shown:
         object.__setattr__(self, "networks", ordered)
         object.__setattr__(self, "rival", (strongest, baselines[strongest]))
         object.__setattr__(self, "base", baselines["base_rate"])
+        found = markets_of(self.predictions, self.baseline_predictions)
+        object.__setattr__(self, "markets", found)
 
     @property
     def has(self) -> set[str]:
@@ -61,6 +65,7 @@ class Shown:
             "draws": len(surfaces) > 1,
             "direction": isinstance(self.law.direction, Direction),
             "folds": self.law.ladder.parameters.folds,
+            "markets": self.markets,
         }
         return {name for name, found in present.items() if found}
 
@@ -109,6 +114,12 @@ def direction(shown: Shown) -> Figure:
     assert isinstance(shown.law.direction, Direction), "the catalogue needs it"
     rankings = {k: v for k, v in shown.law.direction.rankings.items() if k != VOLATILITY}
     return plots.direction({name: ranking.minus_volatility for name, ranking in rankings.items()})
+
+
+def markets(shown: Shown) -> Figure:
+    assert shown.markets, "the catalogue needs them"
+    parameters = [cell.parameters for cell in shown.law.ladder.cells]
+    return plots.markets(shown.markets.rows, parameters)
 
 
 def compute(shown: Shown) -> Figure:

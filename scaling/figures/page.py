@@ -16,6 +16,7 @@ from scaling.judging.study_files import StudyFiles
 from scaling.law import baselines
 from scaling.law.ageing import Ageing
 from scaling.law.cells import Cell
+from scaling.law.judged_markets import markets_of
 from scaling.law.power_law import ASSUMED
 from scaling.law.result import StudyLaw
 from scaling.law.sentence import rounded
@@ -270,6 +271,7 @@ def html_page(
         left_out=left_out,
         ageings=ageings,
         sweeps=_recipes(ladder, sweeps),
+        markets=markets_of(ladder.predictions, ladder.baseline_predictions),
         drift=ladder.evaluations[-1]["drift"],  # of the newest fold
         provenance=_provenance(study),
         **two_axes,

@@ -2,6 +2,7 @@
 
 import textwrap
 from collections.abc import Mapping, Sequence
+from statistics import fmean
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,10 @@ from scaling.law.ageing import Ageing
 from scaling.law.axis import AxisLaw
 from scaling.law.cells import Cell
 from scaling.law.direction import Estimate
+from scaling.law.judged_markets import MarketRow
 from scaling.metrics import log_loss, reliability
+
+Array = npt.NDArray[np.float64]
 
 MARKERS = "osD^vP"
 WIDE = (7.2, 3.8)
@@ -241,6 +245,48 @@ def spread(values: Sequence[float], gap: float) -> list[float]:
             moved[order[i]] -= push
             moved[order[i + 1]] += push
     return [float(v) for v in moved]
+
+
+@rc_context(STYLE)
+def markets(rows: Mapping[str, MarketRow], parameters: Sequence[int]) -> Figure:
+    """Skill in per cent against counted parameters, a panel per market, all of one scale.
+
+    `parameters` are those of the sizes of each of the `rows`, in their order.
+    """
+    columns = min(5, len(rows))
+    lines = -(-len(rows) // columns)
+    figure = Figure(figsize=(7.2, 0.6 + 1.6 * lines), layout="constrained")
+    panels = figure.subplots(lines, columns, sharex=True, squeeze=False).ravel()
+    for panel in panels[len(rows) :]:
+        panel.set_axis_off()
+    drawn = [
+        _market(panel, row, parameters) for panel, row in zip(panels, rows.values(), strict=False)
+    ]
+    reach = 0.55 * max(float(np.ptp(values)) for values in drawn)
+    for axes, name, values in zip(panels, rows, drawn, strict=False):
+        middle = (values.min() + values.max()) / 2
+        axes.set_ylim(middle - reach, middle + reach)
+        axes.set_title(name, fontsize=9)
+    figure.supxlabel("size, by counted parameters", fontsize=10)
+    figure.supylabel("test log-loss skill, %", fontsize=10)
+    return figure
+
+
+def _market(axes: Axes, row: MarketRow, parameters: Sequence[int]) -> Array:
+    """Draw one market; the values that its panel must hold."""
+    means = [100 * fmean(seeds) for seeds in row.skill.values()]
+    seeds = [100 * np.array(skills) for skills in row.skill.values()]
+    line = 100 * row.baselines["logistic_regression"]
+    axes.set_xscale("log")
+    for x, own in zip(parameters, seeds, strict=True):
+        axes.plot(np.full(len(own), x), own, "_", color=COLOURS[0], ms=7, mew=1)
+    axes.plot(parameters, means, "o-", color=COLOURS[0], ms=3, lw=1.2)
+    axes.axhline(line, color=GREY, lw=1, ls="--", zorder=1)
+    axes.set_xticks(parameters, list(row.skill))
+    axes.minorticks_off()
+    axes.tick_params(labelsize=7)
+    axes.margins(x=0.15)
+    return np.array([*np.concatenate(seeds), line])
 
 
 # --- training --------------------------------------------------------------------------------

@@ -44,6 +44,8 @@ TREES = 300
 BOOSTING_ROUNDS = 300
 # How many days at the base rate a recent frequency is averaged with: no event would be impossible.
 BASE_RATE_DAYS = (5, 11, 22, 44, 88)
+# All others of features are fitted to the rows of all markets together, as the networks are.
+PER_MARKET = "logistic_regression_per_market"
 # Days of validation and test whose forecasts are asked for again with another future.
 SPOILT_DAYS = 13
 
@@ -88,6 +90,8 @@ def fit_baselines(study: Study, task: TaskConfig) -> Fitted:
         "random_forest": lambda: [_forest(x, y, leaf) for leaf in LEAF_SIZES],
         "gradient_boosting": lambda: _boosting(x, y),
     }
+    if len(study.judged) > 1 and _each_is_trained_on(study):
+        fits[PER_MARKET] = lambda: [_logistic_per_market(study, c) for c in PENALTIES]
     fitted, missing = {}, {}
     for name, fit in fits.items():
         try:
@@ -100,11 +104,19 @@ def fit_baselines(study: Study, task: TaskConfig) -> Fitted:
 def _fits_of_volatility(study: Study, task: TaskConfig) -> Fits:
     x, y = volatility_rows(study, study.samples["train"]), study.labels("train")
     rate = _base_rate(study)
-    return {
+    fits: Fits = {
         "recent_rate": lambda: [_recent(task, rate, days) for days in BASE_RATE_DAYS],
         "garch": lambda: [_garch(study, task)],
         "har": lambda: [_logistic(volatility_rows, x, y, c) for c in PENALTIES],
     }
+    if not _each_is_trained_on(study):
+        del fits["garch"]
+    return fits
+
+
+def _each_is_trained_on(study: Study) -> bool:
+    """Whether a model of one market can be had for each that is judged."""
+    return {*study.judged} <= {*study.trained}
 
 
 def _base_rate(study: Study) -> float:
@@ -249,6 +261,23 @@ def _logistic(inputs: Forecast, x: Array, y: npt.NDArray[np.int8], penalty: floa
 
     model = make_pipeline(StandardScaler(), LogisticRegression(C=penalty, max_iter=2000)).fit(x, y)
     return Baseline(_positive(model, inputs), {"C": penalty})
+
+
+def _logistic_per_market(study: Study, penalty: float) -> Baseline:
+    """A logistic regression for each judged market, fitted to its own training rows."""
+    models = {}
+    for name in study.judged:
+        own = study.of([name])
+        x, y = last_rows(own, own.samples["train"]), own.labels("train")
+        models[name] = _logistic(last_rows, x, y, penalty)
+
+    def predict(study: Study, rows: Indices) -> Array:
+        p = np.empty(len(rows))
+        for name, _, _, places in by_history(study, rows):
+            p[places] = models[name].predict(study, rows[places])
+        return p
+
+    return Baseline(predict, {"C": penalty})
 
 
 def _positive(model: Any, inputs: Forecast) -> Forecast:

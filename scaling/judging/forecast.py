@@ -45,14 +45,22 @@ OF_ONE_ENSEMBLE = ("seed", *FOUND, "micro_batch", *OLDER_CODE, *OLDER_PRICES)
 
 
 class _Seen(NamedTuple):
-    """What one network says, and what it was asked: validation [days], the newest days [last]."""
+    """What one network says, and what it was asked: validation [samples], the newest days."""
 
     y: npt.NDArray[np.int8]
     validation: Array
-    newest: Array
+    newest: dict[str, tuple[Dates, Array]]
+    """Of each judged market the dates of every registered row, and the last days' [last]."""
     base_rate: float
+
+
+class OfMarket(NamedTuple):
+    """The forecasts for one market."""
+
     dates: Dates
-    """Of every registered row."""
+    """Of every registered row; the forecasts are made at the closes of the last ones."""
+    each: Array
+    """Probabilities [seeds, days]."""
 
 
 @dataclass(frozen=True)
@@ -74,28 +82,34 @@ class Forecast:
     validation_skill: float
     recalibration: Recalibration
     """Platt scaling of the ensemble, fitted on validation."""
-    dates: Dates
-    """Of every registered row; the forecasts are made at the closes of the last ones."""
-    each: Array
-    """Probabilities [seeds, days]."""
+    markets: dict[str, OfMarket]
+    """Of each judged market."""
 
     def rows(self) -> list[dict[str, Any]]:
-        """One JSON-ready row for each day, the latest last."""
-        mean = self.each.mean(axis=0)
+        """One JSON-ready row for each market and day, the latest day last.
+
+        It names its `asset` where several markets are judged.
+        """
+        return [row for name in self.markets for row in self._rows_of(name)]
+
+    def _rows_of(self, name: str) -> list[dict[str, Any]]:
+        dates, each = self.markets[name]
+        mean = each.mean(axis=0)
         recalibrated = self.recalibration(mean)
-        first = len(self.dates) - len(mean)
+        first = len(dates) - len(mean)
         chosen_until = np.datetime64(self.config.splits.validation[1], "D")
         return [
             {
-                "close_of": str(self.dates[first + day]),
-                "about": days_asked_about(self.dates, first + day, self.config.task.horizon),
+                **({"asset": name} if len(self.markets) > 1 else {}),
+                "close_of": str(dates[first + day]),
+                "about": days_asked_about(dates, first + day, self.config.task.horizon),
                 "probability": float(mean[day]),
                 "recalibrated": float(recalibrated[day]),
                 "base_rate": self.base_rate,
-                "answer_seen_in_training": bool(self.dates[first + day] <= chosen_until),
+                "answer_seen_in_training": bool(dates[first + day] <= chosen_until),
                 **{
                     f"seed_{seed}": float(p)
-                    for seed, p in zip(self.seeds, self.each[:, day], strict=True)
+                    for seed, p in zip(self.seeds, each[:, day], strict=True)
                 },
             }
             for day in range(len(mean))
@@ -116,9 +130,9 @@ class Forecast:
                 "log_loss_skill": self.validation_skill,
                 "recalibration": self.recalibration._asdict(),
             },
-            "prices": str(judged_market(self.config).prices),
+            "prices": ", ".join(str(market.prices) for market in judged_markets(self.config)),
             "prices_md5": self.prices_md5,
-            "features": str(judged_market(self.config).features),
+            "features": ", ".join(str(market.features) for market in judged_markets(self.config)),
             "look_ahead_could_be_checked": self.config.data.tier != EXTERNAL,
             "newer_prices_than_in_training": self.newer_prices,
             "days": self.rows(),
@@ -126,7 +140,7 @@ class Forecast:
         }
 
     def as_lines(self) -> list[str]:
-        """Two lines about the forecaster, one about unchecked features, one line for each day."""
+        """Two lines about the forecaster, one about unchecked features, one line for each row."""
         seeds = " and ".join(map(str, self.seeds))
         who = f"seed {seeds}" if len(self.seeds) == 1 else f"the mean of seeds {seeds}"
         origin = self.config.origin
@@ -139,14 +153,15 @@ class Forecast:
             f"rate; recalibrated there with slope {slope:.2f} and intercept {intercept:+.2f}",
         ]
         if self.config.data.tier == EXTERNAL:
-            table = judged_market(self.config).features
+            tables = ", ".join(str(market.features) for market in judged_markets(self.config))
             lines.append(
-                f"the features were made elsewhere ({table}): whether they see the future could "
+                f"the features were made elsewhere ({tables}): whether they see the future could "
                 "not be checked"
             )
         for row in self.rows():
             seen = " (the network was trained or chosen on this day)"
             lines.append(
+                f"{row['asset'] + ', ' if 'asset' in row else ''}"
                 f"at the close of {row['close_of']}, for {row['about']}: "
                 f"{100 * row['probability']:.1f} %, recalibrated {100 * row['recalibrated']:.1f} "
                 f"%, base rate {100 * row['base_rate']:.1f} %"
@@ -188,7 +203,6 @@ def make_forecast(networks: Sequence[Trained], config_path: Path, last: int) -> 
     """
     run = networks[0].run
     config = identities.config_of(config_path, run.name)
-    judged_market(config)  # raises before anything is computed
     found = [_ask(network, config_path, last) for network in networks]
     prices, _ = verified_data(config)
     y, base_rate = found[0].y, found[0].base_rate
@@ -205,20 +219,16 @@ def make_forecast(networks: Sequence[Trained], config_path: Path, last: int) -> 
         validation_log_loss=log_loss(y, validation),
         validation_skill=log_loss_skill(y, validation, base_rate),
         recalibration=fit_recalibration(y, validation),
-        dates=found[0].dates,
-        each=np.stack([each.newest for each in found]),
+        markets={
+            name: OfMarket(dates, np.stack([each.newest[name][1] for each in found]))
+            for name, (dates, _) in found[0].newest.items()
+        },
     )
 
 
-def judged_market(config: configs.TrainingConfig) -> configs.Market:
-    """The market that is forecast; a study that judges several is a `UserError`."""
-    judged = [market for market in config.data.markets if market.judged]
-    if len(judged) > 1:
-        raise UserError(
-            f"data.judged: got {', '.join(market.name for market in judged)}; a forecast is made "
-            "for one market: allowed are networks of a study that judges one"
-        )
-    return judged[0]
+def judged_markets(config: configs.TrainingConfig) -> list[configs.Market]:
+    """The markets that are forecast."""
+    return [market for market in config.data.markets if market.judged]
 
 
 def days_asked_about(dates: Dates, row: int, horizon: int) -> str:
@@ -244,8 +254,11 @@ def _ask(network: Trained, config_path: Path, last: int) -> _Seen:
     refuse(path, run.difference(asked, ("experiment", *OLDER_CODE, *newer)))
     study = load_study(config)
     _refuse_other_rows(network, study)
-    dataset, dates = load_every_day(judged_market(config), config, study.normaliser)
-    allowed = len(dates) - config.window.warmup
+    every_day = {
+        market.name: load_every_day(market, config, study.normaliser)
+        for market in judged_markets(config)
+    }
+    allowed = min(len(dates) for _, dates in every_day.values()) - config.window.warmup
     if not 1 <= last <= allowed:
         raise UserError(f"--last: got {last}; allowed: 1 to {allowed}, the days with a window")
 
@@ -264,9 +277,11 @@ def _ask(network: Trained, config_path: Path, last: int) -> _Seen:
             f"{path}: its validation log-loss is {found:.5f} now and was {recorded:.5f} in "
             f"training; {_changed(path)}"
         )
-    newest = np.arange(len(dates) - last, len(dates))
-    forecasts = predict(model, dataset.to(device), newest, device, precision)
-    return _Seen(y, validation, forecasts, study.train_base_rate, dates)
+    newest = {}
+    for name, (dataset, dates) in every_day.items():
+        rows = np.arange(len(dates) - last, len(dates))
+        newest[name] = dates, predict(model, dataset.to(device), rows, device, precision)
+    return _Seen(y, validation, newest, study.train_base_rate)
 
 
 def _refuse_other_rows(network: Trained, study: Study) -> None:

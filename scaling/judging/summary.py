@@ -20,6 +20,7 @@ from scaling.judging.run_files import name_in
 from scaling.judging.study_files import StudyFiles, read_study, runs_of_law
 from scaling.law.cells import Score
 from scaling.law.effects import Effect
+from scaling.law.judged_markets import Markets, markets_of
 from scaling.law.result import Law, StudyLaw, law_from, read_law
 from scaling.names import experiment_path
 from scaling.record import read_json
@@ -49,13 +50,18 @@ class Summary:
     baselines: dict[str, dict[str, float]]
     """The scores of each, fitted to all training days."""
     law: StudyLaw
+    markets: Markets | None = None
+    """Each judged market of the ladder, where several are judged."""
     kind: str = "summary"
 
 
 def read_summary(path: Path) -> Summary:
     """Read a published summary. Raises `UserError` for one of other code."""
+    from pydantic import TypeAdapter
+
     content = read_json(path)
-    return Summary(**{**content, "law": law_from(content["law"], path)})
+    markets = TypeAdapter(Markets | None).validate_python(content.get("markets"))
+    return Summary(**{**content, "law": law_from(content["law"], path), "markets": markets})
 
 
 def summarise(grid: GridConfig, path: Path, results: Path) -> Summary:
@@ -91,6 +97,7 @@ def summarise(grid: GridConfig, path: Path, results: Path) -> Summary:
         runs=[_run_row(run, *files) for run, files in zip(runs, made, strict=True)],
         baselines=_baselines(study),
         law=_published(study.law),
+        markets=markets_of(study.ladder.predictions, study.ladder.baseline_predictions),
     )
 
 
@@ -179,12 +186,13 @@ def _scores(model: Mapping[str, Any]) -> dict[str, float]:
 
 
 def tables(summary: Summary) -> list[list[Row]]:
-    """The tables of a summary, each with its head: the ladder, surfaces, folds, and the slopes."""
+    """The tables of a summary, each with its head: the ladder, surfaces, folds, markets, slopes."""
     law = summary.law
     return [
         [*_ladder_table(summary)],
         *([*_surface_table(surface)] for surface in law.surfaces.values()),
         *([[*_fold_table(law)]] if law.test_days.origins else []),
+        *([[*_market_table(summary.markets)]] if summary.markets else []),
         [*_slope_table(law)],
     ]
 
@@ -246,6 +254,16 @@ def _fold_table(law: StudyLaw) -> Iterator[Row]:
         low, high = fold.interval95
         slope = f"{fold.slope:+.4f} ({low:+.4f} to {high:+.4f})"
         yield [str(fold.origin), str(fold.days), f"{fold.positives:g}", slope]
+
+
+def _market_table(markets: Markets) -> Iterator[Row]:
+    """The test skill of each size and each baseline in each market."""
+    first = next(iter(markets.rows.values()))
+    names = [*map(label, first.skill), *(name.replace("_", " ") for name in first.baselines)]
+    yield ["test skill, %", "test days", "positive, %", *names]
+    for name, row in markets.rows.items():
+        skills = [*map(fmean, row.skill.values()), *row.baselines.values()]
+        yield [name, f"{row.days:,}", percent(row.positives / row.days), *map(percent, skills)]
 
 
 def _slope_table(law: StudyLaw) -> Iterator[Row]:

@@ -55,11 +55,7 @@ def make_axes(
     make_run: MakeRun = planted,
 ) -> None:
     """All files of a study of two axes, as the workflow names them; `assets` are its markets."""
-    market, rng = Market(), np.random.default_rng(1)
-    if assets:
-        count = len(market.days) // len(assets)
-        dates = pd.bdate_range("2012-01-02", periods=count).repeat(len(assets))
-        market.days = market.days.assign(date=dates, asset=[*assets] * count)
+    market, rng = Market(assets), np.random.default_rng(1)
     drift = market.drift()
     reached = [COUNTED[number] for number in days]
     for sample in samples_of(days, draws):

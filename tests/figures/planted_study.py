@@ -98,9 +98,12 @@ def judged(rows: pd.DataFrame) -> dict[str, Any]:
 
 
 class Market:
-    """Labels of validation and test days, and forecasts of a chosen quality."""
+    """Labels of validation and test days, and forecasts of a chosen quality.
 
-    def __init__(self) -> None:
+    With `assets`, the same rows are those of fewer days of several markets.
+    """
+
+    def __init__(self, assets: Sequence[str] = ()) -> None:
         self.rng = np.random.default_rng(0)
         self.signal = self.rng.normal(size=2 * DAYS)
         chance = 1 / (1 + np.exp(2.2 - 1.2 * self.signal))
@@ -111,6 +114,10 @@ class Market:
                 "y": (self.rng.random(2 * DAYS) < chance).astype(np.int8),
             }
         )
+        if assets:
+            count = 2 * DAYS // len(assets)
+            dates = pd.bdate_range("2012-01-02", periods=count).repeat(len(assets))
+            self.days = self.days.assign(date=dates, asset=[*assets] * count)
         rises = self.days["y"].to_numpy()
         falls = (1 - rises) * (np.arange(2 * DAYS) % 8 == 0)
         quiet = np.where(np.arange(2 * DAYS) % 2, 0.003, -0.002)
@@ -243,9 +250,9 @@ def write_baselines(
     write_json(root / f"{name}.json", content)
 
 
-def make_study(root: Path, make_run: MakeRun = planted) -> None:
-    """All files of a study, as the workflow names them."""
-    market = Market()
+def make_study(root: Path, make_run: MakeRun = planted, assets: Sequence[str] = ()) -> None:
+    """All files of a study, as the workflow names them; `assets` are its judged markets."""
+    market = Market(assets)
     drift = market.drift()
     for budget, quality in QUALITIES.items():
         for seed in SEEDS:

@@ -7,6 +7,7 @@ import subprocess
 import tomllib
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
+from statistics import fmean
 from typing import NamedTuple
 
 import pandas as pd
@@ -15,18 +16,21 @@ import pytest
 from scaling import report
 from scaling.figures import gallery, page, svg
 from scaling.figures.catalogue import CATALOGUE, Declared, figures_of
-from scaling.figures.page import number, span
+from scaling.figures.page import number, percent, span
 from scaling.law.direction import Direction
 from scaling.law.earnings import Earnings
+from scaling.law.judged_markets import markets_of
 from scaling.law.result import read_law
 from scaling.record import identity_of_parquet, read_json, write_json, write_parquet
 from tests.figures.planted_study import (
     PARAMETERS,
     SETTINGS,
     Page,
+    baselines_in,
     change,
     flags_of,
     make_study,
+    networks_in,
     read_page,
     spoil,
     write_law,
@@ -104,6 +108,28 @@ def test_the_slopes_of_recalibrated_log_loss_and_of_the_auc_stand_under_that_of_
         assert f"{row} {number(slope.estimate, 4)}" in page.text
         assert span(slope.interval95) in page.text
     assert found.sentence and found.sentence in page.text
+
+
+def test_a_study_of_several_markets_has_a_row_and_a_panel_of_each(
+    made: Path, tmp_path: Path
+) -> None:
+    make_study(tmp_path, assets=("ABC", "XYZ"))
+    report.main(flags_of(tmp_path))
+    files = networks_in(tmp_path), baselines_in(tmp_path)
+    markets = markets_of(*(pd.concat(map(pd.read_parquet, paths)) for paths in files))
+    found = read_page(tmp_path)
+    assert markets and markets.sentence() in found.text
+    head = "market test days positive 200k 600k 2m garch logistic regression"
+    assert f"{head} ABC 250 " in found.text
+    for name, row in markets.rows.items():
+        skills = [*map(fmean, row.skill.values()), *row.baselines.values()]
+        shown = [percent(value) for value in (row.positives / row.days, *skills)]
+        assert f" {name} {row.days} {' '.join(shown)} " in found.text
+    (panels,) = (figure for figure in CATALOGUE if figure.name == "markets")
+    assert panels.caption in found.text
+    assert (tmp_path / "figures/markets.svg").is_file()
+    assert "markets" not in read_page(made).ids
+    assert "Market by market" not in read_page(made).text
 
 
 @pytest.mark.parametrize("part", ["direction", "earnings"])

@@ -8,6 +8,7 @@ import pytest
 
 from scaling.figures import plots, svg
 from scaling.law.judge import fit_law
+from scaling.law.judged_markets import MarketRow
 from scaling.law.result import read_law
 from scaling.record import read_json
 from tests.figures.planted_study import BETTER, NO_BETTER, write_sweep
@@ -61,6 +62,26 @@ def test_a_size_with_one_seed_is_hollow_named_so_and_not_on_the_line(made: Path)
     assert bar.get_segments()[0][:, 1] == pytest.approx([100 * e for e in one.skill_interval95])
     labels = [label.get_text() for label in axes.get_xticklabels()]
     assert ["one seed" in label for label in labels] == [False, False, True]
+
+
+def test_each_market_has_a_panel_of_one_scale_with_its_seeds_and_its_logistic_regression() -> None:
+    skills = {"ABC": (0.10, 0.12), "UVW": (0.50, 0.58), "XYZ": (-0.03, 0.01)}
+    rows = {
+        name: MarketRow(500, 90, {"200k": [low, high], "2m": [high]}, {"logistic_regression": low})
+        for name, (low, high) in skills.items()
+    }
+    figure = plots.markets(rows, [201_000, 2_010_000])
+    panels = [axes for axes in figure.axes if axes.axison]
+    assert [axes.get_title() for axes in panels] == list(skills)
+    assert np.ptp([np.ptp(axes.get_ylim()) for axes in panels]) == pytest.approx(0)
+    for axes, (low, high) in zip(panels, skills.values(), strict=True):
+        small, large, means, regression = axes.get_lines()
+        assert list(small.get_ydata()) == pytest.approx([100 * low, 100 * high])
+        assert list(large.get_ydata()) == pytest.approx([100 * high])
+        assert list(means.get_ydata()) == pytest.approx([50 * (low + high), 100 * high])
+        assert list(regression.get_ydata()) == pytest.approx([100 * low] * 2)
+        bottom, top = axes.get_ylim()
+        assert bottom < 100 * low < 100 * high < top
 
 
 def test_a_forest_has_a_line_for_each_fold_and_one_for_all_of_them() -> None:

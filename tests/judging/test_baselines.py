@@ -148,3 +148,57 @@ def test_the_base_rate_is_that_of_the_judged_market() -> None:
     fitted = baselines.fit_baselines(study, TASK).baselines
     p = fitted["base_rate"].predict(study, study.samples["test"])
     assert set(p) == {study.labels("train")[400:].mean()}
+
+
+def two_markets(first: Study, second: Study) -> Study:
+    """The markets of two studies in one: ABC and XYZ."""
+    rows = len(first.dates)
+    both = {
+        name: np.concatenate([getattr(first, name), getattr(second, name)])
+        for name in ("dates", "close", "ranges", "raw_features")
+    }
+    return dataclasses.replace(
+        first,
+        dataset=WindowDataset.joined([first.dataset, second.dataset]),
+        assets={"ABC": slice(0, rows), "XYZ": slice(rows, 2 * rows)},
+        judged=("ABC", "XYZ"),
+        trained=("ABC", "XYZ"),
+        samples={
+            block: np.concatenate([days, days + rows]) for block, days in first.samples.items()
+        },
+        **both,
+    )
+
+
+def test_a_regression_of_each_market_finds_what_the_pooled_one_cannot() -> None:
+    study = two_markets(planted(1.5), planted(-1.5, seed=1))
+    fitted = baselines.fit_baselines(study, TASK).baselines
+    rows, y = study.samples["test"], study.labels("test")
+    pooled, own = (
+        log_loss_skill(y, fitted[name].predict(study, rows), study.train_base_rate)
+        for name in ("logistic_regression", baselines.PER_MARKET)
+    )
+    assert pooled < 0.02 and own > 0.1
+
+
+def test_a_market_is_forecast_from_its_own_training_rows_alone_whatever_rows_are_asked() -> None:
+    first, second = planted(1.5), planted(-1.5, seed=1)
+    study = two_markets(first, second)
+    alone = baselines._logistic_per_market(dataclasses.replace(study, judged=("ABC",)), 1.0)
+    both = baselines._logistic_per_market(study, 1.0)
+    spoilt = two_markets(first, planted(0.7, seed=2))
+    asked = np.array([1300, 1600 + 1300, 1301])
+    found = both.predict(study, asked)
+    assert found[[0, 2]].tolist() == alone.predict(study, asked[[0, 2]]).tolist()
+    other = baselines._logistic_per_market(spoilt, 1.0).predict(study, asked)
+    assert (other == found).tolist() == [True, False, True]
+
+
+def test_where_a_judged_market_is_not_trained_on_no_model_is_one_markets_own() -> None:
+    study = two_markets(planted(1.5), planted(-1.5, seed=1))
+    every = {*baselines.fit_baselines(study, TASK).baselines}
+    one = dataclasses.replace(
+        study.of(["ABC"]), samples={**study.samples, "train": study.of(["ABC"]).samples["train"]}
+    )
+    fewer = {*baselines.fit_baselines(dataclasses.replace(one, trained=("ABC",)), TASK).baselines}
+    assert every - fewer == {"garch", baselines.PER_MARKET}

@@ -47,6 +47,7 @@ def test_two_markets_go_from_prices_to_the_report_and_another_run_does_nothing(
 ) -> None:
     page = (reported / REPORT).read_text()
     assert "(SP500)" in page and "CHECKS FAILED" not in page
+    assert "these 2 markets are worth" in page and "logistic regression per market" in page
     assert planned(reported, REPORT) == set()
 
 
