@@ -22,7 +22,7 @@ from scaling.judging.volatility import (
     RECENT_DAYS,
     Garch,
     History,
-    NotFitted,
+    NotConverged,
     by_history,
     har_inputs,
     over_markets,
@@ -90,13 +90,13 @@ def fit_baselines(study: Study, task: TaskConfig) -> Fitted:
         "random_forest": lambda: [_forest(x, y, leaf) for leaf in LEAF_SIZES],
         "gradient_boosting": lambda: _boosting(x, y),
     }
-    if len(study.judged) > 1:
+    if len(study.judged) > 1 and _each_is_trained_on(study):
         fits[PER_MARKET] = lambda: [_logistic_per_market(study, c) for c in PENALTIES]
     fitted, missing = {}, {}
     for name, fit in fits.items():
         try:
             fitted[name] = _best(fit(), study)
-        except NotFitted as error:
+        except NotConverged as error:
             missing[name] = str(error)
     return Fitted(fitted, missing)
 
@@ -104,11 +104,19 @@ def fit_baselines(study: Study, task: TaskConfig) -> Fitted:
 def _fits_of_volatility(study: Study, task: TaskConfig) -> Fits:
     x, y = volatility_rows(study, study.samples["train"]), study.labels("train")
     rate = _base_rate(study)
-    return {
+    fits: Fits = {
         "recent_rate": lambda: [_recent(task, rate, days) for days in BASE_RATE_DAYS],
         "garch": lambda: [_garch(study, task)],
         "har": lambda: [_logistic(volatility_rows, x, y, c) for c in PENALTIES],
     }
+    if not _each_is_trained_on(study):
+        del fits["garch"]
+    return fits
+
+
+def _each_is_trained_on(study: Study) -> bool:
+    """Whether a model of one market can be had for each that is judged."""
+    return {*study.judged} <= {*study.trained}
 
 
 def _base_rate(study: Study) -> float:
@@ -172,7 +180,7 @@ def _forecast(baseline: Baseline | None, study: Study, row: int) -> float | None
 def _converged(fit: Callable[[], list[Baseline]]) -> list[Baseline]:
     try:
         return fit()
-    except NotFitted:
+    except NotConverged:
         return []
 
 
@@ -229,14 +237,13 @@ def _recent(task: TaskConfig, rate: float, days: int) -> Baseline:
 
 def _garch(study: Study, task: TaskConfig) -> Baseline:
     """A model for each judged market, fitted to its own training days."""
-    _refuse_markets_without_training_days(study)
     own = study.of(study.judged)
     models = {}
     for name, history, days, _ in by_history(own, own.samples["train"]):
         try:
             models[name] = Garch.fit(history, days)
-        except NotFitted as error:
-            raise NotFitted(f"{error} for the returns of {name}") from None
+        except NotConverged as error:
+            raise NotConverged(f"{error} for the returns of {name}") from None
 
     def predict(study: Study, rows: Indices) -> Array:
         return over_markets(
@@ -258,7 +265,6 @@ def _logistic(inputs: Forecast, x: Array, y: npt.NDArray[np.int8], penalty: floa
 
 def _logistic_per_market(study: Study, penalty: float) -> Baseline:
     """A logistic regression for each judged market, fitted to its own training rows."""
-    _refuse_markets_without_training_days(study)
     models = {}
     for name in study.judged:
         own = study.of([name])
@@ -272,12 +278,6 @@ def _logistic_per_market(study: Study, penalty: float) -> Baseline:
         return p
 
     return Baseline(predict, {"C": penalty})
-
-
-def _refuse_markets_without_training_days(study: Study) -> None:
-    """A model for each market needs all judged ones; a run may be trained on some of them."""
-    if untrained := [name for name in study.judged if name not in study.trained]:
-        raise NotFitted(f"it has a model for each market, and no days of {', '.join(untrained)}")
 
 
 def _positive(model: Any, inputs: Forecast) -> Forecast:

@@ -32,8 +32,8 @@ SEED = 0
 HELD_AT_A_TIME = 2_000_000
 
 
-class NotFitted(Exception):
-    """No model could be fitted to these days; the message says why."""
+class NotConverged(Exception):
+    """The optimiser found no maximum of the likelihood."""
 
 
 class History(NamedTuple):
@@ -137,7 +137,7 @@ class Garch:
         """Maximum likelihood of the returns that follow the training `days`.
 
         The returns before them move the volatility and are no part of the likelihood, as a window
-        is no label. None after the last of them is read. Raises `NotFitted`.
+        is no label. None after the last of them is read. Raises `NotConverged`.
         """
         returns = history.returns[1 : days.max() + 2]
         counted = np.zeros(len(returns), bool)
@@ -147,7 +147,7 @@ class Garch:
             warnings.simplefilter("ignore", RuntimeWarning)  # steps of the search may overflow
             found = model.fit(disp="off", show_warning=False, options={"maxiter": 1000})
         if found.convergence_flag or not np.isfinite(found.params).all():
-            raise NotFitted(found.optimization_result.message)
+            raise NotConverged(found.optimization_result.message)
         return cls(*map(float, found.params))
 
     def probabilities(self, history: History, days: Indices, task: TaskConfig) -> Array:

@@ -16,7 +16,7 @@ from scaling.config import TaskConfig
 from scaling.data.dataset import Study, load_study, threshold_labels
 from scaling.data.prices import daily_ranges, load_prices
 from scaling.judging import baselines, checks, volatility
-from scaling.judging.volatility import Garch, History, NotFitted
+from scaling.judging.volatility import Garch, History, NotConverged
 from tests.conftest import random_prices
 from tests.judging.test_baselines import planted
 from tests.judging.test_sight import BLOCKS, written
@@ -212,7 +212,7 @@ def test_a_fit_that_does_not_converge_is_a_missing_row_with_its_reason(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def gives_up(*_: Any, **__: Any) -> Garch:
-        raise NotFitted("Iteration limit reached")
+        raise NotConverged("Iteration limit reached")
 
     monkeypatch.setattr(Garch, "fit", gives_up)
     monkeypatch.setattr(baselines, "TREES", 2)
@@ -223,7 +223,7 @@ def test_a_fit_that_does_not_converge_is_a_missing_row_with_its_reason(
 
 
 def test_prices_that_never_move_have_no_garch() -> None:
-    with pytest.raises(NotFitted):
+    with pytest.raises(NotConverged):
         Garch.fit(History(np.full(500, 100.0), np.zeros(500)), np.arange(60, 400))
 
 
@@ -234,7 +234,7 @@ def test_too_few_steps_of_the_search_are_no_garch(
     monkeypatch.setattr(
         ConstantMean, "fit", lambda self, **how: real(self, **{**how, "options": {"maxiter": 2}})
     )
-    with pytest.raises(NotFitted, match="Iteration limit"):
+    with pytest.raises(NotConverged, match="Iteration limit"):
         Garch.fit(world.history, TRAIN)
 
 

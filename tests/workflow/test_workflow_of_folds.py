@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from scaling.judging.summary import read_summary
+from scaling.record import read_json
 from tests.conftest import MakeOnce
 from tests.miniature import REPOSITORY, make_miniature, register, run
 from tests.workflow.test_workflow import PRICES, planned, replace, trainings
@@ -82,6 +83,21 @@ def test_a_walk_ends_in_a_page_of_its_folds_and_is_published_with_the_slope_of_e
         assert (
             f"| {fold.origin} | {fold.days} | {fold.positives:g} | {fold.slope:+.4f} (" in printed
         )
+
+
+def test_old_networks_are_judged_on_later_blocks_when_asked_and_are_out_of_date_with_their_own(
+    study: Path,
+) -> None:
+    aged = f"{RESULTS}/6k.age.json"
+    assert planned(study, aged) == {"age daily/walk 6k"}
+    run(study, "snakemake", aged)
+    on_block = {(pair["origin"], pair["block"]) for pair in read_json(study / aged)["pairs"]}
+    assert on_block == {(1996, 1996), (1996, 1997), (1997, 1997)}
+    assert planned(study, aged) == set()
+    replace(study / CONFIG, "train_years: 2", "train_years: 1")
+    assert "age daily/walk 6k" in planned(study, aged)
+    plain = run(study, "snakemake", "--dry-run", "results/daily/tiny/6k.age.json", check=False)
+    assert "daily/tiny does not walk forward, so its networks meet no later block" in plain.stdout
 
 
 def test_the_grid_has_all_folds_by_itself_and_says_what_is_no_fold_yet(judged: Path) -> None:

@@ -249,10 +249,10 @@ def of_all_baselines(suffix):
 def figures_of_the_grid():
     """The figures of the page, as outputs that Snakemake's own report shows, too.
 
-    Those of a sweep and of age are not among them, because no rule of a study asks for one, and that
-    of the direction is not, because only the test days tell whether it can be measured. Those of the
-    folds and of the markets are not, because one experiment of a grid may walk forward or judge
-    several markets and another not.
+    Those of a sweep and of age are not among them, because no rule of a study asks for one, and
+    that of the direction is not, because only the test days tell whether it can be measured. Those
+    of the folds and of the markets are not, because one experiment of a grid may walk forward or
+    judge several markets and another not.
     """
     runs = [run for name in GRID.experiments for run in GRID.runs_of(EXPERIMENTS[name])]
     several = not all(run.whole for run in runs)
