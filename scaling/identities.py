@@ -59,6 +59,11 @@ def of_markets(config: TrainingConfig, markets: int | None) -> TrainingConfig:
     if markets is not None and not 0 < markets < several:
         allowed = f"1 to {several - 1}, or all by none" if several > 1 else "none, as it has one"
         raise UserError(f"markets: got {markets}; allowed for this experiment: {allowed}")
+    if markets and (aside := [market.name for market in config.data.markets if not market.judged]):
+        raise UserError(
+            f"markets: got {markets}, but {aside[0]} is not judged, and a draw might have none "
+            "that is; allowed: an experiment whose `judged` are all its assets"
+        )
     return dataclasses.replace(config, markets=markets)
 
 

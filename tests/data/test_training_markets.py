@@ -71,6 +71,11 @@ def test_all_markets_have_one_name_and_none_has_no_run(config: TrainingConfig, n
         of_markets(config, number)
 
 
+def test_where_a_market_is_not_judged_no_markets_are_drawn(config: TrainingConfig) -> None:
+    with pytest.raises(UserError, match="got 2, but XYZ is not judged"):
+        of_markets(dataclasses.replace(config, data=asked(NAMES, NAMES[:3]).data), 2)
+
+
 def test_the_number_of_markets_stands_in_the_name_of_a_run() -> None:
     run = RunName(budget="2m", markets=4, seed=43)
     assert run.written(own_seed=42) == "2m.markets4.seed43"
