@@ -166,12 +166,12 @@ def _law_says(law: StudyLaw) -> Numbers:
     return said
 
 
-def _calibration(law: Calibration | None) -> Numbers:
+def _calibration(law: Calibration) -> Numbers:
     """The slopes beside that of log-loss."""
     said: Numbers = {}
-    if law and law.recalibrated:
+    if law.recalibrated:
         said["slope of recalibrated log-loss"] = law.recalibrated.slope.estimate
-    if law and law.auc:
+    if law.auc:
         said["slope of the AUC"] = law.auc.estimate
     return said
 

@@ -96,7 +96,7 @@ class Effect:
     degrees_of_freedom: float
     """Satterthwaite's, of the sum of the two variances."""
     components: Components | None = None
-    """None in files of before they were estimated."""
+    """None of a measure that is no mean over days, as an AUC is."""
     folds_interval95: Interval | None = None
     """Student's t over the estimates of groups of folds; None where the years are cut once."""
     folds_interval90: Interval | None = None

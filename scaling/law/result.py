@@ -100,8 +100,8 @@ class StudyLaw:
     surfaces: dict[str, Law]
     """Sizes times training days for each draw of the days, or times markets; empty for a plain
     study."""
-    calibration: Calibration | None = None
-    """Of the ladder; None in a law from before it was measured."""
+    calibration: Calibration
+    """Of the ladder."""
     runs: list[dict[str, Any]] = dataclasses.field(default_factory=list)
     """What each run was made with; see `scaling.run.Run`."""
     direction: Direction | NotMeasured = NO_OUTCOMES

@@ -254,7 +254,7 @@ def one_slope_of_ranks(law: dict[str, Any]) -> None:
 
 
 def no_calibration(law: dict[str, Any]) -> None:
-    law["calibration"] = None
+    law["calibration"]["recalibrated"] = None
 
 
 def no_direction(law: dict[str, Any]) -> None:
