@@ -209,6 +209,11 @@ def _grouped(
         run = ModelId(str(first[keys[0]]), seed, parameters, which)
         if (counted.nunique(dropna=False) > 1).any():
             raise UserError(f"{run}: counted_days differs between its rows; evaluate it again")
+        if first["markets"] and first["train_days"] != WHOLE_BLOCK:
+            raise UserError(
+                f"{run} and {first['train_days']} training days: fewer of both are on no axis; "
+                "allowed: fewer markets on all days, or fewer days of all markets"
+            )
         if first["markets"] not in (0, first["counted_markets"]):
             raise UserError(f"{run}: was trained on {which.markets:g} of them; evaluate it again")
         found.append((run, rows))

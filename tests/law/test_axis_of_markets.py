@@ -77,6 +77,13 @@ def test_a_run_of_four_markets_that_was_trained_on_all_of_them_is_refused() -> N
         read_tables(networks, baselines)
 
 
+def test_a_run_of_four_markets_on_fewer_days_is_refused_and_not_placed_among_those_on_all() -> None:
+    networks, baselines = over_markets()
+    networks["train_days"] = networks["train_days"].mask(networks["markets"] == 4, "500")
+    with pytest.raises(UserError, match="200k seed 42 on 4 markets and 500 training days: fewer"):
+        read_tables(networks, baselines)
+
+
 def test_a_size_without_a_run_on_four_markets_is_named() -> None:
     networks, baselines = over_markets()
     missing = (networks["budget"] == "2m") & (networks["markets"] == 4)
