@@ -37,6 +37,8 @@ class Settings:
     seed: int = BOOTSTRAP_SEED
     folds: tuple[int, ...] = ()
     """Test days of each fold of a walk forward, in order; empty where the years are cut once."""
+    drawn: bool = False
+    """Whether a seed also draws the days or markets that are trained on, the same for all sizes."""
 
     def by_fold(self, days: int) -> list[slice]:
         """The days of each fold; all of them are one if the years are cut once."""

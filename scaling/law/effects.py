@@ -166,8 +166,10 @@ def estimate_effects(
     Networks of one seed share the order of days whatever their size. In a walk forward, whose folds
     make degrees of freedom enough, the seeds of all cells therefore count together. With one cut of
     the years that would leave one fewer than there are seeds, and each cell's count for themselves.
+    Where a seed draws what is trained on, its cells share that as well, and count together whatever
+    degrees of freedom it costs: one by one they claimed an effect in 16 % of worlds without any.
     """
-    together = bool(settings.folds) and len({len(loss) for loss in losses}) == 1
+    together = (bool(settings.folds) or settings.drawn) and len({len(loss) for loss in losses}) == 1
     daily = weights @ np.stack([loss.mean(axis=0) for loss in losses])
     if minus is not None:
         daily = daily - minus

@@ -26,7 +26,7 @@ from scaling.law.effects import (
 )
 from scaling.law.power_law import power_law
 from scaling.law.result import Calibration, JudgedDays, Law, StudyLaw
-from scaling.law.runs import TestDays
+from scaling.law.runs import DRAWS, TestDays
 from scaling.law.sentence import calibration_sentence, sentence, warnings
 from scaling.law.shape import compare_shapes
 from scaling.law.table import Table, Tables
@@ -51,19 +51,23 @@ def fit_study(tables: Tables, settings: Settings, experiment: str = "") -> Study
         base_rate=ladder.base_rate,
         delta_nats=_delta(ladder, settings),
         ladder=law,
-        surfaces={draw: fit_law(table, settings) for draw, table in tables.surfaces.items()},
+        surfaces={
+            draw: fit_law(table, replace(settings, drawn=draw != DRAWS[0]))
+            for draw, table in tables.surfaces.items()
+        },
         calibration=calibration_apart(tables, law.parameters, settings),
     )
 
 
 def _refuse_unpaired_seeds(table: Table) -> None:
-    """In a walk forward the seeds of all cells count together, so they must be the same ones."""
+    """Where the seeds of all cells count together, they must be the same ones."""
     several = dict.fromkeys(tuple(seeds) for seeds in table.seeds if len(seeds) > 1)
-    if table.folds and len(several) > 1:
+    if (table.folds or table.draw != DRAWS[0]) and len(several) > 1:
         first, second, *_ = (" and ".join(map(str, seeds)) for seeds in several)
         raise UserError(
-            f"the folds have seeds {first} at one size and {second} at another; in a walk forward "
-            "every size needs the same seeds: train and evaluate the missing ones, then fit again"
+            f"seeds {first} in one cell and {second} in another; in a walk forward, and where a "
+            "seed draws what is trained on, every size needs the same seeds: train and evaluate "
+            "the missing ones, then fit again"
         )
 
 

@@ -7,18 +7,19 @@ import pandas as pd
 import pytest
 
 from scaling.errors import UserError
+from scaling.law.axis import judge_axis
 from scaling.law.judge import fit_study
 from scaling.law.result import StudyLaw
 from scaling.law.table import read_tables
-from tests.law.worlds import SETTINGS, study_of_days
+from tests.law.worlds import DELTA, FIVE, SETTINGS, study_of_days, surface_world
 
 COUNTED = {"500": 1, "1000": 4, "all": 14}
 Frames = tuple[pd.DataFrame, pd.DataFrame]
 
 
 def over_days() -> Frames:
-    """Three numbers of days, 1, 4 and 14 of them, and less noise on more."""
-    networks, baselines = study_of_days()
+    """Quarters of 1, 4 and 14 days, which the seed draws too, and less noise on more."""
+    networks, baselines = study_of_days(draws=("blocks",))
     return tuple(  # type: ignore[return-value]
         frame.assign(counted_days=frame["train_days"].astype(str).map(COUNTED))
         for frame in (networks, baselines)
@@ -44,8 +45,8 @@ def law_of(frames: Frames) -> StudyLaw:
 
 def test_every_number_is_that_of_the_same_losses_over_training_days() -> None:
     markets, days = law_of(over_markets()), law_of(over_days())
-    assert list(markets.surfaces) == ["markets"] and list(days.surfaces) == ["recent"]
-    found, same = markets.surfaces["markets"], days.surfaces["recent"]
+    assert list(markets.surfaces) == ["markets"] and list(days.surfaces) == ["blocks"]
+    found, same = markets.surfaces["markets"], days.surfaces["blocks"]
     assert found.samples.slope == same.samples.slope
     assert found.parameters == dataclasses.replace(
         same.parameters,
@@ -104,3 +105,20 @@ def test_runs_on_all_markets_alone_are_the_ladder() -> None:
     found = read_tables(networks, baselines).ladder
     for own, other in zip(found.losses, alone.losses, strict=True):
         assert np.array_equal(own, other)
+
+
+@pytest.mark.slow
+def test_what_a_seed_draws_for_all_sizes_is_no_effect_of_how_many_markets_there_are() -> None:
+    rng, claimed = np.random.default_rng(4), {False: 0, True: 0}
+    for _ in range(60):
+        table = surface_world(rng, parameters=FIVE[:2], train_days=np.array([1.0, 4.0, 14.0]))
+        # What a set of a seed is worth is shared by both sizes; that of all markets is one.
+        sets = 0.02 * rng.normal(size=(3, 2))
+        shared = [np.c_[sets, np.zeros(3)][:, [i % 3]] for i in range(6)]
+        losses = [own + worth for own, worth in zip(table.losses, shared, strict=True)]
+        world = dataclasses.replace(table, losses=losses)
+        for drawn in claimed:
+            settings = dataclasses.replace(SETTINGS, drawn=drawn)
+            axis, _ = judge_axis(world, "train_days", settings, DELTA, replicated=True)
+            claimed[drawn] += axis.slope.side != 0
+    assert claimed[True] <= 4 < claimed[False]
