@@ -130,6 +130,17 @@ def test_the_readme_quotes_the_sentence_that_answers_both_questions(name: str) -
 
 
 @pytest.mark.parametrize("name", STUDIES)
+def test_the_page_of_experiments_says_by_which_commits_a_study_was_trained_and_judged(
+    name: str,
+) -> None:
+    study = STUDIES[name]
+    trained = ", ".join(commit[:7] for commit in study.trained["git_commit"])
+    judged = study.law.provenance["git_commit"][:7]
+    row = f"| [{name}](results/{name}.json) | {study.finished} | {trained} | {judged} |"
+    assert row in EXPERIMENTS.splitlines()
+
+
+@pytest.mark.parametrize("name", STUDIES)
 def test_the_page_of_experiments_shows_the_tables_of_every_published_study(name: str) -> None:
     section = section_of(EXPERIMENTS, STUDIES[name].command)
     assert missing_rows(section, STUDIES[name]) == []
