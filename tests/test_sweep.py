@@ -139,7 +139,7 @@ def test_the_report_takes_the_sweeps_and_controls_that_exist_and_builds_none(
     after = run(directory, *dry_run).stdout
     assert (
         "--sweeps results/daily/tiny/6k.sweep.json --controls results/daily/tiny/20k.shuffled.json"
-        " --figures" in after
+        " --ages  --figures" in after
     )
     for output in (before, after):
         assert "scaling.sweep" not in output

@@ -49,6 +49,7 @@ def ladder_page(law: StudyLaw, networks: pd.DataFrame, baselines: pd.DataFrame) 
         differences=[],
         left_out=[],
         ageings=[],
+        markets=None,
         provenance=_provenance(law),
     )
 

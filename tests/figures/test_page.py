@@ -160,7 +160,7 @@ def test_the_workflow_declares_no_figure_by_its_own_word() -> None:
     for path in (REPOSITORY / "workflow").rglob("*"):
         if path.is_file():
             text = path.read_text()
-            named = [f.name for f in CATALOGUE if re.search(rf"{f.name}(\.svg|=report)", text)]
+            named = [f.name for f in CATALOGUE if re.search(rf"\b{f.name}(\.svg|=report)", text)]
             assert named == [], f"{path} declares a figure of its own"
 
 

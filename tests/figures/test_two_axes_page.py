@@ -348,10 +348,10 @@ def one_baseline(surface: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("mistake", "name"),
     [
-        (one_seed, "log_loss of 200k on 500 recent days seed 43"),
-        (one_skill, "skill of 600k on 1000 recent days"),
-        (one_ensemble, "ensemble of 600k on 1000 recent days"),
-        (one_baseline, "log_loss of logistic_regression on 1000 recent days"),
+        (one_seed, "log_loss of 200k on 500 recent training days seed 43"),
+        (one_skill, "skill of 600k on 1000 recent training days"),
+        (one_ensemble, "ensemble of 600k on 1000 recent training days"),
+        (one_baseline, "log_loss of logistic_regression on 1000 recent training days"),
     ],
 )
 def test_a_law_of_two_axes_that_does_not_follow_from_the_predictions_is_refused(
@@ -401,7 +401,7 @@ def test_the_ensembles_of_several_markets_agree_with_their_predictions(tmp_path:
     make_axes(tmp_path, days=(500, "all"), assets=("SP500", "NASDAQ"))
     report.main(flags_of(tmp_path))
     spoil(tmp_path / "scaling_law.json", lambda law: one_ensemble(law["surfaces"]["recent"]))
-    refused(tmp_path, "scaling_law.json: says ensemble of 2m on 500 recent days")
+    refused(tmp_path, "scaling_law.json: says ensemble of 2m on 500 recent training days")
 
 
 # --- figures ---------------------------------------------------------------------------------

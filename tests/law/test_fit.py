@@ -54,7 +54,7 @@ def test_the_command_writes_the_law_with_the_config_s_delta_and_what_it_was_made
     result = json.loads(files[-1].read_text())
     assert result["settings"] == {
         **{"horizon": 1, "delta_fraction": 0.02, "samples": 250},
-        **{"experiments": 1, "recipes": [], "seed": BOOTSTRAP_SEED, "folds": []},
+        **{"experiments": 1, "recipes": [], "seed": BOOTSTRAP_SEED, "folds": [], "drawn": False},
     }
     ladder = result["ladder"]
     assert ladder["axes"]["parameters"]["verdict"] == "improves"

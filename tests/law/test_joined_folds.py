@@ -237,5 +237,5 @@ def test_sizes_of_other_seeds_cannot_count_together_in_a_walk_and_are_refused():
     other = networks["seed"].mask(networks["budget"] == "2m", networks["seed"] + 10)
     odd = networks.assign(seed=other)
     assert fit_study(read_tables(odd, baselines), SETTINGS).ladder.sentence
-    with pytest.raises(UserError, match="42 and 43 at one size and 52 and 53 at another"):
+    with pytest.raises(UserError, match="42 and 43 in one cell and 52 and 53 in another"):
         fit_study(read_tables(*both((odd, baselines))), SETTINGS)
