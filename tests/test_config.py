@@ -569,6 +569,28 @@ def test_a_field_whose_name_is_read_from_something_else_only_is_noticed(
     assert unread(schema, planted) == [field]
 
 
+CURRENCIES_GRID = {**GRID, "experiments": ["daily/currencies_05pct"], "seeds": [42]}
+
+
+def test_a_grid_of_markets_has_each_number_and_all_of_them() -> None:
+    grid = load_grid({**CURRENCIES_GRID, "markets": [1, 4, 14]})
+    runs = grid.runs_of(load_config("configs/daily/currencies_05pct.yaml"))
+    names = [run.written(own_seed=42) for run in runs]
+    assert names == ["2m.markets1", "2m.markets4", "2m"]
+
+
+def test_more_markets_than_an_experiment_has_are_refused_with_its_file() -> None:
+    with pytest.raises(UserError, match="currencies_05pct.yaml: markets: got 15; allowed"):
+        load_grid({**CURRENCIES_GRID, "markets": [15]})
+    with pytest.raises(UserError, match="threshold_1pct.yaml: markets: got 4; allowed.*: none"):
+        load_grid({**GRID, "markets": [4]})
+
+
+def test_a_grid_has_one_axis_beside_the_parameters() -> None:
+    with pytest.raises(UserError, match="markets: got .* beside train_days"):
+        load_grid({**CURRENCIES_GRID, "markets": [4, 14], "train_days": [500, "all"]})
+
+
 def test_a_grid_without_days_has_all_days() -> None:
     grid = load_grid({**GRID, "seeds": [42, 43]})
     assert grid.runs_of(load_config(SHIPPED)) == [

@@ -15,6 +15,7 @@ from scaling.law.direction import Direction, NotMeasured
 from scaling.law.earnings import Earnings
 from scaling.law.effects import Effect
 from scaling.law.power_law import FittedLaw
+from scaling.law.runs import MARKETS
 from scaling.law.shape import Shapes
 from scaling.record import read_json
 
@@ -56,7 +57,7 @@ class Law:
     @property
     def unit(self) -> str:
         """What the other axis counts."""
-        return "markets" if self.draw == "markets" else "days"
+        return MARKETS if self.draw == MARKETS else "days"
 
 
 @dataclass(frozen=True)
