@@ -4,13 +4,20 @@
     python benchmarks/transfer.py results/transfer --budgets --draw docs/transfer.svg \\
         --table configs/transfer/patchtst.json
 
-Trained and judged on development years (configs/daily/development_1pct.yaml): no day of a study's
-test is read. Each run is a file in the folder that is named first, so a stopped command goes on
-where it was. A run is judged three ways: by the weights of its best look at validation, by its last
-weights, and by the mean of its weights over the last quarter of the schedule.
-Build the features first: snakemake data/processed/v1/SPY_features_a20.parquet
+Other batches and other numbers of epochs, for data that a recipe was not made for:
+
+    python benchmarks/transfer.py results/transfer_currencies --budgets 200k \\
+        --config configs/daily/currencies_development.yaml --batches 64 128 256 --epochs 1 2 4
+
+Trained and judged on development years, those of the config: no day of a study's test is read. Each
+run is a file in the folder that is named first, so a stopped command goes on where it was. A run is
+judged three ways: by the weights of its best look at validation, by its last weights, and by the
+mean of its weights over the last quarter of the schedule. The plot and the table hold the runs with
+the config's own batch and epochs.
+Build the features first: snakemake results/daily/development_1pct/data.md5
 """
 
+import argparse
 import dataclasses
 import itertools
 import math
@@ -25,7 +32,7 @@ from common import header, parser, row
 
 from scaling import config as configs
 from scaling.data.dataset import Study, load_study
-from scaling.law.transfer import SAME
+from scaling.law.transfer import COLUMNS, SAME
 from scaling.metrics import log_loss
 from scaling.record import atomic_file, provenance, read_json, write_json
 from scaling.sizes import budget_parameters, load_model_config
@@ -48,28 +55,33 @@ class Run(NamedTuple):
     """One training of the plot."""
 
     budget: str
+    batch_size: int
+    epochs: int
     rate: float
     seed: int
 
     def path(self, folder: Path) -> Path:
         """Where its result lies."""
-        return folder / f"{self.budget}.rate{self.rate:g}.seed{self.seed}.json"
+        schedule = f"batch{self.batch_size}.epochs{self.epochs}"
+        return folder / f"{self.budget}.{schedule}.rate{self.rate:g}.seed{self.seed}.json"
 
 
 def development_study(config: configs.TrainingConfig) -> tuple[Study, Study]:
     """What is trained on, and the same with the judged years."""
     judged = load_study(config, blocks=("train", "validation", "test"))
     if judged.dates.max() >= NO_DAY_FROM:
-        raise SystemExit(f"{CONFIG} reads {judged.dates.max()}; allowed: before {NO_DAY_FROM}")
+        raise SystemExit(f"reads {judged.dates.max()}; allowed: days before {NO_DAY_FROM}")
     return load_study(config), judged
 
 
-def train_run(job: tuple[Run, Path]) -> Path:
+def train_run(job: tuple[Run, Path, Path]) -> Path:
     """Train one run and write what came of it; returns where."""
-    run, folder = job
-    config = configs.load_config(CONFIG, run.budget, run.seed)
+    run, path, folder = job
+    config = configs.load_config(path, run.budget, run.seed)
     shape = load_model_config(run.budget, config.family)
-    optimiser = dataclasses.replace(config.optimiser, learning_rate=run.rate)
+    optimiser = dataclasses.replace(
+        config.optimiser, batch_size=run.batch_size, epochs=run.epochs, learning_rate=run.rate
+    )
     study, years = development_study(config)
     hardware = hardware_of(config, MICRO_BATCH, threads=1)
     model = fresh_model(config, shape, study, run.seed)
@@ -115,25 +127,36 @@ def judged(training: Training, years: Study, weights: dict[str, Any]) -> dict[st
     return found
 
 
-def wanted(budgets: Sequence[str], rates: Sequence[float], seeds: Sequence[int]) -> list[Run]:
+def wanted(asked: argparse.Namespace) -> list[Run]:
     """The runs that are asked for, seed by seed, so that a stopped plot has some of each rate."""
+    own = configs.load_config(asked.config).optimiser
+    batches, epochs = asked.batches or [own.batch_size], asked.epochs or [own.epochs]
     return [
-        Run(budget, rate, seed)
-        for budget in budgets
-        for seed, rate in itertools.product(seeds, rates)
+        Run(budget, *schedule, rate, seed)
+        for budget in asked.budgets
+        for seed, *schedule, rate in itertools.product(asked.seeds, batches, epochs, asked.rates)
         if budget not in ONE_SEED or seed == SEEDS[0]
     ]
 
 
-Cells = dict[str, dict[float, list[dict[str, Any]]]]
+# The finished runs of each size, batch, number of epochs and rate, in this order.
+Cells = dict[tuple[str, int, int, float], list[dict[str, Any]]]
 
 
 def cells_of(folder: Path) -> Cells:
-    """All finished runs, by size, smallest first, and rate."""
+    """All finished runs; the smallest size comes first."""
     found: Cells = {}
-    for run in sorted(map(read_json, folder.glob("*.json")), key=lambda r: (r["rate"], r["seed"])):
-        found.setdefault(run["budget"], {}).setdefault(run["rate"], []).append(run)
-    return {budget: found[budget] for budget in sorted(found, key=budget_parameters)}
+    for run in map(read_json, sorted(folder.glob("*.json"))):
+        cell = run["budget"], run["batch_size"], run["epochs"], run["rate"]
+        found.setdefault(cell, []).append(run)
+    ascending = sorted(found, key=lambda cell: (budget_parameters(cell[0]), *cell[1:]))
+    return {cell: found[cell] for cell in ascending}
+
+
+def of_the_config(cells: Cells, config: configs.TrainingConfig) -> Cells:
+    """The runs with the config's own batch and epochs."""
+    own = config.optimiser.batch_size, config.optimiser.epochs
+    return {cell: runs for cell, runs in cells.items() if cell[1:3] == own}
 
 
 def mean_and_error(runs: Sequence[dict[str, Any]], way: str) -> tuple[float, float]:
@@ -145,29 +168,28 @@ def mean_and_error(runs: Sequence[dict[str, Any]], way: str) -> tuple[float, flo
 
 
 def print_table(cells: Cells) -> None:
-    """A row for each size and rate."""
-    header("size", "rate", "seeds", *WAYS.values(), "clipped steps")
-    for budget, by_rate in cells.items():
-        for rate, runs in by_rate.items():
-            shown = []
-            for way in WAYS:
-                loss, error = mean_and_error(runs, way)
-                shown.append(f"{loss:.4f}" + ("" if math.isnan(error) else f" ± {error:.4f}"))
-            clipped = 100 * np.mean([run["clipped"] for run in runs])
-            row(budget, f"{rate:g}", len(runs), *shown, f"{clipped:.0f} %")
+    """A row for each size, schedule and rate."""
+    header("size", "batch", "epochs", "rate", "seeds", *WAYS.values(), "clipped steps")
+    for (budget, batch_size, epochs, rate), runs in cells.items():
+        shown = []
+        for way in WAYS:
+            loss, error = mean_and_error(runs, way)
+            shown.append(f"{loss:.4f}" + ("" if math.isnan(error) else f" ± {error:.4f}"))
+        clipped = 100 * np.mean([run["clipped"] for run in runs])
+        row(budget, batch_size, epochs, f"{rate:g}", len(runs), *shown, f"{clipped:.0f} %")
 
 
-def write_table(cells: Cells, path: Path) -> None:
+def write_table(cells: Cells, path: Path, config_path: Path) -> None:
     """What `law.transfer` of a config names: of each run the loss of what a training keeps."""
-    runs = [run for by_rate in cells.values() for own in by_rate.values() for run in own]
-    settings = configs.as_dict(configs.load_config(CONFIG))
+    settings = configs.as_dict(configs.load_config(config_path))
     content = {
         "kind": "transfer",
-        "config": str(CONFIG),
+        "config": str(config_path),
         "settings": {key: settings[key] for key in SAME},
         "last_day": settings["splits"]["test"][1],
         "runs": [
-            {**{key: run[key] for key in Run._fields}, "log_loss": run["mean"]["test"]}
+            {**{key: run[key] for key in COLUMNS[:-1]}, "log_loss": run["mean"]["test"]}
+            for runs in cells.values()
             for run in runs
         ],
         "versions": provenance()["versions"],
@@ -175,7 +197,7 @@ def write_table(cells: Cells, path: Path) -> None:
     write_json(path, content)
 
 
-def draw(cells: Cells, path: Path) -> None:
+def draw(cells: Cells, path: Path, config: configs.TrainingConfig) -> None:
     """The judged loss of the mean of the last quarter against the rate, a line a size."""
     from matplotlib import rc_context
     from matplotlib.figure import Figure
@@ -183,15 +205,17 @@ def draw(cells: Cells, path: Path) -> None:
     from scaling.figures.plots import colour, marker
     from scaling.figures.svg import STYLE, to_svg
 
+    first, last = (day.year for day in config.splits.test)
     with rc_context(STYLE):
         figure = Figure(figsize=(7.2, 3.8), layout="constrained")
         axes = figure.add_subplot()
-        for index, (budget, by_rate) in enumerate(cells.items()):
-            points = [mean_and_error(runs, "mean") for runs in by_rate.values()]
-            seeds = max(len(runs) for runs in by_rate.values())
+        for index, budget in enumerate(dict.fromkeys(budget for budget, *_ in cells)):
+            own = {cell[-1]: runs for cell, runs in cells.items() if cell[0] == budget}
+            points = [mean_and_error(runs, "mean") for runs in own.values()]
+            seeds = max(len(runs) for runs in own.values())
             losses, errors = zip(*points, strict=True)
             axes.errorbar(
-                list(by_rate),
+                list(own),
                 losses,
                 np.nan_to_num(errors),
                 fmt=f"{marker(index)}-",
@@ -202,7 +226,7 @@ def draw(cells: Cells, path: Path) -> None:
         axes.set_xscale("log", base=2)
         axes.set_xticks(RATES, [f"{rate:g}" for rate in RATES])
         axes.set_xlabel("learning rate of the base size")
-        axes.set_ylabel("log-loss on 2010-2013, nats")
+        axes.set_ylabel(f"log-loss on {first}-{last}, nats")
         axes.legend()
         drawn = to_svg(figure, "transfer")
     with atomic_file(path) as stream:
@@ -214,7 +238,10 @@ def main() -> None:
     arguments = parser(__doc__)
     add = arguments.add_argument
     add("folder", type=Path, help="where each run is a file")
+    add("--config", type=Path, default=CONFIG, help="development years; default: %(default)s")
     add("--budgets", nargs="*", default=list(BUDGETS), help="default: %(default)s")
+    add("--batches", type=int, nargs="+", help="default: the config's own")
+    add("--epochs", type=int, nargs="+", help="default: the config's own")
     add("--rates", type=float, nargs="*", default=list(RATES), help="default: %(default)s")
     add("--seeds", type=int, nargs="*", default=list(SEEDS), help="default: %(default)s")
     add("--jobs", type=int, default=1, help="runs at a time, one thread each")
@@ -226,18 +253,20 @@ def main() -> None:
     )
     asked = arguments.parse_args()
     asked.folder.mkdir(parents=True, exist_ok=True)
-    runs = wanted(asked.budgets, asked.rates, asked.seeds)
-    jobs = [(run, asked.folder) for run in runs if not run.path(asked.folder).exists()]
+    jobs = [(run, asked.config, asked.folder) for run in wanted(asked)]
+    jobs = [(run, *of) for run, *of in jobs if not run.path(asked.folder).exists()]
     if jobs:
         with multiprocessing.get_context("spawn").Pool(asked.jobs) as pool:
             for path in pool.imap_unordered(train_run, jobs):
                 print(f"made {path}: {read_json(path)['mean']['test']:.4f}", flush=True)
     cells = cells_of(asked.folder)
     print_table(cells)
+    config = configs.load_config(asked.config)
+    own = of_the_config(cells, config)
     if asked.draw:
-        draw(cells, asked.draw)
+        draw(own, asked.draw, config)
     if asked.table:
-        write_table(cells, asked.table)
+        write_table(own, asked.table, asked.config)
 
 
 if __name__ == "__main__":
