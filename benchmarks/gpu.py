@@ -135,7 +135,6 @@ def training(cell: Cell, folder: Path) -> dict[str, Any]:
         samples=samples,
         labels=lambda block: dataset.labels.numpy()[samples[block]],
         train_base_rate=0.5,
-        epoch_windows=64,
     )
     optimiser = dataclasses.replace(
         load_config(SHIPPED).optimiser,

@@ -229,9 +229,7 @@ class Study:
     `assets` maps the name of each market to its rows. All markets are in the training block, the
     `judged` ones alone in the others; `trained` are those that the training block is left with.
     `train_base_rate` is the share of positives of the judged
-    markets in the whole training block, the reference of all skill. `epoch_windows` is the number
-    of the block's samples: an epoch has as many windows however few days or markets are trained on,
-    so that only these differ between trainings, and not the steps. `ranges` are those of
+    markets in the whole training block, the reference of all skill. `ranges` are those of
     `daily_ranges`.
     """
 
@@ -248,7 +246,6 @@ class Study:
     normaliser: Normaliser
     label_hash: str
     train_base_rate: float
-    epoch_windows: int
 
     def labels(self, block: str) -> Labels:
         """0 or 1 for each sample of a block."""
@@ -316,7 +313,6 @@ def load_study(config: TrainingConfig, blocks: Sequence[str] = BEFORE_TEST) -> S
         normaliser=normaliser,
         label_hash=label_hash(rows.dates[seen], labels[seen]),
         train_base_rate=float(labels[_rows_of(judged, rows.assets, block)].mean()),
-        epoch_windows=len(block),
     )
 
 

@@ -26,7 +26,7 @@ from scaling.law.effects import (
 )
 from scaling.law.power_law import power_law
 from scaling.law.result import Calibration, JudgedDays, Law, StudyLaw
-from scaling.law.runs import DRAWS, MARKETS, TestDays
+from scaling.law.runs import DRAWS, TestDays
 from scaling.law.sentence import calibration_sentence, sentence, warnings
 from scaling.law.shape import compare_shapes
 from scaling.law.table import Table, Tables
@@ -150,8 +150,6 @@ def fit_law(table: Table, settings: Settings) -> Law:
         improves=all(axis.verdict == "improves" for axis in axes.values()),
         recipe_bound=bool(axes["parameters"].recipe),
     )
-    if table.draw == MARKETS:  # at equal steps they cost no compute that could go elsewhere
-        fitted = replace(fitted, advice=None)
     cells = cells_of(table, settings)
     law = Law(
         sentence="",

@@ -21,7 +21,7 @@ FEWEST_POINTS = {1: 5, 2: 4}
 EXPONENT_BOUNDS = (0.01, 3.0)
 GRID = {1: 200, 2: 40}
 BUDGET = 10.0
-ASSUMED = "compute in proportion to parameters times training days"
+ASSUMED = "compute in proportion to parameters times training windows"
 COEFFICIENTS, EXPONENTS = ("A", "B"), ("alpha", "beta")
 WORDS = {
     "parameters": ("sizes", "largest size"),

@@ -12,7 +12,7 @@ FEW_BLOCKS = 30
 DRAWN = {
     "recent": "the most recent days",
     "blocks": "random quarters",
-    "markets": "all days of random markets, all networks with as many steps",
+    "markets": "all days of random markets",
 }
 BEATS = {
     "beats it": "beats",
@@ -91,7 +91,7 @@ def sentence(law: Law, days: JudgedDays, delta: float) -> str:
         parts.append(_against(law.best_network))
     judged = f"judged on {days.count:,} test days{_of_folds(days)}"
     if len(law.axes) > 1:
-        judged = f"trained on {DRAWN[law.draw]}, {judged}"
+        judged = f"trained with the same number of passes over {DRAWN[law.draw]}, {judged}"
     return "; ".join([*parts, judged]) + "."
 
 

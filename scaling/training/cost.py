@@ -7,9 +7,11 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+import numpy as np
+
 from scaling import config as configs
 from scaling import identities
-from scaling.data.dataset import split_samples
+from scaling.data.dataset import split_samples, training_days, training_markets
 from scaling.data.features import feature_days, feature_names
 from scaling.data.prices import prices_of
 from scaling.machine.processes import STATE_BYTES
@@ -39,14 +41,17 @@ class Cost:
 
 def epoch_windows(config: configs.TrainingConfig) -> tuple[int, int]:
     """Training and validation windows of one epoch, counted from the prices alone."""
-    train = validation = 0
+    trained, validation = training_markets(config), 0
+    days = []
     for market in config.data.markets:
         prices = prices_of(market, config.data.manifest)
         dates = feature_days(market.features, prices).to_numpy()
         samples = split_samples(dates, config.splits, config.window.warmup, config.task.horizon)
-        train += len(samples["train"])
+        if market.name in trained:
+            days.append(dates[samples["train"]])
         validation += len(samples["validation"]) if market.judged else 0
-    return train, validation
+    dates = np.concatenate(days)
+    return len(training_days(np.arange(len(dates)), dates, config)), validation
 
 
 def _read_if_there(path: Path) -> dict[str, Any] | None:

@@ -110,7 +110,7 @@ def planned_record(
 ) -> dict[str, Any]:
     """The run record as far as it is known before the first step."""
     epochs, seed = request.config.recipe.epochs, request.config.random_seed
-    order = sample_order(study.samples["train"], epochs, seed, study.epoch_windows)
+    order = sample_order(study.samples["train"], epochs, seed)
     return {
         "kind": "train",
         **run.titles(request.run),

@@ -26,19 +26,11 @@ def learning_rate(step: int, total: int, peak: float, warmup_fraction: float) ->
     return peak * 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, total - warmup)))
 
 
-def sample_order(samples: Indices, epochs: int, seed: int, windows: int) -> list[torch.Tensor]:
-    """The shuffled sample days of each epoch. The seed fixes them before the first step.
-
-    An epoch has `windows` windows: where there are fewer days, they are shuffled and seen again.
-    """
+def sample_order(samples: Indices, epochs: int, seed: int) -> list[torch.Tensor]:
+    """The shuffled sample days of each epoch. The seed fixes them before the first step."""
     generator = torch.Generator().manual_seed(seed)
     days = torch.from_numpy(samples)
-    rounds = math.ceil(windows / len(days))
-
-    def shuffled() -> torch.Tensor:
-        return days[torch.randperm(len(days), generator=generator)]
-
-    return [torch.cat([shuffled() for _ in range(rounds)])[:windows] for _ in range(epochs)]
+    return [days[torch.randperm(len(days), generator=generator)] for _ in range(epochs)]
 
 
 def prepared(

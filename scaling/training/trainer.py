@@ -168,9 +168,9 @@ class Training:
         first = torch.from_numpy(days[: hardware.micro_batch]).to(device)
         self.stepped = prepared(model.train(), self.dataset, first, hardware.precision, group)
         self.optimiser = make_optimiser(model, recipe.shape, config)
-        order = sample_order(days, config.epochs, recipe.seed, study.epoch_windows)
+        order = sample_order(days, config.epochs, recipe.seed)
         self.order = [epoch.to(device) for epoch in order]
-        self.epoch_steps = math.ceil(study.epoch_windows / config.batch_size)
+        self.epoch_steps = math.ceil(len(days) / config.batch_size)
         self.total_steps = self.epoch_steps * config.epochs
         self.looks = look_steps(self.total_steps)
         # Losses stay on the device and are fetched at each look: reading one would wait for it.

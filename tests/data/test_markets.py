@@ -186,7 +186,6 @@ def test_validation_and_base_rate_are_of_the_judged_market_alone() -> None:
         assert np.array_equal(both.labels(block), alone.labels(block))
         assert set(both.days(block)["asset"]) == {"ABC"}
     assert len(both.samples["train"]) > 1.9 * len(alone.samples["train"])
-    assert both.epoch_windows == len(both.samples["train"])
     assert both.label_hash != alone.label_hash
     assert both.label_hash != load_study(asked(judged=BOTH)).label_hash
 

@@ -46,7 +46,6 @@ def planted(strength: float, seed: int = 0) -> Study:
         normaliser=Normaliser.fit(dataset.features, "abcde"),
         label_hash="",
         train_base_rate=float(y[:800].mean()),
-        epoch_windows=800,
     )
 
 

@@ -154,7 +154,7 @@ def test_another_seed_ends_with_other_weights(study: Study, tmp_path: Path) -> N
 
 def test_reproducible_batch_with_fixed_seed(study: Study) -> None:
     first, again, other = (
-        study.dataset.batch(step.sample_order(study.samples["train"], 1, seed, 777)[0][:32])[0]
+        study.dataset.batch(step.sample_order(study.samples["train"], 1, seed)[0][:32])[0]
         for seed in (42, 42, 43)
     )
     assert torch.equal(first, again)
@@ -163,7 +163,7 @@ def test_reproducible_batch_with_fixed_seed(study: Study) -> None:
 
 def test_every_epoch_sees_every_training_day_once(study: Study) -> None:
     days = study.samples["train"]
-    for order in step.sample_order(days, 3, 7, len(days)):
+    for order in step.sample_order(days, 3, 7):
         assert sorted(order.tolist()) == study.samples["train"].tolist()
 
 
@@ -323,9 +323,7 @@ def test_every_step_drops_other_elements(
     if not own:
         monkeypatch.setattr(EncoderLayer, "drop", lambda *_: None)
     day = study.samples["train"][:1].repeat(32)
-    one = dataclasses.replace(
-        study, samples={**study.samples, "train": day}, epoch_windows=len(day)
-    )
+    one = dataclasses.replace(study, samples={**study.samples, "train": day})
     still = dataclasses.replace(OPTIMISER, epochs=12, learning_rate=1e-12, weight_decay=0.0)
     losses: list[float] = []
     real = trainer.optimiser_step
