@@ -66,7 +66,7 @@ def test_the_sentence_is_about_markets() -> None:
     surface = law_of(over_markets()).surfaces["markets"]
     assert "more markets help" in surface.sentence
     assert "nats for ten times the markets" in surface.sentence
-    assert "trained on all days of random markets" in surface.sentence
+    assert "same number of passes over all days of random markets" in surface.sentence
     assert "training days" not in surface.sentence
 
 
