@@ -81,7 +81,7 @@ def main(argv: list[str] | None = None) -> None:
     write_json(arguments.output, as_json(law))
     made = str(arguments.output)
     if arguments.page:
-        from scaling.figures.ladder_page import ladder_page
+        from scaling.figures.page import ladder_page
 
         with atomic_file(arguments.page) as stream:
             stream.write(ladder_page(law, networks, baselines).encode())

@@ -77,28 +77,20 @@ def main(argv: list[str] | None = None) -> None:
         runs = [Run.of(record, record["run"]) for record in study.records]
         refuse_outdated(runs, arguments.config)
     require_agreement(study)
-    sweeps, old_sweeps = read_optional(arguments.sweeps, "sweep", study.ladder)
-    controls, old_controls = read_optional(arguments.controls, "shuffled control", study.ladder)
-    ageings, old_ageings = read_ageings(arguments.ages, study.ladder)
+    ladder = study.ladder
+    sweeps, old_sweeps = read_optional(arguments.sweeps, "sweep", ladder)
+    controls, old_controls = read_optional(arguments.controls, "shuffled control", ladder)
+    ageings, old_ageings = read_ageings(arguments.ages, ladder)
     left_out = [*old_controls, *old_sweeps, *old_ageings]
     shuffled = [
         {"run": f"{control['budget']} shuffled", "checks": [control["check"]]}
         for control in controls
     ]
-    all_sizes = {"run": "all sizes", "checks": serves_every_size(study.ladder.records)}
+    all_sizes = {"run": "all sizes", "checks": serves_every_size(ladder.records)}
     checks = merged_checks([*study.evaluations, *study.baselines, all_sizes, *shuffled])
     differences = recipe_differences(study.records)
 
-    ladder = study.ladder
-    shown = Shown(
-        study.law,
-        ladder.predictions,
-        ladder.baseline_predictions,
-        ladder.records,
-        ladder.evaluations,
-        sweeps,
-        ageings,
-    )
+    shown = Shown(ladder, sweeps, ageings)
     svg = {name: to_svg(figure, name) for name, figure in draw(shown).items()}
     for path in (arguments.figures / f"{figure.name}.svg" for figure in CATALOGUE):
         if path.stem not in svg:
@@ -108,7 +100,7 @@ def main(argv: list[str] | None = None) -> None:
             stream.write(svg[path.stem].file.encode())
     elements = {name: drawn.element for name, drawn in svg.items()}
     with atomic_file(arguments.output) as stream:
-        page = html_page(study, checks, differences, sweeps, left_out, elements, ageings)
+        page = html_page(study, shown, checks, differences, left_out, elements)
         stream.write(page.encode())
 
     for line in differences:

@@ -21,6 +21,7 @@ from scaling.law.judged_markets import MarketRow
 from scaling.metrics import log_loss, reliability
 
 Array = npt.NDArray[np.float64]
+Files = Sequence[Mapping[str, Any]]
 
 MARKERS = "osD^vP"
 WIDE = (7.2, 3.8)
@@ -293,16 +294,17 @@ def _market(axes: Axes, row: MarketRow, parameters: Sequence[int]) -> Array:
 
 
 @rc_context(STYLE)
-def compute(runs: pd.DataFrame) -> Figure:
-    """Test log-loss against training FLOPs; `runs` has budget, flops, log_loss, one row a run."""
+def compute(records: Files, evaluations: Files) -> Figure:
+    """Test log-loss against training FLOPs, a point a run."""
     figure, axes = _axes()
     axes.set_xscale("log")
-    for index, (budget, rows) in enumerate(runs.groupby("budget", sort=False)):
-        axes.plot(
-            *(rows["flops"], rows["log_loss"], marker(index)),
-            color=colour(index),
-            label=str(budget),
-        )
+    points: dict[str, list[tuple[float, float]]] = {}
+    for record, evaluation in zip(records, evaluations, strict=True):
+        loss = evaluation["metrics"]["mean"]["test"]["log_loss"]
+        points.setdefault(record["budget"], []).append((record["flops"], loss))
+    for index, (budget, runs) in enumerate(points.items()):
+        flops, losses = zip(*runs, strict=True)
+        axes.plot(flops, losses, marker(index), color=colour(index), label=budget)
     axes.set_xlabel("training compute, FLOP")
     axes.set_ylabel("test log-loss, nats")
     axes.legend(title="budget")
@@ -310,7 +312,7 @@ def compute(runs: pd.DataFrame) -> Figure:
 
 
 @rc_context(STYLE)
-def learning_curves(runs: Sequence[Mapping[str, Any]]) -> Figure:
+def learning_curves(runs: Files) -> Figure:
     """Train and validation log-loss per epoch, a panel per budget; `runs` are run records."""
     budgets = list(dict.fromkeys(run["budget"] for run in runs))
     columns = min(3, len(budgets))
@@ -341,7 +343,7 @@ def _learning_curve(axes: Axes, run: Mapping[str, Any], shade: str) -> None:
 
 
 @rc_context(STYLE)
-def sweeps(swept: Sequence[Mapping[str, Any]]) -> Figure:
+def sweeps(swept: Files) -> Figure:
     """Validation log-loss against each setting that a sweep varies, a colour per budget.
 
     A point is a recipe: the mean over its seeds, and their standard error. The square is the

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from scaling.figures.ladder_page import ladder_page
+from scaling.figures.page import ladder_page
 from scaling.law.bootstrap import Settings, day_weights
 from scaling.law.effects import slope_weights
 from scaling.law.prediction_rows import judge_rows
