@@ -7,7 +7,6 @@ by hand, or was made by code with a mistake. None of them may reach the page.
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from itertools import product
 from statistics import fmean
 from typing import Any
 
@@ -21,10 +20,10 @@ from scaling.law.beyond_volatility import with_what_is_beyond_volatility
 from scaling.law.cells import Cell
 from scaling.law.direction import Direction
 from scaling.law.earnings import Earnings
-from scaling.law.judge import calibration_apart
-from scaling.law.result import Calibration, StudyLaw
+from scaling.law.judge import fit_study
+from scaling.law.result import StudyLaw
 from scaling.law.runs import words_of
-from scaling.law.table import Table, read_tables
+from scaling.law.table import read_tables
 from scaling.metrics import Recalibration, score
 from scaling.run import BASELINES, Run, RunName
 
@@ -155,7 +154,10 @@ def _scores(rows: pd.DataFrame, recalibration: Mapping[str, float], base_rate: f
 def _law_says(law: StudyLaw) -> Numbers:
     """The test losses and skills in the law's file, of the ladder and of each surface."""
     said = _cells_say(law.ladder.cells, "") | _beyond_volatility(law)
-    said |= _calibration(law.calibration)
+    if law.calibration.recalibrated:
+        said["slope of recalibrated log-loss"] = law.calibration.recalibrated.slope.estimate
+    if law.calibration.auc:
+        said["slope of the AUC"] = law.calibration.auc.estimate
     for name, row in law.best_network.against.items():
         said |= {f"log_loss of {name}": row.log_loss, f"skill of {name}": row.skill}
     for draw, surface in law.surfaces.items():
@@ -163,16 +165,6 @@ def _law_says(law: StudyLaw) -> Numbers:
         for name, baseline in surface.baselines.items():
             for cell in baseline.cells:
                 said[f"log_loss of {_where(name, cell.train_days, draw)}"] = cell.log_loss
-    return said
-
-
-def _calibration(law: Calibration) -> Numbers:
-    """The slopes beside that of log-loss."""
-    said: Numbers = {}
-    if law.recalibrated:
-        said["slope of recalibrated log-loss"] = law.recalibrated.slope.estimate
-    if law.auc:
-        said["slope of the AUC"] = law.auc.estimate
     return said
 
 
@@ -192,16 +184,6 @@ def _beyond_volatility(law: StudyLaw) -> Numbers:
     return said
 
 
-def _beyond_volatility_should_be(study: StudyFiles) -> Numbers:
-    """The same from the predictions. No interval is compared, so few draws are made."""
-    law = study.law
-    few = replace(law, settings=replace(law.settings, samples=2))
-    task = TaskConfig(**Run(**law.runs[0]).settings["task"])
-    rules = EarningsConfig(**law.made_by["earnings"])
-    rows = (study.predictions, study.baseline_predictions)
-    return _beyond_volatility(with_what_is_beyond_volatility(few, *rows, task, rules))
-
-
 def _cells_say(cells: Sequence[Cell], draw: str) -> Numbers:
     said: Numbers = {}
     for cell in cells:
@@ -219,37 +201,12 @@ def _where(name: str, asked: str, draw: str) -> str:
 
 
 def _law_should_say(study: StudyFiles) -> Numbers:
-    """The same numbers from the predictions."""
-    tables = read_tables(study.predictions, study.baseline_predictions)
-    reference = float(tables.ladder.baselines["base_rate"][-1].mean())
-    found = _table_should_say(tables.ladder, "", reference) | _beyond_volatility_should_be(study)
-    few = replace(study.law.settings, samples=50)  # no interval is compared
-    found |= _calibration(calibration_apart(tables, study.law.ladder.parameters, few))
-    for name, (losses,) in tables.ladder.baselines.items():
-        mean = float(losses.mean())
-        found |= {f"log_loss of {name}": mean, f"skill of {name}": 1 - mean / reference}
-    for draw, table in tables.surfaces.items():
-        found |= _table_should_say(table, draw, reference)
-        for name, fits in table.baselines.items():
-            for asked, losses in zip(table.samples.points, fits, strict=True):
-                found[f"log_loss of {_where(name, asked, draw)}"] = float(losses.mean())
-    return found
-
-
-def _table_should_say(table: Table, draw: str, reference: float) -> Numbers:
-    """A table's numbers; `reference` is the test loss of the base rate of the whole block."""
-    found: Numbers = {}
-    names = product(*(axis.points for axis in table.axes.values()))
-    cells = zip(names, table.seeds, table.losses, table.ensembles, strict=True)
-    for (budget, asked), seeds, losses, together in cells:
-        where = _where(budget, asked, draw)
-        found |= {
-            f"skill of {where}": 1 - float(losses.mean()) / reference,
-            f"ensemble of {where}": float(together.mean()) if len(seeds) > 1 else None,
-        }
-        for seed, loss in zip(seeds, losses.mean(axis=1), strict=True):
-            found[f"log_loss of {where} seed {seed}"] = float(loss)
-    return found
+    """The same of the law that is fitted again. No interval is compared, so few draws are made."""
+    rows = (study.predictions, study.baseline_predictions)
+    again = fit_study(read_tables(*rows), replace(study.law.settings, samples=50))
+    task = TaskConfig(**Run(**study.law.runs[0]).settings["task"])
+    rules = EarningsConfig(**study.law.made_by["earnings"])
+    return _law_says(with_what_is_beyond_volatility(again, *rows, task, rules))
 
 
 def _require_equal(study: StudyFiles, file: str, said: Numbers, found: Numbers) -> None:
