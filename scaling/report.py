@@ -61,7 +61,7 @@ def main(argv: list[str] | None = None) -> None:
     from scaling.figures.svg import to_svg
     from scaling.judging.agreement import require_agreement
     from scaling.judging.identity import refuse_outdated
-    from scaling.judging.optional_files import read_ageings, read_optional
+    from scaling.judging.optional_files import ageing_in, read_optional
     from scaling.judging.recipes import recipe_differences, serves_every_size
     from scaling.judging.study_files import merged_checks, read_study
 
@@ -80,8 +80,8 @@ def main(argv: list[str] | None = None) -> None:
     ladder = study.ladder
     sweeps, old_sweeps = read_optional(arguments.sweeps, "sweep", ladder)
     controls, old_controls = read_optional(arguments.controls, "shuffled control", ladder)
-    ageings, old_ageings = read_ageings(arguments.ages, ladder)
-    left_out = [*old_controls, *old_sweeps, *old_ageings]
+    ages, old_ages = read_optional(arguments.ages, "ageing", ladder)
+    left_out = [*old_controls, *old_sweeps, *old_ages]
     shuffled = [
         {"run": f"{control['budget']} shuffled", "checks": [control["check"]]}
         for control in controls
@@ -90,7 +90,7 @@ def main(argv: list[str] | None = None) -> None:
     checks = merged_checks([*study.evaluations, *study.baselines, all_sizes, *shuffled])
     differences = recipe_differences(study.records)
 
-    shown = Shown(ladder, sweeps, ageings)
+    shown = Shown(ladder, sweeps, [ageing_in(made) for made in ages])
     svg = {name: to_svg(figure, name) for name, figure in draw(shown).items()}
     for path in (arguments.figures / f"{figure.name}.svg" for figure in CATALOGUE):
         if path.stem not in svg:

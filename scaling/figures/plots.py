@@ -36,7 +36,8 @@ SETTINGS = {
 }
 
 
-def _axes(size: tuple[float, float] = WIDE) -> tuple[Figure, Axes]:
+def new_axes(size: tuple[float, float] = WIDE) -> tuple[Figure, Axes]:
+    """A figure of one panel, its size in inches."""
     figure = Figure(figsize=size, layout="constrained")
     return figure, figure.add_subplot()
 
@@ -61,7 +62,7 @@ def _legend_above(axes: Axes, columns: int) -> None:
 @rc_context(STYLE)
 def direction(differences: Mapping[str, Estimate]) -> Figure:
     """AUC among the large moves, minus that of volatility alone; `differences` are by model."""
-    figure, axes = _axes((7.2, 0.9 + 0.28 * len(differences)))
+    figure, axes = new_axes((7.2, 0.9 + 0.28 * len(differences)))
     y = np.arange(len(differences))
     values = np.array([estimate.value for estimate in differences.values()])
     ends = np.array([estimate.interval95 for estimate in differences.values()]).T
@@ -100,7 +101,7 @@ def slopes(studies: Mapping[str, AxisLaw], deltas: Sequence[float]) -> Figure:
 
 def _forest(rows: Sequence[Slope], apart: int | None = None) -> tuple[Figure, Axes]:
     """A row for each slope with its interval; the one at the place `apart` looks otherwise."""
-    figure, axes = _axes((7.2, 1.1 + 0.28 * len(rows)))
+    figure, axes = new_axes((7.2, 1.1 + 0.28 * len(rows)))
     for y, (_, value, ends) in enumerate(rows):
         error = np.abs(np.array(ends) - value)[:, None]
         shape, shade = ("D", COLOURS[1]) if y == apart else ("o", COLOURS[0])
@@ -115,7 +116,7 @@ def _forest(rows: Sequence[Slope], apart: int | None = None) -> tuple[Figure, Ax
 @rc_context(STYLE)
 def age(sizes: Sequence[Ageing]) -> Figure:
     """Loss beside that of the youngest networks by age in years, 95 % intervals, a line a size."""
-    figure, axes = _axes()
+    figure, axes = new_axes()
     for index, size in enumerate(sizes):
         values = np.array([0.0, *(row.difference.estimate for row in size.ages)])
         ends = np.array([(0.0, 0.0), *(row.difference.interval95 for row in size.ages)]).T
@@ -146,7 +147,7 @@ def ladder(sizes: Sequence[Cell], base_loss: float, baselines: Mapping[str, floa
     are the ladder's cells, `base_loss` the base rate's test log-loss in nats, `baselines` maps
     names to test skill (a fraction).
     """
-    figure, axes = _axes((7.2, 4.2))
+    figure, axes = new_axes((7.2, 4.2))
     lines = {name: 100 * value for name, value in baselines.items()}
     ends = [100 * end for size in sizes for end in size.skill_interval95]
     everything = np.array([*ends, *lines.values()])
@@ -176,7 +177,7 @@ def ladders(studies: Mapping[str, Sequence[Cell]], differences: Sequence[str] = 
     """
     head = ["Besides the networks' shapes, the studies differ in"] if differences else []
     note = [part for line in (*head, *differences) for part in textwrap.wrap(line, 105)]
-    figure, axes = _axes((7.2, 4.2 + 0.2 * len(note)))
+    figure, axes = new_axes((7.2, 4.2 + 0.2 * len(note)))
     figure.supxlabel("\n".join(note), x=0.01, ha="left", fontsize="small")
     axes.set_xscale("log")
     for index, (name, sizes) in enumerate(studies.items()):
@@ -296,7 +297,7 @@ def _market(axes: Axes, row: MarketRow, parameters: Sequence[int]) -> Array:
 @rc_context(STYLE)
 def compute(records: Files, evaluations: Files) -> Figure:
     """Test log-loss against training FLOPs, a point a run."""
-    figure, axes = _axes()
+    figure, axes = new_axes()
     axes.set_xscale("log")
     points: dict[str, list[tuple[float, float]]] = {}
     for record, evaluation in zip(records, evaluations, strict=True):
@@ -380,7 +381,7 @@ def _recipes_tried(axes: Axes, sweep: Mapping[str, Any], setting: str, shade: st
 @rc_context(STYLE)
 def reliability_diagram(models: Mapping[str, tuple[npt.ArrayLike, npt.ArrayLike]]) -> Figure:
     """What was forecast and what happened, in bins of equal count; `models` maps name to (y, p)."""
-    figure, axes = _axes((5.2, 4.2))
+    figure, axes = new_axes((5.2, 4.2))
     tables = {name: reliability(y, p) for name, (y, p) in models.items()}
     reach = 100 * max(max(t.forecast.max(), t.observed.max()) for t in tables.values())
     axes.plot([0, reach], [0, reach], "--", color=GREY, lw=1)
@@ -406,7 +407,7 @@ def reliability_diagram(models: Mapping[str, tuple[npt.ArrayLike, npt.ArrayLike]
 @rc_context(STYLE)
 def skill_by_year(models: Mapping[str, pd.DataFrame], base: pd.DataFrame) -> Figure:
     """Log-loss skill of each calendar year over the `base` rate's; all are rows of date, y, p."""
-    figure, axes = _axes()
+    figure, axes = new_axes()
     width = 0.8 / len(models)
     years: set[int] = set()
     reference = {
@@ -432,7 +433,7 @@ def skill_by_year(models: Mapping[str, pd.DataFrame], base: pd.DataFrame) -> Fig
 @rc_context(STYLE)
 def drift(table: Sequence[Mapping[str, Any]], largest: float) -> Figure:
     """Mean shift of each feature in train standard deviations; `largest` is what is allowed."""
-    figure, axes = _axes((7.2, 0.9 + 0.22 * len(table)))
+    figure, axes = new_axes((7.2, 0.9 + 0.22 * len(table)))
     y = np.arange(len(table))
     for index, block in enumerate(("validation", "test")):
         shift = [row[f"{block}_shift"] for row in table]

@@ -12,12 +12,12 @@ from scaling.config import TrainingConfig
 from scaling.data.dataset import BEFORE_TEST, Dates, load_study
 from scaling.errors import UserError
 from scaling.judging.evaluation import (
-    BLOCKS,
     Trained,
     daily_losses,
     load_weights,
     refuse_other_normaliser,
 )
+from scaling.judging.scores import BLOCKS
 from scaling.machine.device import choose_device, choose_precision
 from scaling.run import Run, refuse
 from scaling.sizes import load_model_config

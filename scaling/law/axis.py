@@ -8,9 +8,8 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from scaling.law.bootstrap import Settings
+from scaling.law.bootstrap import Interval, Settings
 from scaling.law.effects import Effect, contrast_weights, estimate_effects, holm, slope_weights
-from scaling.law.folds import FoldSlope, fold_slopes
 from scaling.law.table import Table
 from scaling.law.transfer import SizeRecipe
 from scaling.law.turning_point import TurningPoint, find_turning_point
@@ -32,6 +31,23 @@ class AtPoint:
     turns: bool
     """Whether the loss turns here, adjusted for the number of points."""
     turning_point: TurningPoint
+
+
+@dataclass(frozen=True)
+class FoldSlope:
+    """A slope on the test days of one fold."""
+
+    origin: int
+    """The first test year."""
+    days: int
+    positives: float
+    """Of several markets the sum of the days' shares."""
+    slope: float
+    """Nats per decade."""
+    interval95: Interval
+    """Over the days and the seeds of the fold alone."""
+    claimed_without: bool
+    """Whether all other folds together still have a slope whose intervals exclude 0."""
 
 
 @dataclass(frozen=True)
@@ -151,7 +167,7 @@ def judge_axis(
         else [replace(each, slope=each.slope.of_days_alone) for each in at_each],
         crosses={-1, 1} <= sides,
         block_length=whole.block_length,
-        folds=fold_slopes(table, slope_weights(axis.positions) @ cells.mean(axis=1), settings),
+        folds=_fold_slopes(table, slope_weights(axis.positions) @ cells.mean(axis=1), settings),
     )
     word = verdict(
         law.slope,
@@ -162,6 +178,36 @@ def judge_axis(
         one_direction=not law.bent and not law.crosses,
     )
     return replace(law, verdict=word), whole
+
+
+def _fold_slopes(table: Table, weights: Array, settings: Settings) -> list[FoldSlope]:
+    """The effect `weights` [cells] in each fold; empty where the years are cut once."""
+    if not table.folds:
+        return []
+    days = len(table.dates)
+    found = []
+    for origin, own in zip(table.folds, settings.by_fold(days), strict=True):
+        inside = np.zeros(days, bool)
+        inside[own] = True
+        effect = _on(table, inside, weights, replace(settings, folds=()))
+        others = tuple(count for other, count in table.folds.items() if other != origin)
+        rest = _on(table, ~inside, weights, replace(settings, folds=others)) if others else effect
+        found.append(
+            FoldSlope(
+                origin=origin,
+                days=int(inside.sum()),
+                positives=float(table.y[own].sum()),
+                slope=effect.estimate,
+                interval95=effect.interval95,
+                claimed_without=rest.side != 0,
+            )
+        )
+    return found
+
+
+def _on(table: Table, days: npt.NDArray[np.bool_], weights: Array, settings: Settings) -> Effect:
+    losses = [loss[:, days] for loss in table.losses]
+    return estimate_effects(losses, weights[None], settings).effects[0]
 
 
 def _at_each(lines: Sequence[Line], points: Iterable[tuple[str, ...]]) -> list[AtPoint]:

@@ -14,7 +14,7 @@ import pandas as pd
 
 from scaling.config import EarningsConfig, TaskConfig
 from scaling.law.bootstrap import BOOTSTRAP_SEED, SHORTEST_BLOCK
-from scaling.law.direction import VOLATILITY, Estimate, Forecasts, NotMeasurable
+from scaling.law.direction import VOLATILITY, Estimate, Forecasts, NotMeasured
 
 Array = npt.NDArray[np.float64]
 
@@ -86,19 +86,17 @@ class Earnings:
 
 def measure_earnings(
     forecasts: Forecasts, size: str, task: TaskConfig, earnings: EarningsConfig, *, samples: int
-) -> Earnings:
+) -> Earnings | NotMeasured:
     """Trade the test days by the forecasts of a size of network and of the volatility model.
 
-    Of several markets each has an equal part of the wealth. Raises `NotMeasurable` where forecasts
+    Of several markets each has an equal part of the wealth. Nothing is measured where forecasts
     look further ahead than the day that a position is held, and where the volatility model is
     missing.
     """
     if task.horizon > 1:
-        raise NotMeasurable(f"a position is held for one day, a forecast is of {task.horizon} days")
+        return NotMeasured(f"a position is held for one day, a forecast is of {task.horizon} days")
     if VOLATILITY not in forecasts.p:
-        raise NotMeasurable(
-            f"the baseline {VOLATILITY} is missing, and the rule is held against it"
-        )
+        return NotMeasured(f"the baseline {VOLATILITY} is missing, and the rule is held against it")
     before, test = forecasts.of("validation").p, forecasts.of("test")
     returns = test.outcomes["next_return"].unstack("asset")
     held = {

@@ -17,7 +17,6 @@ from scaling.law.bootstrap import (
     Settings,
     block_length,
     day_weights,
-    resampled_means,
     stretched_interval,
     t_quantile,
     with_resampled_seeds,
@@ -177,7 +176,8 @@ def estimate_effects(
     folds = settings.by_fold(n_days)
     block = block_length(daily, settings.horizon)
     days = day_weights(n_days, block, settings.samples, settings.seed)
-    means = resampled_means(losses, days, folds, settings.seed + 1, together)
+    drawn = [[loss[:, fold] @ days[:, fold].T for fold in folds] for loss in losses]
+    means = with_resampled_seeds(drawn, settings.seed + 1, together)
     draws = weights @ means
     if minus is not None:
         draws = draws - minus @ days.T

@@ -126,31 +126,6 @@ class Tables:
     """Of each cell of the ladder, [seeds, rows]."""
 
 
-def read_files(
-    predictions: Sequence[Path], baselines: Sequence[Path], test_block: tuple[date, date]
-) -> Tables:
-    """Read the prediction files of a study, as `tables_of` arranges them.
-
-    `test_block` is the first and last day of the config's test block. Raises UserError as
-    `tables_of` and `read_runs` do, and for a file named twice, a file that is not parquet, and test
-    rows outside the block.
-    """
-    files = [*predictions, *baselines]
-    if twice := sorted({str(path) for path in files if files.count(path) > 1}):
-        raise UserError(f"given twice: {', '.join(twice)}; give each file of predictions once")
-    runs = read_runs(read_rows(predictions), read_rows(baselines))
-    if unknown := [model.id for model in runs.networks if np.isnan(model.validation)]:
-        raise UserError(f"{unknown[0]}: no validation rows; run python -m scaling.evaluate again")
-    dates = runs.days.dates
-    (first, last), begin, end = test_block, dates[0].date(), dates[-1].date()
-    if begin < first or end > last:
-        raise UserError(
-            f"test rows run from {begin} to {end}, the config's test block from {first} to {last}; "
-            "evaluate again with this config"
-        )
-    return tables_of(runs)
-
-
 def read_rows(paths: Sequence[Path]) -> pd.DataFrame:
     """The prediction rows of several files."""
     return pd.concat([_read_parquet(path) for path in paths], ignore_index=True)
@@ -167,17 +142,29 @@ def _read_parquet(path: Path) -> pd.DataFrame:
         ) from None
 
 
-def read_tables(networks: pd.DataFrame, baselines: pd.DataFrame) -> Tables:
-    """The tables of prediction rows; see `read_runs` and `tables_of`."""
-    return tables_of(read_runs(networks, baselines))
+def refuse_other_rows(tables: Tables, test_block: tuple[date, date]) -> None:
+    """Refuse a study without validation rows, or with test rows outside the config's test block.
 
-
-def tables_of(runs: Runs) -> Tables:
-    """Arrange the runs. Runs on the whole training block belong to the ladder and to both draws.
-
-    Raises UserError if a size was not trained, or a baseline not fitted, on each number of days,
-    and if several numbers of days are not counted or not different.
+    `test_block` is its first and last day. Raises `UserError`.
     """
+    if np.isnan(tables.ladder.validation).any():
+        raise UserError("predictions: no validation rows; run python -m scaling.evaluate again")
+    dates = tables.days.dates
+    (first, last), begin, end = test_block, dates[0].date(), dates[-1].date()
+    if begin < first or end > last:
+        raise UserError(
+            f"test rows run from {begin} to {end}, the config's test block from {first} to {last}; "
+            "evaluate again with this config"
+        )
+
+
+def read_tables(networks: pd.DataFrame, baselines: pd.DataFrame) -> Tables:
+    """Arrange prediction rows. Runs on the whole block belong to the ladder and to both draws.
+
+    Raises UserError as `read_runs` does, and if a size was not trained, or a baseline not fitted,
+    on each number of days, and if several numbers of days are not counted or not different.
+    """
+    runs = read_runs(networks, baselines)
     surfaces = {}
     for draw in (*DRAWS, MARKETS):
         own = [m for m in runs.networks if m.id.train_days.draw == draw or _is_whole(m)]
