@@ -36,6 +36,7 @@ MEASURES = (
 )
 
 Numbers = dict[str, float | None]
+Rates = dict[int | None, float]  # by fold; of a study that does not walk, the only one
 
 
 def require_agreement(study: StudyFiles) -> None:
@@ -43,8 +44,9 @@ def require_agreement(study: StudyFiles) -> None:
 
     Raises `UserError` naming the file, the number, what it should be, and what makes it again.
     """
-    _require_one_base_rate(study)
-    rates = {origin: made["train_base_rate"] for origin, made in _first_of_each_fold(study).items()}
+    first = reversed(study.records)  # of each fold the first one stays
+    rates = {name_in(record).origin: record["train_base_rate"] for record in first}
+    _require_one_base_rate(study, rates)
     for evaluation in study.evaluations:
         rate = rates[name_in(evaluation).origin]
         rows = _rows_of(study.predictions, name_in(evaluation))
@@ -75,54 +77,37 @@ def _baselines_file(made: Mapping[str, Any]) -> str:
 # --- one base rate ---------------------------------------------------------------------------
 
 
-def _first_of_each_fold(study: StudyFiles) -> dict[int | None, dict[str, Any]]:
-    """The first record of each fold; of a study that does not walk, of the only one."""
-    found: dict[int | None, dict[str, Any]] = {}
-    for record in study.records:
-        found.setdefault(name_in(record).origin, record)
-    return found
-
-
-def _require_one_base_rate(study: StudyFiles) -> None:
+def _require_one_base_rate(study: StudyFiles, rates: Rates) -> None:
     """All skill is over the share of positives in the training block, as the trainings found it.
 
     Each fold of a walk has its own. The law has their mean.
     """
-    trained = _first_of_each_fold(study)
-    for file, origin, said in _base_rates(study):
-        first = trained[origin]
-        _require_base_rate(study, file, said, first["train_base_rate"], f"{first['run']} was")
-    mean = fmean(record["train_base_rate"] for record in trained.values())
-    names = " and ".join(record["run"] for record in trained.values())
-    was = f"{names} was" if len(trained) == 1 else f"on average {names} were"
-    _require_base_rate(study, "scaling_law.json", study.law.base_rate, mean, was)
+    of_law = ("scaling_law.json", fmean(rates.values()), study.law.base_rate)
+    for file, rate, said in (*_base_rates(study, rates), of_law):
+        if not math.isclose(said, rate, rel_tol=ROUNDING):
+            raise UserError(
+                f"{file}: its base rate is {said:.6f}, but networks were trained on {rate:.6f}, "
+                "and skill has one base rate, that of the training block; make it again: snakemake "
+                f"--force {_path(study, file)}"
+            )
 
 
-def _require_base_rate(study: StudyFiles, file: str, said: float, rate: float, was: str) -> None:
-    if not math.isclose(said, rate, rel_tol=ROUNDING):
-        raise UserError(
-            f"{file}: its base rate is {said:.6f}, but {was} trained on {rate:.6f}, and skill has "
-            "one base rate, that of the training block; make it again: snakemake --force "
-            f"{_path(study, file)}"
-        )
-
-
-def _base_rates(study: StudyFiles) -> Iterator[tuple[str, int | None, float]]:
-    """Each base rate that a file states or was computed with, the file's name, and its fold."""
+def _base_rates(study: StudyFiles, rates: Rates) -> Iterator[tuple[str, float, float]]:
+    """Each file, the base rate of its fold, and each that it states or was computed with."""
     for record in study.records:
-        yield f"{record['run']}.ckpt", name_in(record).origin, record["train_base_rate"]
+        yield f"{record['run']}.ckpt", rates[name_in(record).origin], record["train_base_rate"]
     judged = [(f"{made['run']}.eval.json", made, made["metrics"]) for made in study.evaluations]
     rivals = [(_baselines_file(made), made, made["models"]) for made in study.baselines]
     for file, made, models in (*judged, *rivals):
-        origin = name_in(made).origin
-        yield file, origin, made["train_base_rate"]
+        rate = rates[name_in(made).origin]
+        yield file, rate, made["train_base_rate"]
         for model in models.values():
             for block in ("validation", "test", "test_recalibrated"):
-                yield file, origin, model[block]["base_rate"]
+                yield file, rate, model[block]["base_rate"]
     for made in study.ladder.baselines:
         rows = _rows_of(study.baseline_predictions, name_in(made))
         for p in rows.loc[rows["model"] == "base_rate", "p"].unique():
-            yield f"{made['run']}.predictions.parquet", name_in(made).origin, p
+            yield f"{made['run']}.predictions.parquet", rates[name_in(made).origin], p
 
 
 # --- losses and skill ------------------------------------------------------------------------

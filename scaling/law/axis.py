@@ -143,12 +143,7 @@ def judge_axis(
     )
     at_each = _at_each(each, product(*(table.axes[other].points for other in others)))
     sides = {row.slope.side for row in at_each if replicated and row.p_holm < LEVEL}
-    contrasts = contrast_rows(
-        [(axis.points[i], axis.points[j]) for i, j in whole.contrasts],
-        [float(np.log10(axis.positions[j] / axis.positions[i])) for i, j in whole.contrasts],
-        list(whole.contrasts.values()),
-        delta,
-    )
+    contrasts = contrast_rows(axis, whole.contrasts, delta)
     law = AxisLaw(
         verdict="",
         points=axis.points,

@@ -225,44 +225,19 @@ def with_training_days(frame: pd.DataFrame) -> pd.DataFrame:
 
     An origin of 0 is that of no fold, and 0 markets are all of them.
     """
-    asked = _asked(frame)
+    asked = _or(frame, "train_days", WHOLE_BLOCK).astype(str)
     return frame.assign(
         train_days=asked,
-        draw=_draw(frame).mask(asked == WHOLE_BLOCK, DRAWS[0]),
+        draw=_or(frame, "draw", DRAWS[0]).mask(asked == WHOLE_BLOCK, DRAWS[0]),
         counted_days=frame.get("counted_days", np.nan),
         origin=frame.get("origin", 0),
-        markets=_or_none(frame, "markets", 0).astype(np.int64),
+        markets=_or(frame, "markets", 0).astype(np.int64),
         counted_markets=frame.get("counted_markets", np.nan),
     )
 
 
-def _or_none(frame: pd.DataFrame, name: str, missing: int) -> "pd.Series[Any]":
+def _or(frame: pd.DataFrame, name: str, missing: Any) -> "pd.Series[Any]":
     return frame.get(name, pd.Series(missing, index=frame.index)).fillna(missing)
-
-
-def _asked(frame: pd.DataFrame) -> "pd.Series[str]":
-    """The column `train_days` as text: "1000", or "all" where it is missing."""
-    if "train_days" not in frame:
-        return pd.Series(WHOLE_BLOCK, index=frame.index)
-    column = frame["train_days"]
-    known = column.notna() & (column.astype(str) != WHOLE_BLOCK)
-    numbers = pd.to_numeric(column.where(known), errors="coerce")
-    bad = column[known & ~((numbers > 0) & (numbers % 1 == 0))]
-    if len(bad):
-        raise UserError(
-            f"train_days: found {bad.iloc[0]!r}; allowed: a whole number above 0, or all; "
-            "run the evaluation again"
-        )
-    text = numbers.fillna(0).astype(np.int64).astype(str)
-    return text.where(known, WHOLE_BLOCK)
-
-
-def _draw(frame: pd.DataFrame) -> "pd.Series[str]":
-    column = frame.get("draw", pd.Series(DRAWS[0], index=frame.index)).fillna(DRAWS[0])
-    bad = column[~column.isin(DRAWS)]
-    if len(bad):
-        raise UserError(f"draw: found {bad.iloc[0]!r}; allowed: {' or '.join(DRAWS)}")
-    return column
 
 
 def _check_rows(frame: pd.DataFrame, columns: Sequence[str], what: str) -> None:

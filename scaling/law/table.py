@@ -85,16 +85,6 @@ class Table:
         """The number of points of each axis."""
         return tuple(len(axis.points) for axis in self.axes.values())
 
-    @property
-    def cells(self) -> list[dict[str, int]]:
-        """For each cell the place of its point on each axis."""
-        places = product(*(range(count) for count in self.shape))
-        return [dict(zip(self.axes, place, strict=True)) for place in places]
-
-    def column(self, cell: int) -> int:
-        """The column of a cell."""
-        return cell % (len(self.losses) // self.shape[0])
-
     def only(self, sizes: Sequence[int]) -> "Table":
         """The table without the other sizes."""
         every = np.arange(len(self.losses)).reshape(self.shape)[list(sizes)].ravel()

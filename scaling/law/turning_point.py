@@ -17,16 +17,11 @@ from scaling.law.shape import vertex
 Array = npt.NDArray[np.float64]
 
 LEVEL = 0.05
-RULE = (
-    "a point inside the ladder lies below both ends, or above both, each by a one-sided test at "
-    "5 % divided by the number of points and directions tried; the place is the vertex of the "
-    "quadratic in the logarithm, or that point if the vertex lies outside"
-)
 
 
 @dataclass(frozen=True)
 class TurningPoint:
-    """The test for a turning point by RULE."""
+    """The test for a turning point, as `find_turning_point` makes it."""
 
     kind: str | None
     """"lowest" or "highest", or None where none was found."""
@@ -45,6 +40,10 @@ def find_turning_point(
     replicated: bool,
 ) -> TurningPoint:
     """Test for a turning point and locate it. Without replicates none is found.
+
+    A point inside the ladder lies below both ends, or above both, each by a one-sided test at 5 %
+    divided by the number of points and directions tried. Its place is the vertex of the quadratic
+    in the logarithm, or that point if the vertex lies outside.
 
     `contrasts[i, j]` is the effect `mean j - mean i` for i < j, `positions` [points] the axis in
     ascending order, `loss` [points] the mean losses with their `covariance`.
