@@ -42,6 +42,17 @@ def new_axes(size: tuple[float, float] = WIDE) -> tuple[Figure, Axes]:
     return figure, figure.add_subplot()
 
 
+def _panels(count: int, most: int, height: float, **shared: bool) -> tuple[Figure, list[Axes]]:
+    """So many panels in rows of at most `most`, each `height` inches high."""
+    columns = min(most, count)
+    lines = -(-count // columns)
+    figure = Figure(figsize=(7.2, 0.6 + height * lines), layout="constrained")
+    panels = [*figure.subplots(lines, columns, squeeze=False, **shared).ravel()]
+    for panel in panels[count:]:
+        panel.set_axis_off()
+    return figure, panels[:count]
+
+
 def colour(index: int) -> str:
     """The colour of the line with this number."""
     return COLOURS[index % len(COLOURS)]
@@ -255,17 +266,12 @@ def markets(rows: Mapping[str, MarketRow], parameters: Sequence[int]) -> Figure:
 
     `parameters` are those of the sizes of each of the `rows`, in their order.
     """
-    columns = min(5, len(rows))
-    lines = -(-len(rows) // columns)
-    figure = Figure(figsize=(7.2, 0.6 + 1.6 * lines), layout="constrained")
-    panels = figure.subplots(lines, columns, sharex=True, squeeze=False).ravel()
-    for panel in panels[len(rows) :]:
-        panel.set_axis_off()
+    figure, panels = _panels(len(rows), 5, 1.6, sharex=True)
     drawn = [
-        _market(panel, row, parameters) for panel, row in zip(panels, rows.values(), strict=False)
+        _market(panel, row, parameters) for panel, row in zip(panels, rows.values(), strict=True)
     ]
     reach = 0.55 * max(float(np.ptp(values)) for values in drawn)
-    for axes, name, values in zip(panels, rows, drawn, strict=False):
+    for axes, name, values in zip(panels, rows, drawn, strict=True):
         middle = (values.min() + values.max()) / 2
         axes.set_ylim(middle - reach, middle + reach)
         axes.set_title(name, fontsize=9)
@@ -316,13 +322,8 @@ def compute(records: Files, evaluations: Files) -> Figure:
 def learning_curves(runs: Files) -> Figure:
     """Train and validation log-loss per epoch, a panel per budget; `runs` are run records."""
     budgets = list(dict.fromkeys(run["budget"] for run in runs))
-    columns = min(3, len(budgets))
-    lines = -(-len(budgets) // columns)
-    figure = Figure(figsize=(7.2, 0.6 + 2.5 * lines), layout="constrained")
-    panels = figure.subplots(lines, columns, sharey=True, squeeze=False).ravel()
-    for panel in panels[len(budgets) :]:
-        panel.set_axis_off()
-    for index, (budget, axes) in enumerate(zip(budgets, panels, strict=False)):
+    figure, panels = _panels(len(budgets), 3, 2.5, sharey=True)
+    for index, (budget, axes) in enumerate(zip(budgets, panels, strict=True)):
         for run in (run for run in runs if run["budget"] == budget):
             _learning_curve(axes, run, colour(index))
         axes.set_title(f"{budget}", fontsize=10)

@@ -92,10 +92,6 @@ class Line(NamedTuple):
     contrasts: dict[tuple[int, int], Effect]
     """Point j minus point i, for every i < j."""
     turning_point: TurningPoint
-    loss: Array
-    """Mean of each point, [points]."""
-    covariance: Array
-    """Of these means, [points, points]."""
     block_length: int
 
 
@@ -122,13 +118,13 @@ def line(
     turning_point = find_turning_point(
         contrasts, positions, loss, covariance, replicated=replicated
     )
-    return Line(slope, contrasts, turning_point, loss, covariance, found.block_length)
+    return Line(slope, contrasts, turning_point, found.block_length)
 
 
 def judge_axis(
     table: Table, name: str, settings: Settings, delta: float, *, replicated: bool
-) -> tuple[AxisLaw, Line]:
-    """Judge one axis of a table, and give its line averaged over the others.
+) -> AxisLaw:
+    """Judge one axis of a table, averaged over the others.
 
     A slope is claimed only if the loss turns nowhere and the slopes do not cross. Equivalence also
     needs the slope at each point of the others inside +-`delta`, which is in nats per decade.
@@ -172,7 +168,7 @@ def judge_axis(
         replicated=replicated,
         one_direction=not law.bent and not law.crosses,
     )
-    return replace(law, verdict=word), whole
+    return replace(law, verdict=word)
 
 
 def _fold_slopes(table: Table, weights: Array, settings: Settings) -> list[FoldSlope]:

@@ -48,8 +48,8 @@ class Settings:
         ]
 
 
-def block_length(series: Array, horizon: int) -> int:
-    """Mean block of the stationary bootstrap in days: max(horizon, optimum, 10).
+def block_length(series: Array, horizon: int, kind: str = "stationary") -> int:
+    """Mean block of the bootstrap of that kind in days: max(horizon, optimum, 10).
 
     `series` [r, days] holds the daily values whose means are estimated. The optimum is that of
     Politis & White (2004), corrected by Patton, Politis & White (2009), and the largest over the
@@ -59,7 +59,7 @@ def block_length(series: Array, horizon: int) -> int:
     from arch.bootstrap import optimal_block_length
 
     varying = [row for row in series if row.std() > 1e-12]
-    optimum = [float(optimal_block_length(row)["stationary"].iloc[0]) for row in varying]
+    optimum = [float(optimal_block_length(row)[kind].iloc[0]) for row in varying]
     return max(horizon, SHORTEST_BLOCK, *(math.ceil(b) for b in optimum if math.isfinite(b)))
 
 

@@ -13,7 +13,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from scaling.config import EarningsConfig, TaskConfig
-from scaling.law.bootstrap import BOOTSTRAP_SEED, SHORTEST_BLOCK
+from scaling.law.bootstrap import BOOTSTRAP_SEED, block_length
 from scaling.law.direction import VOLATILITY, Estimate, Forecasts, NotMeasured
 
 Array = npt.NDArray[np.float64]
@@ -104,7 +104,9 @@ def measure_earnings(
         for name in (size, VOLATILITY)
     }
     held[HOLD] = returns.notna().astype(float).where(returns.notna())
-    block = max(SHORTEST_BLOCK, _block_length(returns.mean(axis=1).to_numpy()))
+    each = returns.mean(axis=1).to_numpy()
+    # The dependence of squares lasts longer.
+    block = block_length(np.stack([each, each**2]), task.horizon, "circular")
     return Earnings(
         rule=_in_words(task, earnings),
         size=size,
@@ -236,11 +238,3 @@ def _influence(returns: Array) -> Array:
     z = (returns - returns.mean()) / returns.std()
     moved: Array = z - returns.mean() / returns.std() * (z**2 - 1) / 2
     return moved
-
-
-def _block_length(returns: Array) -> int:
-    """The optimum for the returns and for their squares, whose dependence lasts longer."""
-    from arch.bootstrap import optimal_block_length
-
-    found = [optimal_block_length(x)["circular"].iloc[0] for x in (returns, returns**2)]
-    return int(np.ceil(max(found)))
