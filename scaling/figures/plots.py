@@ -18,9 +18,8 @@ from scaling.law.axis import AxisLaw
 from scaling.law.cells import Cell
 from scaling.law.direction import Estimate
 from scaling.law.judged_markets import MarketRow
-from scaling.metrics import log_loss, reliability
+from scaling.metrics import Array, log_loss, reliability
 
-Array = npt.NDArray[np.float64]
 Files = Sequence[Mapping[str, Any]]
 
 MARKERS = "osD^vP"

@@ -28,10 +28,9 @@ from scaling.judging.volatility import (
     over_markets,
     recent_rate,
 )
-from scaling.metrics import log_loss
+from scaling.metrics import Array, log_loss
 from scaling.run import RunName
 
-Array = npt.NDArray[np.float64]
 Forecast = Callable[[Study, Indices], Array]
 Fits = dict[str, Callable[[], list["Baseline"]]]
 MOVES = ("up", "down")

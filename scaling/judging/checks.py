@@ -24,7 +24,7 @@ from scaling.data.prices import daily_ranges, prices_of
 from scaling.errors import UserError
 from scaling.law.bootstrap import Settings
 from scaling.law.effects import estimate_effects
-from scaling.metrics import log_loss
+from scaling.metrics import Array, log_loss
 from scaling.names import EXTERNAL, tier_named
 from scaling.run import Run
 from scaling.sizes import BUDGET_TOLERANCE, budget_parameters
@@ -32,7 +32,6 @@ from scaling.splits import SplitConfig
 
 Check = dict[str, Any]
 Build = Callable[[pd.DataFrame], pd.DataFrame]
-Array = npt.NDArray[np.float64]
 
 # In train standard deviations. Only gross shifts are mistakes: on SPY the largest is 0.9 (log ATR,
 # because the test years are calmer), and coping with it is part of the question. An average in

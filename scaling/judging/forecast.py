@@ -25,7 +25,7 @@ from scaling.judging.checks import train_evaluate_parity
 from scaling.judging.evaluation import Trained, load_trained
 from scaling.judging.identity import asked_now
 from scaling.machine.device import choose_device, choose_precision, tune
-from scaling.metrics import Recalibration, fit_recalibration, log_loss, log_loss_skill
+from scaling.metrics import Array, Recalibration, fit_recalibration, log_loss, log_loss_skill
 from scaling.names import EXTERNAL
 from scaling.record import provenance
 from scaling.run import MACHINE, Run, refuse
@@ -33,7 +33,6 @@ from scaling.sizes import load_model_config
 from scaling.training.model import build_model
 from scaling.training.step import predict
 
-Array = npt.NDArray[np.float64]
 # Relative. A change of one cent in one close of the training rows moves a mean or a deviation by
 # 4e-6 or more (tried on SPY), and rounding to fp32 by 1e-7.
 SAME_NORMALISER = 1e-6

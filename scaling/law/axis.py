@@ -9,15 +9,19 @@ import numpy as np
 import numpy.typing as npt
 
 from scaling.law.bootstrap import Interval, Settings
-from scaling.law.effects import Effect, contrast_weights, estimate_effects, holm, slope_weights
+from scaling.law.effects import (
+    LEVEL,
+    Effect,
+    contrast_weights,
+    estimate_effects,
+    holm,
+    slope_weights,
+)
 from scaling.law.table import Table
 from scaling.law.transfer import SizeRecipe
 from scaling.law.turning_point import TurningPoint, find_turning_point
 from scaling.law.verdict import Contrast, Sensitivity, contrast_rows, sensitivity, verdict
-
-Array = npt.NDArray[np.float64]
-
-LEVEL = 0.05
+from scaling.metrics import Array
 
 
 @dataclass(frozen=True)

@@ -9,11 +9,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from scaling.law.transfer import SizeRecipe
+from scaling.metrics import Array
 
-Array = npt.NDArray[np.float64]
 Interval = tuple[float, float]
 
 BOOTSTRAP_SEED = 20200306

@@ -5,15 +5,13 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from scaling.law.axis import line
 from scaling.law.bootstrap import Interval, Settings, day_weights, stretched_interval
 from scaling.law.effects import Effect, estimate_effects
 from scaling.law.table import Table
 from scaling.law.turning_point import TurningPoint
-
-Array = npt.NDArray[np.float64]
+from scaling.metrics import Array
 
 
 @dataclass(frozen=True)

@@ -16,9 +16,7 @@ import pandas as pd
 
 from scaling.config import TaskConfig
 from scaling.law.bootstrap import BOOTSTRAP_SEED, block_length, day_weights
-from scaling.metrics import log_losses, logits_of, weighted_aucs
-
-Array = npt.NDArray[np.float64]
+from scaling.metrics import Array, log_losses, logits_of, weighted_aucs
 
 VOLATILITY = "garch"
 # An AUC of fewer rises or falls says nothing.

@@ -9,14 +9,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
 from scaling.config import EarningsConfig, TaskConfig
 from scaling.law.bootstrap import BOOTSTRAP_SEED, block_length
 from scaling.law.direction import VOLATILITY, Estimate, Forecasts, NotMeasured
-
-Array = npt.NDArray[np.float64]
+from scaling.metrics import Array
 
 TRADING_DAYS = 252
 HOLD = "buy and hold"

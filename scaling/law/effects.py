@@ -21,12 +21,11 @@ from scaling.law.bootstrap import (
     t_quantile,
     with_resampled_seeds,
 )
-
-Array = npt.NDArray[np.float64]
+from scaling.metrics import Array
 
 # Smaller differences are rounding: networks that all predict one constant differ by 1e-17.
 DUST = 1e-9
-POWER = 0.8
+LEVEL, POWER = 0.05, 0.8
 MANY = 1e9  # degrees of freedom; JSON has no infinity
 # Four years of trading days. Estimates of shorter times depend on one another, and Student's t over
 # those of a few long ones is valid however they do within (Ibragimov and Mueller 2010, J. Business

@@ -9,7 +9,6 @@ from dataclasses import replace
 from itertools import chain
 
 import numpy as np
-import numpy.typing as npt
 
 from scaling import metrics
 from scaling.errors import UserError
@@ -30,8 +29,7 @@ from scaling.law.runs import DRAWS, MARKETS, TestDays
 from scaling.law.sentence import calibration_sentence, sentence, warnings
 from scaling.law.shape import compare_shapes
 from scaling.law.table import Table, Tables
-
-Array = npt.NDArray[np.float64]
+from scaling.metrics import Array
 
 # A slope needs two points.
 FEWEST_SIZES = 2

@@ -10,9 +10,8 @@ import pandas as pd
 
 from scaling import metrics
 from scaling.errors import UserError
+from scaling.metrics import Array
 from scaling.run import WHOLE_BLOCK, Draw
-
-Array = npt.NDArray[np.float64]
 
 NETWORK_COLUMNS = ("budget", "parameters", "seed", "date", "split", "y", "p")
 BASELINE_COLUMNS = ("model", "date", "split", "y", "p")

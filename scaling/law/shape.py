@@ -8,11 +8,9 @@ to correlated levels may lie below all of them (Peelle's puzzle).
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from scaling.law.power_law import FittedLaw, whitened_contrasts
-
-Array = npt.NDArray[np.float64]
+from scaling.metrics import Array
 
 LEVEL = 0.05
 

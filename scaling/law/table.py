@@ -10,7 +10,6 @@ from itertools import product
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
 from scaling.errors import UserError
@@ -24,9 +23,8 @@ from scaling.law.runs import (
     read_runs,
     words_of,
 )
+from scaling.metrics import Array
 from scaling.run import WHOLE_BLOCK
-
-Array = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)

@@ -9,14 +9,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
-from scaling.law.effects import Effect
+from scaling.law.effects import LEVEL, Effect
 from scaling.law.shape import vertex
-
-Array = npt.NDArray[np.float64]
-
-LEVEL = 0.05
+from scaling.metrics import Array
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,7 @@ import numpy.typing as npt
 from scaling.law.bootstrap import Interval
 from scaling.law.effects import Effect, holm
 from scaling.law.table import Axis
-
-Array = npt.NDArray[np.float64]
+from scaling.metrics import Array
 
 MOST_TIMES = 1000
 EQUIVALENCE = (
