@@ -9,6 +9,7 @@
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 from scaling.errors import run_command
 from scaling.record import atomic_file
@@ -22,24 +23,14 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         description="One self-contained HTML page of a study, and its figures as SVG.",
     )
     add = parser.add_argument
+    each: dict[str, Any] = {"type": Path, "nargs": "+", "required": True}
     add("--law", type=Path, required=True, help="scaling_law.json")
-    add("--records", type=Path, nargs="+", required=True, help="one <run>.json for each run")
-    add("--evaluations", type=Path, nargs="+", required=True, help="one <run>.eval.json each")
-    add("--predictions", type=Path, nargs="+", required=True, help="<run>.predictions.parquet")
-    add(
-        "--baselines",
-        type=Path,
-        nargs="+",
-        required=True,
-        help="baselines.predictions.parquet, one for each sample of training days",
-    )
-    add(
-        "--baselines-record",
-        type=Path,
-        nargs="+",
-        required=True,
-        help="one for each of --baselines",
-    )
+    add("--records", **each, help="one <run>.json for each run")
+    add("--evaluations", **each, help="one <run>.eval.json each")
+    add("--predictions", **each, help="<run>.predictions.parquet")
+    samples = "baselines.predictions.parquet, one for each sample of training days"
+    add("--baselines", **each, help=samples)
+    add("--baselines-record", **each, help="one for each of --baselines")
     add("--sweeps", type=Path, nargs="*", default=[], help="<budget>.sweep.json, where tried")
     add("--controls", type=Path, nargs="*", default=[], help="<budget>.shuffled.json, where run")
     add("--ages", type=Path, nargs="*", default=[], help="<budget>.age.json, where judged")

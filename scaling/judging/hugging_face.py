@@ -81,7 +81,7 @@ def evaluation_beside(trained: Trained) -> dict[str, Any] | None:
     if not beside.is_file():
         return None
     evaluation: dict[str, Any] = read_json(beside)
-    predictions = {evaluation.get("predictions_md5")}  # they may lie elsewhere
+    predictions = {str(evaluation.get("predictions_md5"))}  # they may lie elsewhere
     require_one_training(trained.record, evaluation, trained.path, predictions)
     return evaluation
 
