@@ -24,7 +24,7 @@ Files = Sequence[Mapping[str, Any]]
 
 MARKERS = "osD^vP"
 WIDE = (7.2, 3.8)
-Slope = tuple[str, float, tuple[float, float]]  # its name, its value, its 95 % interval
+Row = tuple[str, float, tuple[float, float]]  # its name, its value, its 95 % interval
 # What a sweep varies, and what a reader calls it.
 SETTINGS = {
     "learning_rate": "peak learning rate",
@@ -72,14 +72,9 @@ def _legend_above(axes: Axes, columns: int) -> None:
 @rc_context(STYLE)
 def direction(differences: Mapping[str, Estimate]) -> Figure:
     """AUC among the large moves, minus that of volatility alone; `differences` are by model."""
-    figure, axes = new_axes((7.2, 0.9 + 0.28 * len(differences)))
-    y = np.arange(len(differences))
-    values = np.array([estimate.value for estimate in differences.values()])
-    ends = np.array([estimate.interval95 for estimate in differences.values()]).T
-    axes.errorbar(values, y, xerr=np.abs(ends - values), fmt="o", color=COLOURS[0], capsize=3)
-    axes.axvline(0, color=INK, lw=0.8)
-    axes.set_yticks(y, [name.replace("_", " ") for name in differences])
-    axes.set_ylim(len(differences) - 0.5, -0.5)
+    figure, axes = _forest(
+        [(name.replace("_", " "), own.value, own.interval95) for name, own in differences.items()]
+    )
     axes.set_xlabel("AUC of the direction, minus that of volatility alone")
     return figure
 
@@ -109,8 +104,8 @@ def slopes(studies: Mapping[str, AxisLaw], deltas: Sequence[float]) -> Figure:
     return figure
 
 
-def _forest(rows: Sequence[Slope], apart: int | None = None) -> tuple[Figure, Axes]:
-    """A row for each slope with its interval; the one at the place `apart` looks otherwise."""
+def _forest(rows: Sequence[Row], apart: int | None = None) -> tuple[Figure, Axes]:
+    """A row for each value with its interval; the one at the place `apart` looks otherwise."""
     figure, axes = new_axes((7.2, 1.1 + 0.28 * len(rows)))
     for y, (_, value, ends) in enumerate(rows):
         error = np.abs(np.array(ends) - value)[:, None]

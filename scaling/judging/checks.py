@@ -337,10 +337,8 @@ def shuffled_labels_teach_nothing(losses: Array, base: Array, settings: Settings
     bound over days and permutations lies below LARGEST_SKILL_OF_NOISE. It fails if skill is
     certain instead, and is inconclusive otherwise. Permutations are resampled as seeds are, because
     a network fitted to noise leans on volatility one way or the other, so a single one may have
-    skill by luck however many days judge it. Raises UserError for fewer than three permutations.
+    skill by luck however many days judge it.
     """
-    if len(losses) < 3:
-        raise UserError(f"{len(losses)} permutations; at least 3 are needed for an interval")
     effect = estimate_effects([losses], np.ones((1, 1)), settings, minus=base[None]).effects[0]
     ends = np.array([effect.interval90, effect.t_interval90])
     low, high = -ends.max() / base.mean(), -ends.min() / base.mean()

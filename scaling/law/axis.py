@@ -122,6 +122,7 @@ def line(
     turning_point = find_turning_point(
         contrasts, positions, loss, covariance, replicated=replicated
     )
+    slope = slope if replicated else slope.of_days_alone
     return Line(slope, contrasts, turning_point, found.block_length)
 
 
@@ -147,7 +148,7 @@ def judge_axis(
     law = AxisLaw(
         verdict="",
         points=axis.points,
-        slope=whole.slope if replicated else whole.slope.of_days_alone,
+        slope=whole.slope,
         sensitivity=sensitivity(
             whole.slope,
             delta,
@@ -157,9 +158,7 @@ def judge_axis(
         ),
         contrasts=contrasts,
         turning_point=whole.turning_point,
-        at_each=at_each
-        if replicated
-        else [replace(each, slope=each.slope.of_days_alone) for each in at_each],
+        at_each=at_each,
         crosses={-1, 1} <= sides,
         block_length=whole.block_length,
         folds=_fold_slopes(table, slope_weights(axis.positions) @ cells.mean(axis=1), settings),
