@@ -41,7 +41,7 @@ def new_axes(size: tuple[float, float] = WIDE) -> tuple[Figure, Axes]:
     return figure, figure.add_subplot()
 
 
-def _panels(count: int, most: int, height: float, **shared: bool) -> tuple[Figure, list[Axes]]:
+def _panels(count: int, most: int, height: float, **shared: Any) -> tuple[Figure, list[Axes]]:
     """So many panels in rows of at most `most`, each `height` inches high."""
     columns = min(most, count)
     lines = -(-count // columns)

@@ -117,7 +117,9 @@ def model_card(trained: Trained, evaluation: Mapping[str, Any] | None) -> str:
 
 def _data_of(run: Run) -> DataConfig | MarketsConfig:
     given = dict(run.settings["data"])
-    return build(MarketsConfig if "assets" in given else DataConfig, given, Path(RECORD))
+    if "assets" in given:
+        return build(MarketsConfig, given, Path(RECORD))
+    return build(DataConfig, given, Path(RECORD))
 
 
 def _origins_and_licences(data: DataConfig | MarketsConfig, run: Run) -> tuple[str, str]:

@@ -236,7 +236,9 @@ def with_training_days(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def _or(frame: pd.DataFrame, name: str, missing: Any) -> "pd.Series[Any]":
-    return frame.get(name, pd.Series(missing, index=frame.index)).fillna(missing)
+    column = frame.get(name, pd.Series(missing, index=frame.index))
+    # A column of nothing is one of numbers, which no text can fill.
+    return column.astype(object if isinstance(missing, str) else column.dtype).fillna(missing)
 
 
 def _check_rows(frame: pd.DataFrame, columns: Sequence[str], what: str) -> None:
