@@ -94,7 +94,7 @@ def _mean(values: Iterable[float | None]) -> float | None:
     return sum(known) / len(known) if known else None
 
 
-def _mean_scores(scores: Sequence[Mapping[str, Any]]) -> dict[str, float | None]:
+def mean_scores(scores: Sequence[Mapping[str, Any]]) -> dict[str, float | None]:
     """Each measure's mean over runs; None where no run defines it."""
     names = [name for name in scores[0] if name != "undefined"]
     return {name: _mean(score[name] for score in scores) for name in names}
@@ -123,8 +123,8 @@ def _networks(study: StudyFiles) -> list[dict[str, Any]]:
                 "without_embeddings": runs[0]["parameters_without_embeddings"],
                 "seconds": _mean(run["seconds"] for run in runs),
                 "flops": _mean(run["flops"] for run in runs),
-                "test": _mean_scores([m["mean"]["test"] for m in metrics]),
-                "recalibrated": _mean_scores([m["mean"]["test_recalibrated"] for m in metrics]),
+                "test": mean_scores([m["mean"]["test"] for m in metrics]),
+                "recalibrated": mean_scores([m["mean"]["test_recalibrated"] for m in metrics]),
                 "last_skill": _mean(m["last"]["test"]["log_loss_skill"] for m in metrics),
             }
         )
@@ -142,8 +142,8 @@ def _baselines(study: StudyFiles) -> list[dict[str, Any]]:
                 "last_skill": None,
                 "name": words(name),
                 "skill": compared.skill,
-                "test": _mean_scores([model["test"] for model in of_folds]),
-                "recalibrated": _mean_scores([model["test_recalibrated"] for model in of_folds]),
+                "test": mean_scores([model["test"] for model in of_folds]),
+                "recalibrated": mean_scores([model["test_recalibrated"] for model in of_folds]),
             }
         )
     return rows
@@ -296,7 +296,7 @@ def ladder_page(law: StudyLaw, networks: pd.DataFrame, baselines: pd.DataFrame) 
         networks=[
             {
                 **_size_row(size),
-                "test": _mean_scores(
+                "test": mean_scores(
                     [
                         score(run["y"], run["p"], rate)
                         for _, run in tested[tested["budget"] == size.budget].groupby("seed")
