@@ -29,7 +29,7 @@ def main(argv: list[str] | None = None) -> None:
     from scaling.figures.plots import ladders
     from scaling.figures.svg import to_svg
     from scaling.judging.recipes import study_differences
-    from scaling.law.comparison import read_laws
+    from scaling.law.result import read_laws
 
     laws = read_laws(arguments.laws)
     differences = study_differences(laws)

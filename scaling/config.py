@@ -7,7 +7,6 @@ them for every plan, so they must not import torch.
 import dataclasses
 import json
 from collections.abc import Mapping
-from datetime import date
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
@@ -53,10 +52,6 @@ from scaling.sizes import (
 )
 from scaling.splits import SplitConfig, WalkForward
 
-Dates = tuple[date, date]
-Year = Annotated[Integer, Field(ge=1900, le=2999)]
-EARLIEST = 1800  # a year before all prices
-LAST_WEEK = (12, 25)  # of a year: exchanges close some days before it ends
 SafePath = Annotated[Path, AfterValidator(lambda path: Path(safe_name(path)))]
 SafeName = Annotated[str, AfterValidator(safe_name)]
 AssetName = Annotated[str, Field(pattern=f"^{NAME_PART.pattern}$")]

@@ -36,6 +36,7 @@ def main(argv: list[str] | None = None) -> None:
     from scaling.judging import checks, evaluation
     from scaling.judging.identity import asked_now
     from scaling.judging.run_files import file_digests
+    from scaling.judging.scores import BLOCKS
 
     trained = evaluation.load_trained(arguments.checkpoint)
     config = identities.config_of(arguments.config, trained.run.name)
@@ -47,7 +48,7 @@ def main(argv: list[str] | None = None) -> None:
     from scaling.machine.device import choose_device, choose_precision, device_name, tune
     from scaling.training.model import build_model, count_parameters
 
-    study = load_study(config, blocks=("train", *evaluation.BLOCKS))
+    study = load_study(config, blocks=("train", *BLOCKS))
     asked = dataclasses.replace(asked, labels=study.label_hash)
     refuse(arguments.checkpoint, trained.run.difference(asked, MACHINE), again)
     content, record = trained.content, trained.record

@@ -57,7 +57,7 @@ def fit_study(
     from scaling.law.beyond_volatility import with_what_is_beyond_volatility
     from scaling.law.bootstrap import Settings
     from scaling.law.judge import fit_study
-    from scaling.law.table import read_files, read_rows
+    from scaling.law.table import read_rows, read_tables, refuse_other_rows
     from scaling.law.transfer import read_recipes
     from scaling.names import experiment_name
     from scaling.record import file_md5, identity_of_parquet, provenance
@@ -71,12 +71,11 @@ def fit_study(
         *(config.task.horizon, config.law.delta, config.law.bootstrap_samples),
         *(experiments, recipes),
     )
-    tables = read_files(predictions, baselines, judged_block(config))
-    law = with_what_is_beyond_volatility(
-        fit_study(tables, settings, experiment_name(config_path)),
-        *(read_rows(predictions), read_rows(baselines)),
-        *(config.task, config.earnings),
-    )
+    rows = read_rows(predictions), read_rows(baselines)
+    tables = read_tables(*rows)
+    refuse_other_rows(tables, judged_block(config))
+    law = fit_study(tables, settings, experiment_name(config_path))
+    law = with_what_is_beyond_volatility(law, *rows, config.task, config.earnings)
     return replace(
         law,
         runs=[run.as_json() for run in runs],

@@ -36,19 +36,15 @@ def main(argv: list[str] | None = None) -> None:
 
     from scaling.data.dataset import load_study
     from scaling.data.features import verified_data
-    from scaling.judging.baselines import (
-        JUDGED,
-        fit_baselines,
-        judge,
-        volatility_ignores_the_future,
-    )
+    from scaling.judging.baselines import fit_baselines, judge, volatility_ignores_the_future
     from scaling.judging.checks import say_what_did_not_pass
+    from scaling.judging.scores import BLOCKS
 
     prices, features = verified_data(config)
     fitted = fit_baselines(load_study(config), config.task)
     for name, reason in fitted.missing.items():
         print(f"MISSING, {name}: {reason}; the study has no such row")
-    study = load_study(config, blocks=("train", *JUDGED))
+    study = load_study(config, blocks=("train", *BLOCKS))
     found = [volatility_ignores_the_future(study, config.task)]
     predictions, models = judge(fitted.baselines, study, config.task, run.name)
     run = replace(run, prices=prices, features=features, labels=study.label_hash)

@@ -61,7 +61,9 @@ def main(argv: list[str] | None = None) -> None:
 
     from scaling.law import prediction_rows as theirs
     from scaling.law.bootstrap import Settings
+    from scaling.law.judge import fit_study
     from scaling.law.result import as_json
+    from scaling.law.table import read_tables
     from scaling.record import atomic_file, file_md5, provenance, write_json
 
     networks = theirs.read_rows(arguments.predictions, theirs.NETWORKS)
@@ -73,7 +75,7 @@ def main(argv: list[str] | None = None) -> None:
     baselines = theirs.with_base_rate(networks, rivals, arguments.base_rate)
     settings = Settings(arguments.horizon, arguments.delta, LawConfig().bootstrap_samples)
     law = replace(
-        theirs.judge_rows(networks, baselines, settings),
+        fit_study(read_tables(networks, baselines), settings),
         experiment=arguments.output.stem,
         inputs={str(path): file_md5(path) for path in files},
         provenance=provenance(),
@@ -81,7 +83,7 @@ def main(argv: list[str] | None = None) -> None:
     write_json(arguments.output, as_json(law))
     made = str(arguments.output)
     if arguments.page:
-        from scaling.figures.ladder_page import ladder_page
+        from scaling.figures.page import ladder_page
 
         with atomic_file(arguments.page) as stream:
             stream.write(ladder_page(law, networks, baselines).encode())

@@ -59,22 +59,16 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
 
 
 def read_extended(
-    path: str | Path, root: Path, either: Collection[str] = ()
+    path: Path, root: Path, either: Collection[str] = (), before: tuple[Path, ...] = ()
 ) -> tuple[dict[str, Any], dict[str, Path]]:
     """One YAML mapping together with the file that it extends, and where inherited keys stand.
 
     `extends: daily/threshold_1pct.yaml` names a file below `root`, which may extend another one.
     Sections are joined key by key. A key of `either` takes the place of the others of them that are
     inherited. The second value maps the dotted keys that come from such files to their file. Raises
-    `UserError` for a file that there is not, for a circle, and for a key that says what it would be
-    anyway.
+    `UserError` for a file that there is not, for a circle with those `before`, and for a key that
+    says what it would be anyway.
     """
-    return _extended(Path(path), root, either, ())
-
-
-def _extended(
-    path: Path, root: Path, either: Collection[str], before: tuple[Path, ...]
-) -> tuple[dict[str, Any], dict[str, Path]]:
     content = read_yaml(path)
     if (base := content.pop("extends", None)) is None:
         return content, {}
@@ -87,7 +81,7 @@ def _extended(
     if (root / base).resolve() in [file.resolve() for file in chain]:
         circle = " extends ".join(map(str, (*chain, root / base)))
         raise UserError(f"{path}: extends: {circle}: a circle; remove one of these lines")
-    inherited, origins = _extended(root / base, root, either, chain)
+    inherited, origins = read_extended(root / base, root, either, chain)
     if content.keys() & set(either):
         replaced = set(either) - content.keys()
         inherited = {key: value for key, value in inherited.items() if key not in replaced}

@@ -9,6 +9,7 @@
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 from scaling.errors import run_command
 from scaling.record import atomic_file
@@ -22,24 +23,14 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         description="One self-contained HTML page of a study, and its figures as SVG.",
     )
     add = parser.add_argument
+    each: dict[str, Any] = {"type": Path, "nargs": "+", "required": True}
     add("--law", type=Path, required=True, help="scaling_law.json")
-    add("--records", type=Path, nargs="+", required=True, help="one <run>.json for each run")
-    add("--evaluations", type=Path, nargs="+", required=True, help="one <run>.eval.json each")
-    add("--predictions", type=Path, nargs="+", required=True, help="<run>.predictions.parquet")
-    add(
-        "--baselines",
-        type=Path,
-        nargs="+",
-        required=True,
-        help="baselines.predictions.parquet, one for each sample of training days",
-    )
-    add(
-        "--baselines-record",
-        type=Path,
-        nargs="+",
-        required=True,
-        help="one for each of --baselines",
-    )
+    add("--records", **each, help="one <run>.json for each run")
+    add("--evaluations", **each, help="one <run>.eval.json each")
+    add("--predictions", **each, help="<run>.predictions.parquet")
+    samples = "baselines.predictions.parquet, one for each sample of training days"
+    add("--baselines", **each, help=samples)
+    add("--baselines-record", **each, help="one for each of --baselines")
     add("--sweeps", type=Path, nargs="*", default=[], help="<budget>.sweep.json, where tried")
     add("--controls", type=Path, nargs="*", default=[], help="<budget>.shuffled.json, where run")
     add("--ages", type=Path, nargs="*", default=[], help="<budget>.age.json, where judged")
@@ -61,7 +52,7 @@ def main(argv: list[str] | None = None) -> None:
     from scaling.figures.svg import to_svg
     from scaling.judging.agreement import require_agreement
     from scaling.judging.identity import refuse_outdated
-    from scaling.judging.optional_files import read_ageings, read_optional
+    from scaling.judging.optional_files import ageing_in, read_optional
     from scaling.judging.recipes import recipe_differences, serves_every_size
     from scaling.judging.study_files import merged_checks, read_study
 
@@ -77,28 +68,20 @@ def main(argv: list[str] | None = None) -> None:
         runs = [Run.of(record, record["run"]) for record in study.records]
         refuse_outdated(runs, arguments.config)
     require_agreement(study)
-    sweeps, old_sweeps = read_optional(arguments.sweeps, "sweep", study.ladder)
-    controls, old_controls = read_optional(arguments.controls, "shuffled control", study.ladder)
-    ageings, old_ageings = read_ageings(arguments.ages, study.ladder)
-    left_out = [*old_controls, *old_sweeps, *old_ageings]
+    ladder = study.ladder
+    sweeps, old_sweeps = read_optional(arguments.sweeps, "sweep", ladder)
+    controls, old_controls = read_optional(arguments.controls, "shuffled control", ladder)
+    ages, old_ages = read_optional(arguments.ages, "ageing", ladder)
+    left_out = [*old_controls, *old_sweeps, *old_ages]
     shuffled = [
         {"run": f"{control['budget']} shuffled", "checks": [control["check"]]}
         for control in controls
     ]
-    all_sizes = {"run": "all sizes", "checks": serves_every_size(study.ladder.records)}
+    all_sizes = {"run": "all sizes", "checks": serves_every_size(ladder.records)}
     checks = merged_checks([*study.evaluations, *study.baselines, all_sizes, *shuffled])
     differences = recipe_differences(study.records)
 
-    ladder = study.ladder
-    shown = Shown(
-        study.law,
-        ladder.predictions,
-        ladder.baseline_predictions,
-        ladder.records,
-        ladder.evaluations,
-        sweeps,
-        ageings,
-    )
+    shown = Shown(ladder, sweeps, [ageing_in(made) for made in ages])
     svg = {name: to_svg(figure, name) for name, figure in draw(shown).items()}
     for path in (arguments.figures / f"{figure.name}.svg" for figure in CATALOGUE):
         if path.stem not in svg:
@@ -108,7 +91,7 @@ def main(argv: list[str] | None = None) -> None:
             stream.write(svg[path.stem].file.encode())
     elements = {name: drawn.element for name, drawn in svg.items()}
     with atomic_file(arguments.output) as stream:
-        page = html_page(study, checks, differences, sweeps, left_out, elements, ageings)
+        page = html_page(study, shown, checks, differences, left_out, elements)
         stream.write(page.encode())
 
     for line in differences:

@@ -7,9 +7,8 @@ from pathlib import Path
 from scaling.config import TrackingConfig
 from scaling.errors import UserError, run_command
 from scaling.names import RESULTS_ROOT
-from scaling.tracking.local import RecordedRun, read_run
+from scaling.tracking.local import RecordedRun, read_run, record_paths, replay
 from scaling.tracking.mlflow import MlflowBackend, how_to_look, local_uri
-from scaling.tracking.replay import record_paths, replay
 from scaling.tracking.run import Backend, Hopeless, failure
 from scaling.tracking.trackers import make_backends
 from scaling.tracking.wandb import kept_offline
@@ -22,7 +21,7 @@ def wanted(arguments: argparse.Namespace, recorded: RecordedRun) -> list[Backend
         mlflow=asked.mlflow if arguments.to is None else arguments.to == "mlflow",
         mlflow_uri=asked.mlflow_uri,
         wandb=asked.wandb if arguments.to is None else arguments.to == "wandb",
-        wandb_project=arguments.wandb_project or asked.wandb_project,
+        wandb_project=asked.wandb_project,
     )
     return make_backends(config, recorded.info.results_root, arguments.mlflow_uri)
 
@@ -83,7 +82,6 @@ def main(argv: list[str] | None = None) -> None:
         "--mlflow-uri",
         help="default: MLFLOW_TRACKING_URI, else the config's, else the store under results/",
     )
-    one.add_argument("--wandb-project", help="default: the config's")
     one.set_defaults(run_it=sync)
     two = commands.add_parser("init", help="make MLflow's sqlite store")
     two.add_argument("--results", type=Path, default=RESULTS_ROOT, help="the folder of mlflow.db")

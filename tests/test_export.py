@@ -144,7 +144,7 @@ def test_failed_checks_stand_on_the_card(study: Path) -> None:
 
 def test_the_evaluation_of_another_training_is_refused(study: Path) -> None:
     write_json("results/1k.eval.json", read_json("results/1k.eval.json") | {"checkpoint_md5": "0"})
-    with pytest.raises(UserError, match="not the evaluation of.*snakemake --force"):
+    with pytest.raises(UserError, match="not the file that was evaluated.*snakemake --force"):
         export_it()
     assert not Path("exported").exists()
 
@@ -153,7 +153,7 @@ def test_the_evaluation_of_another_recipe_is_refused(study: Path) -> None:
     evaluation = read_json("results/1k.eval.json")
     evaluation["identity"]["precision"] = "bf16"
     write_json("results/1k.eval.json", evaluation)
-    with pytest.raises(UserError, match="1k.eval.json: precision is bf16, not fp32; evaluate it"):
+    with pytest.raises(UserError, match="1k.eval.json: precision is bf16, not fp32; .*evaluate it"):
         export_it()
 
 

@@ -1,7 +1,7 @@
 """Every figure of a study, declared once, for the page, the workflow and the drawings alike.
 
-To add one, declare it here, write a function of its name in `scaling.figures.gallery` and its
-caption in `captions/<name>.rst`, and place it on the page. This module imports no plotting.
+To add one, declare it here, say in `scaling.figures.gallery` how it is drawn, write its caption in
+`captions/<name>.rst`, and place it on the page. This module imports no plotting.
 """
 
 from collections.abc import Collection

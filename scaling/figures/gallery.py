@@ -1,63 +1,68 @@
-"""All figures of one study: a function for each one in the catalogue, of the same name."""
+"""All figures of one study: how each one in the catalogue is drawn."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 
 import pandas as pd
 from matplotlib.figure import Figure
 
 from scaling.figures import plots, surfaces
 from scaling.figures.catalogue import figures_of
+from scaling.figures.plots import Files
 from scaling.judging.checks import LARGEST_SHIFT
 from scaling.judging.run_files import name_in
+from scaling.judging.study_files import StudyFiles
 from scaling.law.ageing import Ageing
 from scaling.law.direction import VOLATILITY, Direction
 from scaling.law.judged_markets import Markets, markets_of
 from scaling.law.result import Law, StudyLaw
 from scaling.metrics import log_loss
 
-Files = Sequence[Mapping[str, Any]]
-
 
 @dataclass(frozen=True)
 class Shown:
-    """What is drawn: a law, and of its ladder the prediction rows and the files of the runs."""
+    """What is drawn: the files of a ladder, and what else was made of it."""
 
-    law: StudyLaw
-    predictions: pd.DataFrame
-    baseline_predictions: pd.DataFrame
-    records: Files = ()
-    evaluations: Files = ()
+    study: StudyFiles
     sweeps: Files = ()
     ageings: Sequence[Ageing] = ()
-    networks: dict[str, pd.DataFrame] = field(init=False)
-    """Rows of date, y, p on the test days for each size; of several seeds, their mean."""
-    rival: tuple[str, pd.DataFrame] = field(init=False)
-    """The name of the strongest baseline, and its rows."""
-    base: pd.DataFrame = field(init=False)
-    """The rows of the base rate, which is that of the years before each fold."""
-    markets: Markets | None = field(init=False)
 
-    def __post_init__(self) -> None:
-        rows = self.predictions[self.predictions["weights"] == "mean"]
-        networks = _test_forecasts(rows, "budget")
-        ordered = {cell.budget: networks[cell.budget] for cell in self.law.ladder.cells}
+    @property
+    def law(self) -> StudyLaw:
+        """The law of the whole study."""
+        return self.study.law
+
+    @cached_property
+    def networks(self) -> dict[str, pd.DataFrame]:
+        """Rows of date, y, p on the test days for each size; of several seeds, their mean."""
+        rows = self.study.predictions
+        networks = _test_forecasts(rows[rows["weights"] == "mean"], "budget")
+        return {budget: networks[budget] for budget in self.study.budgets}
+
+    @cached_property
+    def baselines(self) -> dict[str, pd.DataFrame]:
+        """The same rows of each baseline; the base rate is that of the years before each fold."""
+        return _test_forecasts(self.study.baseline_predictions, "model")
+
+    @property
+    def rival(self) -> tuple[str, pd.DataFrame]:
+        """The name of the strongest baseline, and its rows."""
         against = self.law.best_network.against
         strongest = max(against, key=lambda name: against[name].skill)
-        baselines = _test_forecasts(self.baseline_predictions, "model")
-        object.__setattr__(self, "networks", ordered)
-        object.__setattr__(self, "rival", (strongest, baselines[strongest]))
-        object.__setattr__(self, "base", baselines["base_rate"])
-        found = markets_of(self.predictions, self.baseline_predictions)
-        object.__setattr__(self, "markets", found)
+        return strongest, self.baselines[strongest]
+
+    @cached_property
+    def markets(self) -> Markets | None:
+        """Each judged market, where several are judged."""
+        return markets_of(self.study.predictions, self.study.baseline_predictions)
 
     @property
     def has(self) -> set[str]:
         """What the catalogue's figures need, as far as it is here."""
         surfaces = self.law.surfaces
         present = {
-            "runs": self.records,
+            "runs": self.study.records,
             "sweeps": self.sweeps,
             "ageings": self.ageings,
             "train_days": surfaces,
@@ -82,88 +87,58 @@ class Shown:
 
 def draw(shown: Shown) -> dict[str, Figure]:
     """Every figure of the catalogue that the study has what it needs for, by name."""
-    return {figure.name: globals()[figure.name](shown) for figure in figures_of(shown.has)}
+    return {figure.name: DRAWINGS[figure.name](shown) for figure in figures_of(shown.has)}
 
 
-def ladder(shown: Shown) -> Figure:
+def _ladder(shown: Shown) -> Figure:
     skills = {name: row.skill for name, row in shown.law.best_network.against.items()}
-    base_loss = log_loss(shown.base["y"], shown.base["p"])
-    return plots.ladder(shown.law.ladder.cells, base_loss, skills)
+    base = shown.baselines["base_rate"]
+    return plots.ladder(shown.law.ladder.cells, log_loss(base["y"], base["p"]), skills)
 
 
-def folds(shown: Shown) -> Figure:
-    return plots.folds(shown.law.ladder.parameters)
-
-
-def age(shown: Shown) -> Figure:
-    return plots.age(shown.ageings)
-
-
-def reliability(shown: Shown) -> Figure:
+def _reliability(shown: Shown) -> Figure:
     best, (name, rival) = shown.law.best_network.budget, shown.rival
     forecasts = {best: shown.networks[best], name: rival}
     return plots.reliability_diagram({k: (rows["y"], rows["p"]) for k, rows in forecasts.items()})
 
 
-def skill_by_year(shown: Shown) -> Figure:
+def _skill_by_year(shown: Shown) -> Figure:
     name, rival = shown.rival
-    return plots.skill_by_year({**shown.networks, name: rival}, shown.base)
+    return plots.skill_by_year({**shown.networks, name: rival}, shown.baselines["base_rate"])
 
 
-def direction(shown: Shown) -> Figure:
+def _direction(shown: Shown) -> Figure:
     assert isinstance(shown.law.direction, Direction), "the catalogue needs it"
     rankings = {k: v for k, v in shown.law.direction.rankings.items() if k != VOLATILITY}
     return plots.direction({name: ranking.minus_volatility for name, ranking in rankings.items()})
 
 
-def markets(shown: Shown) -> Figure:
+def _markets(shown: Shown) -> Figure:
     assert shown.markets, "the catalogue needs them"
     parameters = [cell.parameters for cell in shown.law.ladder.cells]
     return plots.markets(shown.markets.rows, parameters)
 
 
-def compute(shown: Shown) -> Figure:
-    runs = [
-        {
-            "budget": record["budget"],
-            "flops": record["flops"],
-            "log_loss": evaluation["metrics"]["mean"]["test"]["log_loss"],
-        }
-        for record, evaluation in zip(shown.records, shown.evaluations, strict=True)
-    ]
-    return plots.compute(pd.DataFrame(runs))
-
-
-def learning_curves(shown: Shown) -> Figure:
-    return plots.learning_curves(shown.newest(shown.records))
-
-
-def drift(shown: Shown) -> Figure:
-    return plots.drift(shown.newest(shown.evaluations)[0]["drift"], LARGEST_SHIFT)
-
-
-def sweeps(shown: Shown) -> Figure:
-    return plots.sweeps(shown.sweeps)
-
-
-def two_axes(shown: Shown) -> Figure:
-    return surfaces.loss_against_days(shown.surface)
-
-
-def loss_by_size(shown: Shown) -> Figure:
-    return surfaces.loss_against_size(shown.surface)
-
-
-def skill_map(shown: Shown) -> Figure:
-    return surfaces.skill_map(shown.surface)
-
-
-def ensembles(shown: Shown) -> Figure:
-    return surfaces.ensembles(shown.surface)
-
-
-def draws(shown: Shown) -> Figure:
-    return surfaces.draws(shown.law.surfaces)
+DRAWINGS: dict[str, Callable[[Shown], Figure]] = {
+    "ladder": _ladder,
+    "folds": lambda shown: plots.folds(shown.law.ladder.parameters),
+    "age": lambda shown: plots.age(shown.ageings),
+    "compute": lambda shown: plots.compute(shown.study.records, shown.study.evaluations),
+    "two_axes": lambda shown: surfaces.loss_against_days(shown.surface),
+    "loss_by_size": lambda shown: surfaces.loss_against_size(shown.surface),
+    "skill_map": lambda shown: surfaces.skill_map(shown.surface),
+    "ensembles": lambda shown: surfaces.ensembles(shown.surface),
+    "draws": lambda shown: surfaces.draws(shown.law.surfaces),
+    "direction": _direction,
+    "markets": _markets,
+    "learning_curves": lambda shown: plots.learning_curves(shown.newest(shown.study.records)),
+    "sweeps": lambda shown: plots.sweeps(shown.sweeps),
+    "reliability": _reliability,
+    "skill_by_year": _skill_by_year,
+    "drift": lambda shown: plots.drift(
+        shown.newest(shown.study.evaluations)[0]["drift"], LARGEST_SHIFT
+    ),
+}
 
 
 def _test_forecasts(rows: pd.DataFrame, name: str) -> dict[str, pd.DataFrame]:

@@ -6,21 +6,23 @@ The page holds its figures and its style sheet, so that one file is the whole re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from scaling.config import TaskConfig
 from scaling.figures.catalogue import CATALOGUE, FOLDER
+from scaling.figures.gallery import Shown, draw
 from scaling.figures.surfaces import baselines_shown
+from scaling.figures.svg import to_svg
 from scaling.judging.study_files import StudyFiles
 from scaling.law import baselines
-from scaling.law.ageing import Ageing
 from scaling.law.cells import Cell
-from scaling.law.judged_markets import markets_of
 from scaling.law.power_law import ASSUMED
 from scaling.law.result import StudyLaw
 from scaling.law.sentence import rounded
 from scaling.law.verdict import EQUIVALENCE
+from scaling.metrics import score
 from scaling.run import Run
 
 BLOCKS = ("train", "validation", "test")
@@ -98,7 +100,7 @@ def mean_scores(scores: Sequence[Mapping[str, Any]]) -> dict[str, float | None]:
     return {name: _mean(score[name] for score in scores) for name in names}
 
 
-def size_row(size: Cell) -> dict[str, Any]:
+def _size_row(size: Cell) -> dict[str, Any]:
     """What the tables of models show of a size, as far as the law knows it."""
     return {
         "name": size.budget,
@@ -117,7 +119,7 @@ def _networks(study: StudyFiles) -> list[dict[str, Any]]:
         runs = [record for record in study.records if record["budget"] == size.budget]
         rows.append(
             {
-                **size_row(size),
+                **_size_row(size),
                 "without_embeddings": runs[0]["parameters_without_embeddings"],
                 "seconds": _mean(run["seconds"] for run in runs),
                 "flops": _mean(run["flops"] for run in runs),
@@ -189,10 +191,6 @@ def _provenance(study: StudyFiles) -> list[tuple[str, str]]:
     def made_with(key: str) -> str:
         return ", ".join(sorted({str(run.values()[key]) for run in runs}))
 
-    def versions(items: Sequence[Mapping[str, Any]]) -> str:
-        found = {", ".join(f"{k} {v}" for k, v in item["versions"].items()) for item in items}
-        return " | and ".join(sorted(found))
-
     law, runs = study.law, [Run.of(record, record["run"]) for record in study.records]
     settings = runs[0].settings
     made = (law.provenance, *study.records, *study.evaluations)
@@ -212,15 +210,19 @@ def _provenance(study: StudyFiles) -> list[tuple[str, str]]:
         ("runs", ", ".join(record["run"] for record in study.records)),
         ("code, digest of training", made_with("code")),
         ("git commit", distinct("git_commit", made) + changed),
-        ("versions, training", versions(study.records)),
-        ("versions, law", versions([law.provenance])),
+        ("versions, training", " | and ".join(sorted({*map(_versions, study.records)}))),
+        ("versions, law", _versions(law.provenance)),
         ("trained on", distinct("device_name")),
         ("precision", made_with("precision")),
-        bootstrap_row(law),
+        _bootstrap_row(law),
     ]
 
 
-def bootstrap_row(law: StudyLaw) -> tuple[str, str]:
+def _versions(made: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name} {version}" for name, version in made["versions"].items())
+
+
+def _bootstrap_row(law: StudyLaw) -> tuple[str, str]:
     """How the intervals were drawn."""
     settings, block = law.settings, law.ladder.parameters.block_length
     said = f"{settings.samples:,} samples, mean block {block} days, seed {settings.seed}"
@@ -229,21 +231,20 @@ def bootstrap_row(law: StudyLaw) -> tuple[str, str]:
 
 def html_page(
     study: StudyFiles,
+    shown: Shown,
     checks: Sequence[Mapping[str, Any]],
     differences: Sequence[str],
-    sweeps: Sequence[Mapping[str, Any]],
     left_out: Sequence[str],
     svg: Mapping[str, str],
-    ageings: Sequence[Ageing] = (),
 ) -> str:
-    """The whole page.
+    """The whole page; `shown` is the part of the study that was trained on all days.
 
     `checks` are merged over runs. `differences` has a line for each setting, besides size, in which
     the runs differ. `left_out` has a line for each file that was given and not used.
     `svg` maps the names of the figures that were drawn to `<svg>` elements. Everything but the
     checks and the laws of two axes is about the runs on all training days.
     """
-    ladder, laws = study.ladder, list(study.law.surfaces.values())
+    ladder, laws = shown.study, list(study.law.surfaces.values())
     two_axes = (
         {
             "surfaces": laws,
@@ -256,7 +257,7 @@ def html_page(
         if laws
         else {}
     )
-    return render(
+    return _render(
         "two_axes.html" if laws else "page.html",
         svg,
         law=study.law,
@@ -269,16 +270,63 @@ def html_page(
         unchecked=[item for item in checks if item["passed"] is None],
         differences=differences,
         left_out=left_out,
-        ageings=ageings,
-        sweeps=_recipes(ladder, sweeps),
-        markets=markets_of(ladder.predictions, ladder.baseline_predictions),
+        ageings=shown.ageings,
+        sweeps=_recipes(ladder, shown.sweeps),
+        markets=shown.markets,
         drift=ladder.evaluations[-1]["drift"],  # of the newest fold
         provenance=_provenance(study),
         **two_axes,
     )
 
 
-def render(template: str, svg: Mapping[str, str], **values: Any) -> str:
+def ladder_page(law: StudyLaw, networks: pd.DataFrame, baselines: pd.DataFrame) -> str:
+    """The whole page of somebody else's ladder, of which prediction rows alone are known.
+
+    `law` was fitted to `networks` and `baselines`, which have the columns of
+    `scaling.law.prediction_rows.read_rows`.
+    """
+    rate, made = law.base_rate, law.provenance
+    tested = networks[(networks["split"] == "test") & (networks["weights"] == "mean")]
+    rivals = baselines[baselines["split"] == "test"]
+    figures = draw(Shown(StudyFiles(law, [], [], [], networks, baselines)))
+    return _render(
+        "ladder.html",
+        {name: to_svg(figure, name).element for name, figure in figures.items()},
+        law=law,
+        networks=[
+            {
+                **_size_row(size),
+                "test": mean_scores(
+                    [
+                        score(run["y"], run["p"], rate)
+                        for _, run in tested[tested["budget"] == size.budget].groupby("seed")
+                    ]
+                ),
+            }
+            for size in law.ladder.cells
+        ],
+        baselines=[
+            {
+                "name": words(str(name)),
+                "skill": law.best_network.against[str(name)].skill,
+                "skill_interval": None,
+                "test": score(rows["y"], rows["p"], rate),
+            }
+            for name, rows in rivals.groupby("model", sort=False)
+        ],
+        **dict.fromkeys(("checks", "failed", "differences", "left_out", "ageings", "markets"), ()),
+        provenance=[
+            *((f"{path}, MD5", md5) for path, md5 in law.inputs.items()),
+            ("horizon", f"{law.settings.horizon} day(s)"),
+            ("base rate, as given", f"{law.base_rate:g}"),
+            ("git commit", f"{made['git_commit']}{' with changes' if made['git_dirty'] else ''}"),
+            ("versions", _versions(made)),
+            _bootstrap_row(law),
+        ],
+    )
+
+
+def _render(template: str, svg: Mapping[str, str], **values: Any) -> str:
     """A template of this folder, filled; `svg` maps the names of figures to `<svg>` elements."""
     environment = Environment(
         loader=FileSystemLoader(FOLDER),

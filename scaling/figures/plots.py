@@ -18,13 +18,13 @@ from scaling.law.axis import AxisLaw
 from scaling.law.cells import Cell
 from scaling.law.direction import Estimate
 from scaling.law.judged_markets import MarketRow
-from scaling.metrics import log_loss, reliability
+from scaling.metrics import Array, log_loss, reliability
 
-Array = npt.NDArray[np.float64]
+Files = Sequence[Mapping[str, Any]]
 
 MARKERS = "osD^vP"
 WIDE = (7.2, 3.8)
-Slope = tuple[str, float, tuple[float, float]]  # its name, its value, its 95 % interval
+Row = tuple[str, float, tuple[float, float]]  # its name, its value, its 95 % interval
 # What a sweep varies, and what a reader calls it.
 SETTINGS = {
     "learning_rate": "peak learning rate",
@@ -35,9 +35,21 @@ SETTINGS = {
 }
 
 
-def _axes(size: tuple[float, float] = WIDE) -> tuple[Figure, Axes]:
+def new_axes(size: tuple[float, float] = WIDE) -> tuple[Figure, Axes]:
+    """A figure of one panel, its size in inches."""
     figure = Figure(figsize=size, layout="constrained")
     return figure, figure.add_subplot()
+
+
+def _panels(count: int, most: int, height: float, **shared: Any) -> tuple[Figure, list[Axes]]:
+    """So many panels in rows of at most `most`, each `height` inches high."""
+    columns = min(most, count)
+    lines = -(-count // columns)
+    figure = Figure(figsize=(7.2, 0.6 + height * lines), layout="constrained")
+    panels = [*figure.subplots(lines, columns, squeeze=False, **shared).ravel()]
+    for panel in panels[count:]:
+        panel.set_axis_off()
+    return figure, panels[:count]
 
 
 def colour(index: int) -> str:
@@ -60,14 +72,9 @@ def _legend_above(axes: Axes, columns: int) -> None:
 @rc_context(STYLE)
 def direction(differences: Mapping[str, Estimate]) -> Figure:
     """AUC among the large moves, minus that of volatility alone; `differences` are by model."""
-    figure, axes = _axes((7.2, 0.9 + 0.28 * len(differences)))
-    y = np.arange(len(differences))
-    values = np.array([estimate.value for estimate in differences.values()])
-    ends = np.array([estimate.interval95 for estimate in differences.values()]).T
-    axes.errorbar(values, y, xerr=np.abs(ends - values), fmt="o", color=COLOURS[0], capsize=3)
-    axes.axvline(0, color=INK, lw=0.8)
-    axes.set_yticks(y, [name.replace("_", " ") for name in differences])
-    axes.set_ylim(len(differences) - 0.5, -0.5)
+    figure, axes = _forest(
+        [(name.replace("_", " "), own.value, own.interval95) for name, own in differences.items()]
+    )
     axes.set_xlabel("AUC of the direction, minus that of volatility alone")
     return figure
 
@@ -97,9 +104,9 @@ def slopes(studies: Mapping[str, AxisLaw], deltas: Sequence[float]) -> Figure:
     return figure
 
 
-def _forest(rows: Sequence[Slope], apart: int | None = None) -> tuple[Figure, Axes]:
-    """A row for each slope with its interval; the one at the place `apart` looks otherwise."""
-    figure, axes = _axes((7.2, 1.1 + 0.28 * len(rows)))
+def _forest(rows: Sequence[Row], apart: int | None = None) -> tuple[Figure, Axes]:
+    """A row for each value with its interval; the one at the place `apart` looks otherwise."""
+    figure, axes = new_axes((7.2, 1.1 + 0.28 * len(rows)))
     for y, (_, value, ends) in enumerate(rows):
         error = np.abs(np.array(ends) - value)[:, None]
         shape, shade = ("D", COLOURS[1]) if y == apart else ("o", COLOURS[0])
@@ -114,7 +121,7 @@ def _forest(rows: Sequence[Slope], apart: int | None = None) -> tuple[Figure, Ax
 @rc_context(STYLE)
 def age(sizes: Sequence[Ageing]) -> Figure:
     """Loss beside that of the youngest networks by age in years, 95 % intervals, a line a size."""
-    figure, axes = _axes()
+    figure, axes = new_axes()
     for index, size in enumerate(sizes):
         values = np.array([0.0, *(row.difference.estimate for row in size.ages)])
         ends = np.array([(0.0, 0.0), *(row.difference.interval95 for row in size.ages)]).T
@@ -145,7 +152,7 @@ def ladder(sizes: Sequence[Cell], base_loss: float, baselines: Mapping[str, floa
     are the ladder's cells, `base_loss` the base rate's test log-loss in nats, `baselines` maps
     names to test skill (a fraction).
     """
-    figure, axes = _axes((7.2, 4.2))
+    figure, axes = new_axes((7.2, 4.2))
     lines = {name: 100 * value for name, value in baselines.items()}
     ends = [100 * end for size in sizes for end in size.skill_interval95]
     everything = np.array([*ends, *lines.values()])
@@ -175,7 +182,7 @@ def ladders(studies: Mapping[str, Sequence[Cell]], differences: Sequence[str] = 
     """
     head = ["Besides the networks' shapes, the studies differ in"] if differences else []
     note = [part for line in (*head, *differences) for part in textwrap.wrap(line, 105)]
-    figure, axes = _axes((7.2, 4.2 + 0.2 * len(note)))
+    figure, axes = new_axes((7.2, 4.2 + 0.2 * len(note)))
     figure.supxlabel("\n".join(note), x=0.01, ha="left", fontsize="small")
     axes.set_xscale("log")
     for index, (name, sizes) in enumerate(studies.items()):
@@ -253,17 +260,12 @@ def markets(rows: Mapping[str, MarketRow], parameters: Sequence[int]) -> Figure:
 
     `parameters` are those of the sizes of each of the `rows`, in their order.
     """
-    columns = min(5, len(rows))
-    lines = -(-len(rows) // columns)
-    figure = Figure(figsize=(7.2, 0.6 + 1.6 * lines), layout="constrained")
-    panels = figure.subplots(lines, columns, sharex=True, squeeze=False).ravel()
-    for panel in panels[len(rows) :]:
-        panel.set_axis_off()
+    figure, panels = _panels(len(rows), 5, 1.6, sharex=True)
     drawn = [
-        _market(panel, row, parameters) for panel, row in zip(panels, rows.values(), strict=False)
+        _market(panel, row, parameters) for panel, row in zip(panels, rows.values(), strict=True)
     ]
     reach = 0.55 * max(float(np.ptp(values)) for values in drawn)
-    for axes, name, values in zip(panels, rows, drawn, strict=False):
+    for axes, name, values in zip(panels, rows, drawn, strict=True):
         middle = (values.min() + values.max()) / 2
         axes.set_ylim(middle - reach, middle + reach)
         axes.set_title(name, fontsize=9)
@@ -293,16 +295,17 @@ def _market(axes: Axes, row: MarketRow, parameters: Sequence[int]) -> Array:
 
 
 @rc_context(STYLE)
-def compute(runs: pd.DataFrame) -> Figure:
-    """Test log-loss against training FLOPs; `runs` has budget, flops, log_loss, one row a run."""
-    figure, axes = _axes()
+def compute(records: Files, evaluations: Files) -> Figure:
+    """Test log-loss against training FLOPs, a point a run."""
+    figure, axes = new_axes()
     axes.set_xscale("log")
-    for index, (budget, rows) in enumerate(runs.groupby("budget", sort=False)):
-        axes.plot(
-            *(rows["flops"], rows["log_loss"], marker(index)),
-            color=colour(index),
-            label=str(budget),
-        )
+    points: dict[str, list[tuple[float, float]]] = {}
+    for record, evaluation in zip(records, evaluations, strict=True):
+        loss = evaluation["metrics"]["mean"]["test"]["log_loss"]
+        points.setdefault(record["budget"], []).append((record["flops"], loss))
+    for index, (budget, runs) in enumerate(points.items()):
+        flops, losses = zip(*runs, strict=True)
+        axes.plot(flops, losses, marker(index), color=colour(index), label=budget)
     axes.set_xlabel("training compute, FLOP")
     axes.set_ylabel("test log-loss, nats")
     axes.legend(title="budget")
@@ -310,16 +313,11 @@ def compute(runs: pd.DataFrame) -> Figure:
 
 
 @rc_context(STYLE)
-def learning_curves(runs: Sequence[Mapping[str, Any]]) -> Figure:
+def learning_curves(runs: Files) -> Figure:
     """Train and validation log-loss per epoch, a panel per budget; `runs` are run records."""
     budgets = list(dict.fromkeys(run["budget"] for run in runs))
-    columns = min(3, len(budgets))
-    lines = -(-len(budgets) // columns)
-    figure = Figure(figsize=(7.2, 0.6 + 2.5 * lines), layout="constrained")
-    panels = figure.subplots(lines, columns, sharey=True, squeeze=False).ravel()
-    for panel in panels[len(budgets) :]:
-        panel.set_axis_off()
-    for index, (budget, axes) in enumerate(zip(budgets, panels, strict=False)):
+    figure, panels = _panels(len(budgets), 3, 2.5, sharey=True)
+    for index, (budget, axes) in enumerate(zip(budgets, panels, strict=True)):
         for run in (run for run in runs if run["budget"] == budget):
             _learning_curve(axes, run, colour(index))
         axes.set_title(f"{budget}", fontsize=10)
@@ -341,7 +339,7 @@ def _learning_curve(axes: Axes, run: Mapping[str, Any], shade: str) -> None:
 
 
 @rc_context(STYLE)
-def sweeps(swept: Sequence[Mapping[str, Any]]) -> Figure:
+def sweeps(swept: Files) -> Figure:
     """Validation log-loss against each setting that a sweep varies, a colour per budget.
 
     A point is a recipe: the mean over its seeds, and their standard error. The square is the
@@ -378,7 +376,7 @@ def _recipes_tried(axes: Axes, sweep: Mapping[str, Any], setting: str, shade: st
 @rc_context(STYLE)
 def reliability_diagram(models: Mapping[str, tuple[npt.ArrayLike, npt.ArrayLike]]) -> Figure:
     """What was forecast and what happened, in bins of equal count; `models` maps name to (y, p)."""
-    figure, axes = _axes((5.2, 4.2))
+    figure, axes = new_axes((5.2, 4.2))
     tables = {name: reliability(y, p) for name, (y, p) in models.items()}
     reach = 100 * max(max(t.forecast.max(), t.observed.max()) for t in tables.values())
     axes.plot([0, reach], [0, reach], "--", color=GREY, lw=1)
@@ -404,7 +402,7 @@ def reliability_diagram(models: Mapping[str, tuple[npt.ArrayLike, npt.ArrayLike]
 @rc_context(STYLE)
 def skill_by_year(models: Mapping[str, pd.DataFrame], base: pd.DataFrame) -> Figure:
     """Log-loss skill of each calendar year over the `base` rate's; all are rows of date, y, p."""
-    figure, axes = _axes()
+    figure, axes = new_axes()
     width = 0.8 / len(models)
     years: set[int] = set()
     reference = {
@@ -430,7 +428,7 @@ def skill_by_year(models: Mapping[str, pd.DataFrame], base: pd.DataFrame) -> Fig
 @rc_context(STYLE)
 def drift(table: Sequence[Mapping[str, Any]], largest: float) -> Figure:
     """Mean shift of each feature in train standard deviations; `largest` is what is allowed."""
-    figure, axes = _axes((7.2, 0.9 + 0.22 * len(table)))
+    figure, axes = new_axes((7.2, 0.9 + 0.22 * len(table)))
     y = np.arange(len(table))
     for index, block in enumerate(("validation", "test")):
         shift = [row[f"{block}_shift"] for row in table]

@@ -14,7 +14,7 @@ from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from scaling.figures.plots import colour, marker, spread
+from scaling.figures.plots import colour, marker, new_axes, spread
 from scaling.figures.svg import COLOURS, GREY, INK, STYLE
 from scaling.law.cells import BaselineCell, Cell, Ensemble
 from scaling.law.result import Law
@@ -43,10 +43,10 @@ def baselines_shown(law: Law) -> list[str]:
 @rc_context(STYLE)
 def loss_against_days(law: Law) -> Figure:
     """Test log-loss against training days or markets: a line for each size and each baseline."""
-    figure, axes = _axes(3.9)
+    figure, axes = new_axes((WIDTH, 3.9))
     curves = [
         Curve(budget, _days(cells), cells, _bold(index))
-        for index, (budget, cells) in enumerate(_by_size(law).items())
+        for index, (budget, cells) in enumerate(_grouped(law, "budget").items())
     ]
     for index, name in enumerate(baselines_shown(law)):
         fitted = law.baselines[name].cells
@@ -60,8 +60,8 @@ def loss_against_days(law: Law) -> Figure:
 @rc_context(STYLE)
 def loss_against_size(law: Law) -> Figure:
     """Test log-loss against counted parameters: a line for each number of days or markets."""
-    figure, axes = _axes(3.9)
-    by_days = _by_days(law)
+    figure, axes = new_axes((WIDTH, 3.9))
+    by_days = _grouped(law, "train_days")
     curves = [
         Curve(
             f"{_named_days(cells[0])} {law.unit}" if index == 0 else _named_days(cells[0]),
@@ -86,8 +86,8 @@ def loss_against_size(law: Law) -> Figure:
 @rc_context(STYLE)
 def skill_map(law: Law) -> Figure:
     """Skill in per cent for each size and number of days or markets; a dot is a network."""
-    sizes, days = _by_size(law), _by_days(law)
-    figure, axes = _axes(0.9 + 0.62 * len(sizes))
+    sizes, days = _grouped(law, "budget"), _grouped(law, "train_days")
+    figure, axes = new_axes((WIDTH, 0.9 + 0.62 * len(sizes)))
     skills = [cell.skill for cell in law.cells]
     lowest, reach = min(skills), (max(skills) - min(skills)) or 1.0
     for row, cells in enumerate(sizes.values()):
@@ -125,7 +125,7 @@ def skill_map(law: Law) -> Figure:
 def ensembles(law: Law) -> Figure:
     """Single networks and the mean probability of a size's seeds against days, a panel a size."""
     panels = {}
-    for index, (budget, cells) in enumerate(_by_size(law).items()):
+    for index, (budget, cells) in enumerate(_grouped(law, "budget").items()):
         panels[budget] = [Curve("single networks", _days(cells), cells, _bold(index))]
         if rows := [cell.ensemble for cell in cells if cell.ensemble]:
             days = _days([cell for cell in cells if cell.ensemble])
@@ -141,36 +141,24 @@ def draws(surfaces: Mapping[str, Law]) -> Figure:
     panels: dict[str, list[Curve]] = {}
     for draw, law in surfaces.items():
         name, look = DRAWN[draw].removeprefix("the "), looks[draw]
-        for index, (budget, cells) in enumerate(_by_size(law).items()):
+        for index, (budget, cells) in enumerate(_grouped(law, "budget").items()):
             panels.setdefault(budget, []).append(Curve(name, _days(cells), cells, look(index)))
-        for baseline in ("logistic_regression",):
-            if baseline in law.baselines:
-                fitted = law.baselines[baseline].cells
-                style = look(0) | {"color": GREY}
-                title = baseline.replace("_", " ")
-                panels.setdefault(title, []).append(Curve(name, _days(fitted), fitted, style))
+        if regression := law.baselines.get("logistic_regression"):
+            curve = Curve(
+                name, _days(regression.cells), regression.cells, look(0) | {"color": GREY}
+            )
+            panels.setdefault("logistic regression", []).append(curve)
     return _panels(panels, next(iter(surfaces.values())))
 
 
 # --- parts -----------------------------------------------------------------------------------
 
 
-def _axes(height: float) -> tuple[Figure, Axes]:
-    figure = Figure(figsize=(WIDTH, height), layout="constrained")
-    return figure, figure.add_subplot()
-
-
-def _by_size(law: Law) -> dict[str, list[Cell]]:
+def _grouped(law: Law, by: str) -> dict[str, list[Cell]]:
+    """The cells of each `budget`, or of each number of `train_days`."""
     groups: dict[str, list[Cell]] = {}
     for cell in law.cells:
-        groups.setdefault(cell.budget, []).append(cell)
-    return groups
-
-
-def _by_days(law: Law) -> dict[str, list[Cell]]:
-    groups: dict[str, list[Cell]] = {}
-    for cell in law.cells:
-        groups.setdefault(cell.train_days, []).append(cell)
+        groups.setdefault(getattr(cell, by), []).append(cell)
     return groups
 
 
@@ -249,7 +237,7 @@ def _name_ends(axes: Axes, curves: Sequence[Curve]) -> None:
 
 
 def _days_axis(axes: Axes, law: Law) -> None:
-    cells = next(iter(_by_size(law).values()))
+    cells = next(iter(_grouped(law, "budget").values()))
     axes.set_xticks(_days(cells), [_named_days(cell, "\n") for cell in cells])
     axes.minorticks_off()
     axes.set_xlabel(TRAINED_ON[law.unit])

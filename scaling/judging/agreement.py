@@ -7,7 +7,6 @@ by hand, or was made by code with a mistake. None of them may reach the page.
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from itertools import product
 from statistics import fmean
 from typing import Any
 
@@ -21,10 +20,10 @@ from scaling.law.beyond_volatility import with_what_is_beyond_volatility
 from scaling.law.cells import Cell
 from scaling.law.direction import Direction
 from scaling.law.earnings import Earnings
-from scaling.law.judge import calibration_apart
-from scaling.law.result import Calibration, StudyLaw
+from scaling.law.judge import fit_study
+from scaling.law.result import StudyLaw
 from scaling.law.runs import words_of
-from scaling.law.table import Table, read_tables
+from scaling.law.table import read_tables
 from scaling.metrics import Recalibration, score
 from scaling.run import BASELINES, Run, RunName
 
@@ -37,6 +36,7 @@ MEASURES = (
 )
 
 Numbers = dict[str, float | None]
+Rates = dict[int | None, float]  # by fold; of a study that does not walk, the only one
 
 
 def require_agreement(study: StudyFiles) -> None:
@@ -44,8 +44,9 @@ def require_agreement(study: StudyFiles) -> None:
 
     Raises `UserError` naming the file, the number, what it should be, and what makes it again.
     """
-    _require_one_base_rate(study)
-    rates = {origin: made["train_base_rate"] for origin, made in _first_of_each_fold(study).items()}
+    first = reversed(study.records)  # of each fold the first one stays
+    rates = {name_in(record).origin: record["train_base_rate"] for record in first}
+    _require_one_base_rate(study, rates)
     for evaluation in study.evaluations:
         rate = rates[name_in(evaluation).origin]
         rows = _rows_of(study.predictions, name_in(evaluation))
@@ -76,54 +77,37 @@ def _baselines_file(made: Mapping[str, Any]) -> str:
 # --- one base rate ---------------------------------------------------------------------------
 
 
-def _first_of_each_fold(study: StudyFiles) -> dict[int | None, dict[str, Any]]:
-    """The first record of each fold; of a study that does not walk, of the only one."""
-    found: dict[int | None, dict[str, Any]] = {}
-    for record in study.records:
-        found.setdefault(name_in(record).origin, record)
-    return found
-
-
-def _require_one_base_rate(study: StudyFiles) -> None:
+def _require_one_base_rate(study: StudyFiles, rates: Rates) -> None:
     """All skill is over the share of positives in the training block, as the trainings found it.
 
     Each fold of a walk has its own. The law has their mean.
     """
-    trained = _first_of_each_fold(study)
-    for file, origin, said in _base_rates(study):
-        first = trained[origin]
-        _require_base_rate(study, file, said, first["train_base_rate"], f"{first['run']} was")
-    mean = fmean(record["train_base_rate"] for record in trained.values())
-    names = " and ".join(record["run"] for record in trained.values())
-    was = f"{names} was" if len(trained) == 1 else f"on average {names} were"
-    _require_base_rate(study, "scaling_law.json", study.law.base_rate, mean, was)
+    of_law = ("scaling_law.json", fmean(rates.values()), study.law.base_rate)
+    for file, rate, said in (*_base_rates(study, rates), of_law):
+        if not math.isclose(said, rate, rel_tol=ROUNDING):
+            raise UserError(
+                f"{file}: its base rate is {said:.6f}, but networks were trained on {rate:.6f}, "
+                "and skill has one base rate, that of the training block; make it again: snakemake "
+                f"--force {_path(study, file)}"
+            )
 
 
-def _require_base_rate(study: StudyFiles, file: str, said: float, rate: float, was: str) -> None:
-    if not math.isclose(said, rate, rel_tol=ROUNDING):
-        raise UserError(
-            f"{file}: its base rate is {said:.6f}, but {was} trained on {rate:.6f}, and skill has "
-            "one base rate, that of the training block; make it again: snakemake --force "
-            f"{_path(study, file)}"
-        )
-
-
-def _base_rates(study: StudyFiles) -> Iterator[tuple[str, int | None, float]]:
-    """Each base rate that a file states or was computed with, the file's name, and its fold."""
+def _base_rates(study: StudyFiles, rates: Rates) -> Iterator[tuple[str, float, float]]:
+    """Each file, the base rate of its fold, and each that it states or was computed with."""
     for record in study.records:
-        yield f"{record['run']}.ckpt", name_in(record).origin, record["train_base_rate"]
+        yield f"{record['run']}.ckpt", rates[name_in(record).origin], record["train_base_rate"]
     judged = [(f"{made['run']}.eval.json", made, made["metrics"]) for made in study.evaluations]
     rivals = [(_baselines_file(made), made, made["models"]) for made in study.baselines]
     for file, made, models in (*judged, *rivals):
-        origin = name_in(made).origin
-        yield file, origin, made["train_base_rate"]
+        rate = rates[name_in(made).origin]
+        yield file, rate, made["train_base_rate"]
         for model in models.values():
             for block in ("validation", "test", "test_recalibrated"):
-                yield file, origin, model[block]["base_rate"]
+                yield file, rate, model[block]["base_rate"]
     for made in study.ladder.baselines:
         rows = _rows_of(study.baseline_predictions, name_in(made))
         for p in rows.loc[rows["model"] == "base_rate", "p"].unique():
-            yield f"{made['run']}.predictions.parquet", name_in(made).origin, p
+            yield f"{made['run']}.predictions.parquet", rates[name_in(made).origin], p
 
 
 # --- losses and skill ------------------------------------------------------------------------
@@ -155,7 +139,10 @@ def _scores(rows: pd.DataFrame, recalibration: Mapping[str, float], base_rate: f
 def _law_says(law: StudyLaw) -> Numbers:
     """The test losses and skills in the law's file, of the ladder and of each surface."""
     said = _cells_say(law.ladder.cells, "") | _beyond_volatility(law)
-    said |= _calibration(law.calibration)
+    if law.calibration.recalibrated:
+        said["slope of recalibrated log-loss"] = law.calibration.recalibrated.slope.estimate
+    if law.calibration.auc:
+        said["slope of the AUC"] = law.calibration.auc.estimate
     for name, row in law.best_network.against.items():
         said |= {f"log_loss of {name}": row.log_loss, f"skill of {name}": row.skill}
     for draw, surface in law.surfaces.items():
@@ -163,16 +150,6 @@ def _law_says(law: StudyLaw) -> Numbers:
         for name, baseline in surface.baselines.items():
             for cell in baseline.cells:
                 said[f"log_loss of {_where(name, cell.train_days, draw)}"] = cell.log_loss
-    return said
-
-
-def _calibration(law: Calibration) -> Numbers:
-    """The slopes beside that of log-loss."""
-    said: Numbers = {}
-    if law.recalibrated:
-        said["slope of recalibrated log-loss"] = law.recalibrated.slope.estimate
-    if law.auc:
-        said["slope of the AUC"] = law.auc.estimate
     return said
 
 
@@ -192,16 +169,6 @@ def _beyond_volatility(law: StudyLaw) -> Numbers:
     return said
 
 
-def _beyond_volatility_should_be(study: StudyFiles) -> Numbers:
-    """The same from the predictions. No interval is compared, so few draws are made."""
-    law = study.law
-    few = replace(law, settings=replace(law.settings, samples=2))
-    task = TaskConfig(**Run(**law.runs[0]).settings["task"])
-    rules = EarningsConfig(**law.made_by["earnings"])
-    rows = (study.predictions, study.baseline_predictions)
-    return _beyond_volatility(with_what_is_beyond_volatility(few, *rows, task, rules))
-
-
 def _cells_say(cells: Sequence[Cell], draw: str) -> Numbers:
     said: Numbers = {}
     for cell in cells:
@@ -219,37 +186,12 @@ def _where(name: str, asked: str, draw: str) -> str:
 
 
 def _law_should_say(study: StudyFiles) -> Numbers:
-    """The same numbers from the predictions."""
-    tables = read_tables(study.predictions, study.baseline_predictions)
-    reference = float(tables.ladder.baselines["base_rate"][-1].mean())
-    found = _table_should_say(tables.ladder, "", reference) | _beyond_volatility_should_be(study)
-    few = replace(study.law.settings, samples=50)  # no interval is compared
-    found |= _calibration(calibration_apart(tables, study.law.ladder.parameters, few))
-    for name, (losses,) in tables.ladder.baselines.items():
-        mean = float(losses.mean())
-        found |= {f"log_loss of {name}": mean, f"skill of {name}": 1 - mean / reference}
-    for draw, table in tables.surfaces.items():
-        found |= _table_should_say(table, draw, reference)
-        for name, fits in table.baselines.items():
-            for asked, losses in zip(table.samples.points, fits, strict=True):
-                found[f"log_loss of {_where(name, asked, draw)}"] = float(losses.mean())
-    return found
-
-
-def _table_should_say(table: Table, draw: str, reference: float) -> Numbers:
-    """A table's numbers; `reference` is the test loss of the base rate of the whole block."""
-    found: Numbers = {}
-    names = product(*(axis.points for axis in table.axes.values()))
-    cells = zip(names, table.seeds, table.losses, table.ensembles, strict=True)
-    for (budget, asked), seeds, losses, together in cells:
-        where = _where(budget, asked, draw)
-        found |= {
-            f"skill of {where}": 1 - float(losses.mean()) / reference,
-            f"ensemble of {where}": float(together.mean()) if len(seeds) > 1 else None,
-        }
-        for seed, loss in zip(seeds, losses.mean(axis=1), strict=True):
-            found[f"log_loss of {where} seed {seed}"] = float(loss)
-    return found
+    """The same of the law that is fitted again. No interval is compared, so few draws are made."""
+    rows = (study.predictions, study.baseline_predictions)
+    again = fit_study(read_tables(*rows), replace(study.law.settings, samples=50))
+    task = TaskConfig(**Run(**study.law.runs[0]).settings["task"])
+    rules = EarningsConfig(**study.law.made_by["earnings"])
+    return _law_says(with_what_is_beyond_volatility(again, *rows, task, rules))
 
 
 def _require_equal(study: StudyFiles, file: str, said: Numbers, found: Numbers) -> None:

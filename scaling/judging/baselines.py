@@ -17,7 +17,7 @@ import pandas as pd
 from scaling.config import TaskConfig
 from scaling.data.dataset import Indices, Study, threshold_labels
 from scaling.judging.checks import Check, check
-from scaling.judging.markets import by_market
+from scaling.judging.scores import BLOCKS, scores
 from scaling.judging.volatility import (
     RECENT_DAYS,
     Garch,
@@ -28,13 +28,11 @@ from scaling.judging.volatility import (
     over_markets,
     recent_rate,
 )
-from scaling.metrics import fit_recalibration, log_loss, score
+from scaling.metrics import Array, log_loss
 from scaling.run import RunName
 
-Array = npt.NDArray[np.float64]
 Forecast = Callable[[Study, Indices], Array]
 Fits = dict[str, Callable[[], list["Baseline"]]]
-JUDGED = ("validation", "test")
 MOVES = ("up", "down")
 SEED = 0
 # The inverse strength of logistic regression's penalty; scikit-learn's own is 1.
@@ -144,7 +142,7 @@ def volatility_ignores_the_future(study: Study, task: TaskConfig) -> Check:
     All later closes and ranges are replaced: those after the training block before the models are
     fitted, and those after a day before its forecast is asked for.
     """
-    judged = np.concatenate([study.samples[block] for block in JUDGED])
+    judged = np.concatenate([study.samples[block] for block in BLOCKS])
     rows = judged[np.linspace(0, len(judged) - 1, SPOILT_DAYS).astype(int)]
     trained = study.samples["train"]
     unseen = _spoilt(study, trained[np.argmax(study.dates[trained])] + task.horizon)
@@ -205,25 +203,16 @@ def judge(
     Returns rows of model, training days, date, split, y, p and `outcomes`, and for each baseline
     its settings and metrics. `run` tells the training days.
     """
-    y = {block: study.labels(block) for block in JUDGED}
-    rate = study.train_base_rate
     frames, models = [], {}
     days = {k: v for k, v in run.columns().items() if k not in ("budget", "seed")}
     days |= study.counted
     for name, baseline in baselines.items():
-        p = {block: baseline.predict(study, study.samples[block]) for block in JUDGED}
-        for block in JUDGED:
+        p = {block: baseline.predict(study, study.samples[block]) for block in BLOCKS}
+        for block in BLOCKS:
             rows = {"model": name, **days, **study.days(block), "split": block}
-            found = pd.DataFrame(rows | {"y": y[block], "p": p[block]})
+            found = pd.DataFrame(rows | {"y": study.labels(block), "p": p[block]})
             frames.append(found.join(outcomes(study, study.samples[block], task)))
-        recalibration = fit_recalibration(y["validation"], p["validation"])
-        models[name] = {
-            "settings": baseline.settings,
-            "recalibration": recalibration._asdict(),
-            **{block: score(y[block], p[block], rate) for block in JUDGED},
-            "test_recalibrated": score(y["test"], recalibration(p["test"]), rate),
-            **by_market(study, y, p),
-        }
+        models[name] = {"settings": baseline.settings, **scores(study, p)}
     return pd.concat(frames, ignore_index=True), models
 
 

@@ -10,25 +10,17 @@ import torch
 
 from scaling.data.dataset import Study
 from scaling.errors import UserError
-from scaling.judging.markets import by_market
 from scaling.judging.run_files import run_in
+from scaling.judging.scores import BLOCKS, scores
 from scaling.machine.device import Precision
-from scaling.metrics import fit_recalibration, log_losses, score
+from scaling.metrics import log_losses
 from scaling.run import Run
 from scaling.training import checkpoint
 from scaling.training.step import predict
 
-BLOCKS = ("validation", "test")
 WEIGHTS = {"mean": "weights", "last": "last_weights"}  # name in the predictions: in a checkpoint
 
-Probabilities = dict[tuple[str, str], npt.NDArray[np.float64]]
-
-
-class Judged(NamedTuple):
-    """Forecasts by (weights, block), and metrics by weights."""
-
-    probabilities: Probabilities
-    metrics: dict[str, Any]
+Probabilities = dict[tuple[str, str], npt.NDArray[np.float64]]  # by weights and block
 
 
 class Trained(NamedTuple):
@@ -74,19 +66,17 @@ def judge(
     device: torch.device,
     precision: Precision,
     where: Path,
-) -> Judged:
-    """Forecasts and metrics of both weights in the checkpoint `content`, on both blocks."""
+) -> tuple[Probabilities, dict[str, Any]]:
+    """Forecasts of both weights in the checkpoint `content` on both blocks, and their metrics."""
     dataset = study.dataset.to(device)
-    y = {block: study.labels(block) for block in BLOCKS}
     p: Probabilities = {}
     metrics: dict[str, Any] = {}
     for weights, key in WEIGHTS.items():
         load_weights(model, content[key], where)
         for block in BLOCKS:
             p[weights, block] = predict(model, dataset, study.samples[block], device, precision)
-        own = {block: p[weights, block] for block in BLOCKS}
-        metrics[weights] = measured(y, own, study.train_base_rate) | by_market(study, y, own)
-    return Judged(p, metrics)
+        metrics[weights] = scores(study, {block: p[weights, block] for block in BLOCKS})
+    return p, metrics
 
 
 def daily_losses(
@@ -107,18 +97,6 @@ def load_weights(model: torch.nn.Module, weights: dict[str, torch.Tensor], where
             f"{where}: its weights are not those of the model built now ({reason[:200]}); "
             f"train it again: snakemake --force {where}"
         ) from None
-
-
-def measured(
-    y: dict[str, npt.NDArray[np.int8]], p: dict[str, npt.NDArray[np.float64]], base_rate: float
-) -> dict[str, Any]:
-    """Metrics of forecasts on both blocks, and on test once recalibrated as validation asks."""
-    recalibration = fit_recalibration(y["validation"], p["validation"])
-    return {
-        "recalibration": recalibration._asdict(),
-        **{block: score(y[block], p[block], base_rate) for block in BLOCKS},
-        "test_recalibrated": score(y["test"], recalibration(p["test"]), base_rate),
-    }
 
 
 def prediction_rows(trained: Trained, study: Study, p: Probabilities) -> pd.DataFrame:

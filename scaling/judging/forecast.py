@@ -21,11 +21,11 @@ from scaling.data.features import verified_data
 from scaling.errors import UserError
 from scaling.identities import FOUND
 from scaling.judging import evaluation
-from scaling.judging.checks import PARITY
+from scaling.judging.checks import train_evaluate_parity
 from scaling.judging.evaluation import Trained, load_trained
 from scaling.judging.identity import asked_now
 from scaling.machine.device import choose_device, choose_precision, tune
-from scaling.metrics import Recalibration, fit_recalibration, log_loss, log_loss_skill
+from scaling.metrics import Array, Recalibration, fit_recalibration, log_loss, log_loss_skill
 from scaling.names import EXTERNAL
 from scaling.record import provenance
 from scaling.run import MACHINE, Run, refuse
@@ -33,7 +33,6 @@ from scaling.sizes import load_model_config
 from scaling.training.model import build_model
 from scaling.training.step import predict
 
-Array = npt.NDArray[np.float64]
 # Relative. A change of one cent in one close of the training rows moves a mean or a deviation by
 # 4e-6 or more (tried on SPY), and rounding to fp32 by 1e-7.
 SAME_NORMALISER = 1e-6
@@ -271,12 +270,9 @@ def _ask(network: Trained, config_path: Path, last: int) -> _Seen:
     days = study.samples["validation"]
     validation = predict(model, study.dataset.to(device), days, device, precision)
     y = study.labels("validation")
-    found, recorded = log_loss(y, validation), record["validation"]["log_loss"]
-    if abs(found - recorded) > PARITY[precision]:
-        raise UserError(
-            f"{path}: its validation log-loss is {found:.5f} now and was {recorded:.5f} in "
-            f"training; {_changed(path)}"
-        )
+    same = train_evaluate_parity(record["validation"]["log_loss"], y, validation, precision)
+    if not same["passed"]:
+        raise UserError(f"{path}: {same['found']}; {_changed(path)}")
     newest = {}
     for name, (dataset, dates) in every_day.items():
         rows = np.arange(len(dates) - last, len(dates))

@@ -19,11 +19,12 @@ from scaling.config import DataConfig, MarketsConfig, TaskConfig, WindowConfig
 from scaling.data.features import rows_md5
 from scaling.errors import UserError
 from scaling.judging.evaluation import Trained, load_weights
+from scaling.judging.run_files import require_one_training
 from scaling.names import EXTERNAL
 from scaling.reading import build
 from scaling.record import file_md5, provenance, read_json, write_json
 from scaling.registry import registered_entry
-from scaling.run import Run, refuse
+from scaling.run import Run
 from scaling.sizes import FAMILIES
 from scaling.training.model import build_model
 
@@ -76,17 +77,12 @@ def write_folder(trained: Trained, evaluation: Mapping[str, Any] | None, folder:
 
 def evaluation_beside(trained: Trained) -> dict[str, Any] | None:
     """The evaluation beside a checkpoint, or None if there is none; another's is a `UserError`."""
-    path = trained.path
-    beside = path.with_suffix(".eval.json")
+    beside = trained.path.with_suffix(".eval.json")
     if not beside.is_file():
         return None
     evaluation: dict[str, Any] = read_json(beside)
-    again = f"evaluate it: snakemake --force {beside}"
-    refuse(beside, Run.of(evaluation, beside).difference(trained.run), again)
-    if evaluation.get("checkpoint_md5") != file_md5(path):
-        raise UserError(
-            f"{beside}: is not the evaluation of {path}, which was made again since; {again}"
-        )
+    predictions = {str(evaluation.get("predictions_md5"))}  # they may lie elsewhere
+    require_one_training(trained.record, evaluation, trained.path, predictions)
     return evaluation
 
 

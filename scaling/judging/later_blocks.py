@@ -6,25 +6,23 @@ from datetime import date
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from scaling.config import TrainingConfig
 from scaling.data.dataset import BEFORE_TEST, Dates, load_study
 from scaling.errors import UserError
 from scaling.judging.evaluation import (
-    BLOCKS,
     Trained,
     daily_losses,
     load_weights,
     refuse_other_normaliser,
 )
+from scaling.judging.scores import BLOCKS
 from scaling.machine.device import choose_device, choose_precision
+from scaling.metrics import Array
 from scaling.run import Run, refuse
 from scaling.sizes import load_model_config
 from scaling.training.model import build_model
 from scaling.training.step import predict
-
-Array = npt.NDArray[np.float64]
 
 
 class Later(NamedTuple):

@@ -28,8 +28,8 @@ def read_optional(
 ) -> tuple[list[dict[str, Any]], list[str]]:
     """The files of this kind that are true for the study, and a line for each that is left out.
 
-    `kind` is "sweep" or "shuffled control". At most one file is kept for each budget, and the
-    smallest budget stands first.
+    `kind` is "sweep", "shuffled control" or "ageing". At most one file is kept for each budget, and
+    the smallest budget stands first.
     """
     kept: dict[str, dict[str, Any]] = {}
     left_out = []
@@ -40,26 +40,6 @@ def read_optional(
             kept[made["budget"]] = made
         except UserError as problem:
             left_out.append(f"left out: {problem}")
-    return [kept[budget] for budget in study.budgets if budget in kept], left_out
-
-
-def read_ageings(paths: Sequence[Path], study: StudyFiles) -> tuple[list[Ageing], list[str]]:
-    """What age does to the networks of each size, and a line for each file that is left out.
-
-    A file must be of the very networks that the study has of a size.
-    """
-    kept, left_out = {}, []
-    for path in paths:
-        made = read_json(path)
-        own = [Run.of(r, path) for r in study.records if r["budget"] == made.get("budget")]
-        if made.get("kind") != "ageing" or not own:
-            left_out.append(f"left out: {path}: is no ageing of a size of this study; drop it")
-        elif found := outdated(path, own, made["made_by"]):
-            again = f"snakemake --force results/{study.law.experiment}/{path.name}"
-            left_out.append(f"left out: {path}: {found}; make it again: {again}")
-        else:
-            named = {field.name: made[field.name] for field in fields(Ageing)}
-            kept[made["budget"]] = TypeAdapter(Ageing).validate_python(named)
     return [kept[budget] for budget in study.budgets if budget in kept], left_out
 
 
@@ -79,7 +59,17 @@ def _refuse_another_studys(
         raise UserError(
             f"{path}: another {kind} of {budget} stands before it; drop it from the command"
         )
-    record = next(record for record in study.records if record["budget"] == budget)
-    may_differ = (*MAY_DIFFER, *(OF_A_SWEEP if kind == "sweep" else ()))
     again = f"make it again: snakemake --force results/{study.law.experiment}/{path.name}"
-    refuse(path, Run.of(made, path).difference(Run.of(record, path), may_differ), again)
+    runs = [Run.of(record, path) for record in study.records if record["budget"] == budget]
+    if kind == "ageing":  # of the very networks that the study has of a size
+        if found := outdated(path, runs, made["made_by"]):
+            raise UserError(f"{path}: {found}; {again}")
+        return
+    may_differ = (*MAY_DIFFER, *(OF_A_SWEEP if kind == "sweep" else ()))
+    refuse(path, Run.of(made, path).difference(runs[0], may_differ), again)
+
+
+def ageing_in(made: Mapping[str, Any]) -> Ageing:
+    """What such a file says of age."""
+    named = {field.name: made[field.name] for field in fields(Ageing)}
+    return TypeAdapter(Ageing).validate_python(named)

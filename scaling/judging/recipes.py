@@ -36,10 +36,11 @@ def serves_every_size(records: Sequence[Mapping[str, Any]]) -> list[Check]:
         runs.setdefault(record["budget"], []).append(record)
     if len(runs) < 2:
         return []
-    steps, losses, clipped = (
-        {budget: mean(map(value, own)) for budget, own in runs.items()}
-        for value in (_first_step, _last_loss, _clipped)
+    steps, clipped = (
+        {budget: mean(record[key] for record in own) for budget, own in runs.items()}
+        for key in ("first_step", "clipped")
     )
+    losses = {budget: mean(map(_last_loss, own)) for budget, own in runs.items()}
     base, *others = runs
     gaps = [_gap_of_seeds(own) for own in runs.values()]
     noise = max(gaps) if any(len(own) > 1 for own in runs.values()) else None
@@ -81,16 +82,8 @@ def _gap_of_seeds(runs: Sequence[Mapping[str, Any]]) -> float:
     return mean(max(losses) - min(losses) for losses in by_fold.values())
 
 
-def _first_step(record: Mapping[str, Any]) -> float:
-    return float(record["first_step"])
-
-
 def _last_loss(record: Mapping[str, Any]) -> float:
     return float(record["looks"][-1]["train_loss"])
-
-
-def _clipped(record: Mapping[str, Any]) -> float:
-    return float(record["clipped"])
 
 
 def _best_look(record: Mapping[str, Any]) -> int:

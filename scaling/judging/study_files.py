@@ -12,6 +12,7 @@ from scaling.errors import UserError
 from scaling.judging.run_files import name_in, require_one_training, require_replicates, run_in
 from scaling.law.result import StudyLaw, read_law
 from scaling.law.runs import with_training_days
+from scaling.law.table import read_rows
 from scaling.record import file_md5, read_json
 from scaling.run import BASELINES, MACHINE, NAME, WHOLE_BLOCK, Run, RunName, refuse
 
@@ -113,14 +114,9 @@ def read_study(
         records=[content for _, content in made],
         evaluations=[content for _, content in judged],
         baselines=[content for _, content in rivals],
-        predictions=_rows(predictions),
-        baseline_predictions=_rows(baseline_predictions),
+        predictions=with_training_days(read_rows(predictions)),
+        baseline_predictions=with_training_days(read_rows(baseline_predictions)),
     )
-
-
-def _rows(paths: Sequence[Path]) -> pd.DataFrame:
-    frame = pd.concat([pd.read_parquet(path) for path in paths], ignore_index=True)
-    return with_training_days(frame)
 
 
 def runs_of_law(law: StudyLaw) -> dict[RunName, Run]:

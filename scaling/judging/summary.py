@@ -76,9 +76,12 @@ def summarise(grid: GridConfig, path: Path, results: Path) -> Summary:
         )
     (experiment,) = grid.experiments
     config = configs.load_config(experiment_path(experiment))
-    runs = grid.runs_of(config)
-    folder = results / experiment
-    study = _read_verified(grid, path, folder)
+    runs, folder = grid.runs_of(config), results / experiment
+    study = _read_runs(path, runs, config.seed, folder)
+    refuse_outdated(
+        [Run.of(record, record["run"]) for record in study.records], experiment_path(experiment)
+    )
+    require_agreement(study)
     made = sorted(
         zip(study.records, study.evaluations, strict=True),
         key=lambda files: runs.index(name_in(files[0])),
@@ -120,25 +123,22 @@ def _published(law: StudyLaw) -> StudyLaw:
     return replace(law, runs=[], inputs={}, made_by={}, provenance=commit)
 
 
-def _read_verified(grid: GridConfig, path: Path, folder: Path) -> StudyFiles:
-    """The files of the grid's runs, once they have passed what the report asks of them."""
+def _read_runs(path: Path, asked: Sequence[RunName], own_seed: int, folder: Path) -> StudyFiles:
+    """The files of the runs that the grid at `path` has asked for."""
     law = folder / "scaling_law.json"
-    config_path = experiment_path(grid.experiments[0])
-    config = configs.load_config(config_path)
-    asked = grid.runs_of(config)
     if odd := {*asked} ^ {*runs_of_law(read_law(law))}:
         raise UserError(
             f"{law} and {path} do not name the same runs: {', '.join(sorted(map(str, odd)))}; "
             f"fit the law again: snakemake --configfile {path}"
         )
-    runs = [run.written(config.seed) for run in asked]
+    runs = [run.written(own_seed) for run in asked]
     samples = [replace(run, budget=BASELINES, seed=0) for run in asked]
     rivals = dict.fromkeys(sample.written(own_seed=0) for sample in samples)
 
     def files(names: Iterable[str], suffix: str) -> list[Path]:
         return [folder / f"{name}.{suffix}" for name in names]
 
-    study = read_study(
+    return read_study(
         law=law,
         records=files(runs, "json"),
         evaluations=files(runs, "eval.json"),
@@ -146,9 +146,6 @@ def _read_verified(grid: GridConfig, path: Path, folder: Path) -> StudyFiles:
         baselines=files(rivals, "json"),
         baseline_predictions=files(rivals, "predictions.parquet"),
     )
-    refuse_outdated([Run.of(record, record["run"]) for record in study.records], config_path)
-    require_agreement(study)
-    return study
 
 
 def _end_of_training(local_record: Path) -> float:

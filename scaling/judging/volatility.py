@@ -16,8 +16,7 @@ from arch.univariate import EGARCH, ConstantMean, SkewStudent
 
 from scaling.config import TaskConfig
 from scaling.data.dataset import Indices, Study, threshold_labels
-
-Array = npt.NDArray[np.float64]
+from scaling.metrics import Array
 
 # A day, a week and a month of trading days, as in Corsi (2009), "A simple approximate long-memory
 # model of realized volatility".

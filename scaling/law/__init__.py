@@ -5,6 +5,6 @@ way: along each `axis` (with `bootstrap`, `effects`, `turning_point` and `verdic
 `power_law` and `shape`, to `cells` and `baselines`. `sentence` puts it into words, and `result` is
 what is written and read.
 
-Beside that way, `prediction_rows` reads somebody else's ladder, `comparison` reads several laws,
-and `published` fits published tables.
+Beside that way, `prediction_rows` reads somebody else's ladder, and `published` fits published
+tables.
 """

@@ -8,8 +8,8 @@ import numpy.typing as npt
 
 from scaling.law.bootstrap import Settings
 from scaling.law.effects import Effect, estimate_effects
+from scaling.metrics import Array
 
-Array = npt.NDArray[np.float64]
 WORDS = {
     -1: "old networks predict better than young ones",
     0: "that age does harm is not shown",

@@ -8,17 +8,20 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from scaling.law.bootstrap import Settings
-from scaling.law.effects import Effect, contrast_weights, estimate_effects, holm, slope_weights
-from scaling.law.folds import FoldSlope, fold_slopes
+from scaling.law.bootstrap import Interval, Settings
+from scaling.law.effects import (
+    LEVEL,
+    Effect,
+    contrast_weights,
+    estimate_effects,
+    holm,
+    slope_weights,
+)
 from scaling.law.table import Table
 from scaling.law.transfer import SizeRecipe
 from scaling.law.turning_point import TurningPoint, find_turning_point
 from scaling.law.verdict import Contrast, Sensitivity, contrast_rows, sensitivity, verdict
-
-Array = npt.NDArray[np.float64]
-
-LEVEL = 0.05
+from scaling.metrics import Array
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,23 @@ class AtPoint:
     turns: bool
     """Whether the loss turns here, adjusted for the number of points."""
     turning_point: TurningPoint
+
+
+@dataclass(frozen=True)
+class FoldSlope:
+    """A slope on the test days of one fold."""
+
+    origin: int
+    """The first test year."""
+    days: int
+    positives: float
+    """Of several markets the sum of the days' shares."""
+    slope: float
+    """Nats per decade."""
+    interval95: Interval
+    """Over the days and the seeds of the fold alone."""
+    claimed_without: bool
+    """Whether all other folds together still have a slope whose intervals exclude 0."""
 
 
 @dataclass(frozen=True)
@@ -76,10 +96,6 @@ class Line(NamedTuple):
     contrasts: dict[tuple[int, int], Effect]
     """Point j minus point i, for every i < j."""
     turning_point: TurningPoint
-    loss: Array
-    """Mean of each point, [points]."""
-    covariance: Array
-    """Of these means, [points, points]."""
     block_length: int
 
 
@@ -106,13 +122,14 @@ def line(
     turning_point = find_turning_point(
         contrasts, positions, loss, covariance, replicated=replicated
     )
-    return Line(slope, contrasts, turning_point, loss, covariance, found.block_length)
+    slope = slope if replicated else slope.of_days_alone
+    return Line(slope, contrasts, turning_point, found.block_length)
 
 
 def judge_axis(
     table: Table, name: str, settings: Settings, delta: float, *, replicated: bool
-) -> tuple[AxisLaw, Line]:
-    """Judge one axis of a table, and give its line averaged over the others.
+) -> AxisLaw:
+    """Judge one axis of a table, averaged over the others.
 
     A slope is claimed only if the loss turns nowhere and the slopes do not cross. Equivalence also
     needs the slope at each point of the others inside +-`delta`, which is in nats per decade.
@@ -127,16 +144,11 @@ def judge_axis(
     )
     at_each = _at_each(each, product(*(table.axes[other].points for other in others)))
     sides = {row.slope.side for row in at_each if replicated and row.p_holm < LEVEL}
-    contrasts = contrast_rows(
-        [(axis.points[i], axis.points[j]) for i, j in whole.contrasts],
-        [float(np.log10(axis.positions[j] / axis.positions[i])) for i, j in whole.contrasts],
-        list(whole.contrasts.values()),
-        delta,
-    )
+    contrasts = contrast_rows(axis, whole.contrasts, delta)
     law = AxisLaw(
         verdict="",
         points=axis.points,
-        slope=whole.slope if replicated else whole.slope.of_days_alone,
+        slope=whole.slope,
         sensitivity=sensitivity(
             whole.slope,
             delta,
@@ -146,12 +158,10 @@ def judge_axis(
         ),
         contrasts=contrasts,
         turning_point=whole.turning_point,
-        at_each=at_each
-        if replicated
-        else [replace(each, slope=each.slope.of_days_alone) for each in at_each],
+        at_each=at_each,
         crosses={-1, 1} <= sides,
         block_length=whole.block_length,
-        folds=fold_slopes(table, slope_weights(axis.positions) @ cells.mean(axis=1), settings),
+        folds=_fold_slopes(table, slope_weights(axis.positions) @ cells.mean(axis=1), settings),
     )
     word = verdict(
         law.slope,
@@ -161,7 +171,37 @@ def judge_axis(
         replicated=replicated,
         one_direction=not law.bent and not law.crosses,
     )
-    return replace(law, verdict=word), whole
+    return replace(law, verdict=word)
+
+
+def _fold_slopes(table: Table, weights: Array, settings: Settings) -> list[FoldSlope]:
+    """The effect `weights` [cells] in each fold; empty where the years are cut once."""
+    if not table.folds:
+        return []
+    days = len(table.dates)
+    found = []
+    for origin, own in zip(table.folds, settings.by_fold(days), strict=True):
+        inside = np.zeros(days, bool)
+        inside[own] = True
+        effect = _on(table, inside, weights, replace(settings, folds=()))
+        others = tuple(count for other, count in table.folds.items() if other != origin)
+        rest = _on(table, ~inside, weights, replace(settings, folds=others)) if others else effect
+        found.append(
+            FoldSlope(
+                origin=origin,
+                days=int(inside.sum()),
+                positives=float(table.y[own].sum()),
+                slope=effect.estimate,
+                interval95=effect.interval95,
+                claimed_without=rest.side != 0,
+            )
+        )
+    return found
+
+
+def _on(table: Table, days: npt.NDArray[np.bool_], weights: Array, settings: Settings) -> Effect:
+    losses = [loss[:, days] for loss in table.losses]
+    return estimate_effects(losses, weights[None], settings).effects[0]
 
 
 def _at_each(lines: Sequence[Line], points: Iterable[tuple[str, ...]]) -> list[AtPoint]:

@@ -7,10 +7,9 @@ import numpy as np
 
 from scaling.law.bootstrap import Interval, Settings
 from scaling.law.cells import Cell
-from scaling.law.effects import estimate_effects, holm
+from scaling.law.effects import LEVEL, estimate_effects, holm
 from scaling.law.table import Table
 
-LEVEL = 0.05
 RULE = (
     "beats it or loses to it only if the p-value, adjusted by Holm over all comparisons, is below "
     "5 % and all 95 % intervals of the difference exclude 0 on the same side"

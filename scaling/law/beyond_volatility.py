@@ -1,24 +1,14 @@
 """What a study's networks know beyond volatility, and what that would have earned."""
 
-from collections.abc import Callable
 from dataclasses import replace
-from typing import TypeVar
 
 import pandas as pd
 
 from scaling.config import EarningsConfig, TaskConfig
-from scaling.law.direction import (
-    Forecasts,
-    NotMeasurable,
-    NotMeasured,
-    forecasts_of,
-    measure_direction,
-)
+from scaling.law.direction import OUTCOMES, NotMeasured, forecasts_of, measure_direction
 from scaling.law.earnings import measure_earnings
 from scaling.law.result import StudyLaw
 from scaling.law.runs import with_training_days
-
-Answer = TypeVar("Answer")
 
 
 def with_what_is_beyond_volatility(
@@ -32,25 +22,16 @@ def with_what_is_beyond_volatility(
 
     `networks` and `baselines` are the prediction rows that the law was fitted to.
     """
+    if not {*OUTCOMES} <= {*baselines}:
+        unknown = "the rows of the baselines do not say what the close did afterwards"
+        return replace(law, direction=NotMeasured(unknown), earnings=NotMeasured(unknown))
     samples, best = law.settings.samples, law.best_network.budget
-
-    def forecasts() -> Forecasts:
-        return forecasts_of(*(_of_the_ladder(law, rows) for rows in (networks, baselines)))
-
+    forecasts = forecasts_of(*(_of_the_ladder(law, rows) for rows in (networks, baselines)))
     return replace(
         law,
-        direction=_or_reason(lambda: measure_direction(forecasts(), task, samples=samples)),
-        earnings=_or_reason(
-            lambda: measure_earnings(forecasts(), best, task, earnings, samples=samples)
-        ),
+        direction=measure_direction(forecasts, task, samples=samples),
+        earnings=measure_earnings(forecasts, best, task, earnings, samples=samples),
     )
-
-
-def _or_reason(measure: Callable[[], Answer]) -> Answer | NotMeasured:
-    try:
-        return measure()
-    except NotMeasurable as error:
-        return NotMeasured(str(error))
 
 
 def _of_the_ladder(law: StudyLaw, rows: pd.DataFrame) -> pd.DataFrame:

@@ -9,11 +9,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from scaling.law.transfer import SizeRecipe
+from scaling.metrics import Array
 
-Array = npt.NDArray[np.float64]
 Interval = tuple[float, float]
 
 BOOTSTRAP_SEED = 20200306
@@ -48,8 +47,8 @@ class Settings:
         ]
 
 
-def block_length(series: Array, horizon: int) -> int:
-    """Mean block of the stationary bootstrap in days: max(horizon, optimum, 10).
+def block_length(series: Array, horizon: int, kind: str = "stationary") -> int:
+    """Mean block of the bootstrap of that kind in days: max(horizon, optimum, 10).
 
     `series` [r, days] holds the daily values whose means are estimated. The optimum is that of
     Politis & White (2004), corrected by Patton, Politis & White (2009), and the largest over the
@@ -59,7 +58,7 @@ def block_length(series: Array, horizon: int) -> int:
     from arch.bootstrap import optimal_block_length
 
     varying = [row for row in series if row.std() > 1e-12]
-    optimum = [float(optimal_block_length(row)["stationary"].iloc[0]) for row in varying]
+    optimum = [float(optimal_block_length(row)[kind].iloc[0]) for row in varying]
     return max(horizon, SHORTEST_BLOCK, *(math.ceil(b) for b in optimum if math.isfinite(b)))
 
 
@@ -78,29 +77,17 @@ def day_weights(days: int, block: int, samples: int, seed: int) -> Array:
     return weights
 
 
-def resampled_means(
-    losses: Sequence[Array], days: Array, folds: Sequence[slice], seed: int, together: bool = False
-) -> Array:
-    """Mean loss of each cell with days *and* seeds resampled, [cells, samples].
-
-    `losses` holds [seeds, days] for each cell. Every network gets the same days, the rows of
-    `days` [samples, days]. Each of the `folds` trains its own networks; see `with_resampled_seeds`.
-    """
-    return with_resampled_seeds(
-        [[loss[:, fold] @ days[:, fold].T for fold in folds] for loss in losses], seed, together
-    )
-
-
 def with_resampled_seeds(
     resampled: Sequence[Iterable[Array]], seed: int, together: bool = False
 ) -> Array:
     """The mean of each cell's networks with seeds resampled, [cells, samples].
 
     `resampled` holds for each cell its folds [seeds, samples], which add up: a measure of each
-    network on the same resampled days. Seeds are drawn for each fold anew, and within each cell or
-    for all cells `together`. K seeds drawn from K have (K-1)/K of the variance they should have, so
-    their deviations are stretched by sqrt(K / (K-1)) (Davison & Hinkley 1997, section 2.3). A cell
-    with one seed has no spread to draw from, and its resamples vary with the days alone.
+    network on the same resampled days. Each fold trains its own networks, so seeds are drawn for
+    each anew, and within each cell or for all cells `together`. K seeds drawn from K have (K-1)/K
+    of the variance they should have, so their deviations are stretched by sqrt(K / (K-1)) (Davison
+    & Hinkley 1997, section 2.3). A cell with one seed has no spread to draw from, and its resamples
+    vary with the days alone.
     """
     rng = np.random.default_rng(seed)
     of_fold: dict[int, Array] = {}

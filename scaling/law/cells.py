@@ -5,15 +5,13 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from scaling.law.axis import line
 from scaling.law.bootstrap import Interval, Settings, day_weights, stretched_interval
 from scaling.law.effects import Effect, estimate_effects
 from scaling.law.table import Table
 from scaling.law.turning_point import TurningPoint
-
-Array = npt.NDArray[np.float64]
+from scaling.metrics import Array
 
 
 @dataclass(frozen=True)
@@ -112,9 +110,9 @@ def cells_of(table: Table, settings: Settings) -> list[Cell]:
     against = differences(table, settings) if several else [{} for _ in table.losses]
     parameters, samples = table.axes["parameters"], table.samples
     cells = []
-    for i, place in enumerate(table.cells):
-        losses, validation = table.losses[i].mean(axis=1), table.validation[i]
-        at = table.column(i)
+    for i, validation in enumerate(table.validation):
+        losses = table.losses[i].mean(axis=1)
+        size, at = divmod(i, len(samples.points))
         counted = float(samples.positions[at])
         ensemble = None
         if len(losses) > 1:
@@ -129,8 +127,8 @@ def cells_of(table: Table, settings: Settings) -> list[Cell]:
         cells.append(
             Cell(
                 **vars(scores[i]),
-                budget=parameters.points[place["parameters"]],
-                parameters=int(parameters.positions[place["parameters"]]),
+                budget=parameters.points[size],
+                parameters=int(parameters.positions[size]),
                 train_days=samples.points[at],
                 counted_days=None if np.isnan(counted) else counted,
                 seeds=table.seeds[i],
@@ -187,7 +185,7 @@ def differences(table: Table, settings: Settings) -> list[dict[str, Difference]]
     """For each cell, its loss minus that of each baseline on the same number of training days."""
     found: list[dict[str, Difference]] = [{} for _ in table.losses]
     for name, fits in table.baselines.items():
-        minus = np.stack([fits[table.column(i)] for i in range(len(table.losses))])
+        minus = np.tile(np.stack(fits), (table.shape[0], 1))
         estimates = estimate_effects(table.losses, np.eye(len(minus)), settings, minus=minus)
         for cell, effect in zip(found, estimates.effects, strict=True):
             cell[name] = Difference(effect.estimate, effect.interval95)

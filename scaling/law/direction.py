@@ -16,18 +16,12 @@ import pandas as pd
 
 from scaling.config import TaskConfig
 from scaling.law.bootstrap import BOOTSTRAP_SEED, block_length, day_weights
-from scaling.metrics import log_losses, logits_of, weighted_aucs
-
-Array = npt.NDArray[np.float64]
+from scaling.metrics import Array, log_losses, logits_of, weighted_aucs
 
 VOLATILITY = "garch"
 # An AUC of fewer rises or falls says nothing.
 FEWEST_MOVES = 10
 OUTCOMES = ("y", "rises", "falls", "next_return")
-
-
-class NotMeasurable(Exception):
-    """A study has no answer to a question; the message says why."""
 
 
 @dataclass(frozen=True)
@@ -61,10 +55,8 @@ def forecasts_of(networks: pd.DataFrame, baselines: pd.DataFrame) -> Forecasts:
 
     `networks` has the columns budget, parameters, seed, date, split, y, p, and `weights` where it
     holds several; `baselines` has model, date, split, p and OUTCOMES. Both may have `asset` and
-    `origin`. Raises `NotMeasurable` for baselines without OUTCOMES.
+    `origin`.
     """
-    if not {*OUTCOMES} <= {*baselines}:
-        raise NotMeasurable("the rows of the baselines do not say what the close did afterwards")
     if "weights" in networks:
         networks = networks[networks["weights"] == "mean"]
     sizes = networks.sort_values("parameters")["budget"].unique()
@@ -147,15 +139,18 @@ class Direction:
         )
 
 
-def measure_direction(forecasts: Forecasts, task: TaskConfig, *, samples: int) -> Direction:
+def measure_direction(
+    forecasts: Forecasts, task: TaskConfig, *, samples: int
+) -> Direction | NotMeasured:
     """Split the skill of each model into the size of the move and its direction.
 
-    Raises `NotMeasurable` where the question asks for a move either way, where the volatility model
-    is missing, and where the test days hold too few moves of a kind.
+    It is not measured where the question asks for a move either way, where the volatility model is
+    missing, and where the test days hold too few moves of a kind.
     """
     before, test = forecasts.of("validation"), forecasts.of("test")
     outcomes = test.outcomes
-    _require_both_directions(forecasts, outcomes, task)
+    if why_not := _one_direction(forecasts, outcomes, task):
+        return NotMeasured(why_not)
     y = outcomes["y"].to_numpy()
     of_base_rate = log_losses(y, test.p["base_rate"]).mean()
 
@@ -193,20 +188,20 @@ def measure_direction(forecasts: Forecasts, task: TaskConfig, *, samples: int) -
     )
 
 
-def _require_both_directions(
-    forecasts: Forecasts, outcomes: pd.DataFrame, task: TaskConfig
-) -> None:
+def _one_direction(forecasts: Forecasts, outcomes: pd.DataFrame, task: TaskConfig) -> str:
+    """Why direction is no question here; empty where it is one."""
     if task.direction == "either":
-        raise NotMeasurable("the question asks for a move either way, so it has no direction")
+        return "the question asks for a move either way, so it has no direction"
     if VOLATILITY not in forecasts.p:
-        raise NotMeasurable(f"the baseline {VOLATILITY} is missing, and direction is what is left")
+        return f"the baseline {VOLATILITY} is missing, and direction is what is left"
     one_way = outcomes[outcomes["rises"] != outcomes["falls"]]
     counts = (int(one_way["rises"].sum()), int(one_way["falls"].sum()))
-    if min(counts) < FEWEST_MOVES:
-        raise NotMeasurable(
-            f"the test days hold {counts[0]} large rises and {counts[1]} large falls; at least "
-            f"{FEWEST_MOVES} of each are needed"
-        )
+    if min(counts) >= FEWEST_MOVES:
+        return ""
+    return (
+        f"the test days hold {counts[0]} large rises and {counts[1]} large falls; at least "
+        f"{FEWEST_MOVES} of each are needed"
+    )
 
 
 def _together(before: Forecasts, test: Forecasts, models: Sequence[str]) -> Array:

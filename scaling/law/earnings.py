@@ -9,14 +9,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
 from scaling.config import EarningsConfig, TaskConfig
-from scaling.law.bootstrap import BOOTSTRAP_SEED, SHORTEST_BLOCK
-from scaling.law.direction import VOLATILITY, Estimate, Forecasts, NotMeasurable
-
-Array = npt.NDArray[np.float64]
+from scaling.law.bootstrap import BOOTSTRAP_SEED, block_length
+from scaling.law.direction import VOLATILITY, Estimate, Forecasts, NotMeasured
+from scaling.metrics import Array
 
 TRADING_DAYS = 252
 HOLD = "buy and hold"
@@ -86,19 +84,17 @@ class Earnings:
 
 def measure_earnings(
     forecasts: Forecasts, size: str, task: TaskConfig, earnings: EarningsConfig, *, samples: int
-) -> Earnings:
+) -> Earnings | NotMeasured:
     """Trade the test days by the forecasts of a size of network and of the volatility model.
 
-    Of several markets each has an equal part of the wealth. Raises `NotMeasurable` where forecasts
+    Of several markets each has an equal part of the wealth. Nothing is measured where forecasts
     look further ahead than the day that a position is held, and where the volatility model is
     missing.
     """
     if task.horizon > 1:
-        raise NotMeasurable(f"a position is held for one day, a forecast is of {task.horizon} days")
+        return NotMeasured(f"a position is held for one day, a forecast is of {task.horizon} days")
     if VOLATILITY not in forecasts.p:
-        raise NotMeasurable(
-            f"the baseline {VOLATILITY} is missing, and the rule is held against it"
-        )
+        return NotMeasured(f"the baseline {VOLATILITY} is missing, and the rule is held against it")
     before, test = forecasts.of("validation").p, forecasts.of("test")
     returns = test.outcomes["next_return"].unstack("asset")
     held = {
@@ -106,7 +102,9 @@ def measure_earnings(
         for name in (size, VOLATILITY)
     }
     held[HOLD] = returns.notna().astype(float).where(returns.notna())
-    block = max(SHORTEST_BLOCK, _block_length(returns.mean(axis=1).to_numpy()))
+    each = returns.mean(axis=1).to_numpy()
+    # The dependence of squares lasts longer.
+    block = block_length(np.stack([each, each**2]), task.horizon, "circular")
     return Earnings(
         rule=_in_words(task, earnings),
         size=size,
@@ -238,11 +236,3 @@ def _influence(returns: Array) -> Array:
     z = (returns - returns.mean()) / returns.std()
     moved: Array = z - returns.mean() / returns.std() * (z**2 - 1) / 2
     return moved
-
-
-def _block_length(returns: Array) -> int:
-    """The optimum for the returns and for their squares, whose dependence lasts longer."""
-    from arch.bootstrap import optimal_block_length
-
-    found = [optimal_block_length(x)["circular"].iloc[0] for x in (returns, returns**2)]
-    return int(np.ceil(max(found)))

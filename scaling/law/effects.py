@@ -17,17 +17,15 @@ from scaling.law.bootstrap import (
     Settings,
     block_length,
     day_weights,
-    resampled_means,
     stretched_interval,
     t_quantile,
     with_resampled_seeds,
 )
-
-Array = npt.NDArray[np.float64]
+from scaling.metrics import Array
 
 # Smaller differences are rounding: networks that all predict one constant differ by 1e-17.
 DUST = 1e-9
-POWER = 0.8
+LEVEL, POWER = 0.05, 0.8
 MANY = 1e9  # degrees of freedom; JSON has no infinity
 # Four years of trading days. Estimates of shorter times depend on one another, and Student's t over
 # those of a few long ones is valid however they do within (Ibragimov and Mueller 2010, J. Business
@@ -177,7 +175,8 @@ def estimate_effects(
     folds = settings.by_fold(n_days)
     block = block_length(daily, settings.horizon)
     days = day_weights(n_days, block, settings.samples, settings.seed)
-    means = resampled_means(losses, days, folds, settings.seed + 1, together)
+    drawn = [[loss[:, fold] @ days[:, fold].T for fold in folds] for loss in losses]
+    means = with_resampled_seeds(drawn, settings.seed + 1, together)
     draws = weights @ means
     if minus is not None:
         draws = draws - minus @ days.T

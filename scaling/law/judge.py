@@ -9,7 +9,6 @@ from dataclasses import replace
 from itertools import chain
 
 import numpy as np
-import numpy.typing as npt
 
 from scaling import metrics
 from scaling.errors import UserError
@@ -30,8 +29,7 @@ from scaling.law.runs import DRAWS, TestDays
 from scaling.law.sentence import calibration_sentence, sentence, warnings
 from scaling.law.shape import compare_shapes
 from scaling.law.table import Table, Tables
-
-Array = npt.NDArray[np.float64]
+from scaling.metrics import Array
 
 # A slope needs two points.
 FEWEST_SIZES = 2
@@ -76,7 +74,7 @@ def calibration_apart(tables: Tables, plain: AxisLaw, settings: Settings) -> Cal
     recalibrated = None
     if tables.recalibrated:
         judged, replicated = _replicated_part(tables.recalibrated)
-        recalibrated, _ = judge_axis(
+        recalibrated = judge_axis(
             judged, "parameters", settings, _delta(judged, settings), replicated=replicated
         )
     auc = _auc_slope(tables, plain, settings)
@@ -134,10 +132,10 @@ def fit_law(table: Table, settings: Settings) -> Law:
     """
     delta, days = _delta(table, settings), _judged_days(table)
     judged, replicated = _replicated_part(table)
-    axes, lines = {}, []
-    for name in table.varying:
-        axes[name], along = judge_axis(judged, name, settings, delta, replicated=replicated)
-        lines.append(along)
+    axes = {
+        name: judge_axis(judged, name, settings, delta, replicated=replicated)
+        for name in table.varying
+    }
     axes["parameters"] = bound_by_recipe(axes["parameters"], settings.recipes, delta)
     ladder = table.varying == ["parameters"]
     loss, covariance = _cell_losses(judged, settings)

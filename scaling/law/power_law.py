@@ -9,11 +9,9 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from scaling.law.bootstrap import t_quantile
-
-Array = npt.NDArray[np.float64]
+from scaling.metrics import Array
 
 # Without its end an axis must still hold a value for each unknown along it, and the fit must have
 # more values than unknowns.

@@ -7,10 +7,6 @@ import numpy as np
 import pandas as pd
 
 from scaling.errors import UserError
-from scaling.law.bootstrap import Settings
-from scaling.law.judge import fit_study
-from scaling.law.result import StudyLaw
-from scaling.law.table import read_tables
 
 NETWORKS = ("budget", "parameters", "seed", "date", "y", "p")
 BASELINES = ("model", "date", "y", "p")
@@ -28,15 +24,6 @@ def read_rows(paths: Sequence[Path], columns: Sequence[str]) -> pd.DataFrame:
     Raises `UserError` with the file, the column and the row of the first impossible value.
     """
     return pd.concat([_read_file(path, columns) for path in paths], ignore_index=True)
-
-
-def judge_rows(networks: pd.DataFrame, baselines: pd.DataFrame, settings: Settings) -> StudyLaw:
-    """The law of these rows, by the same code and rules as that of a study trained here.
-
-    `baselines` hold a `base_rate`, see `with_base_rate`. Without validation rows the largest size
-    is the one compared with the baselines. Raises `UserError` as `read_tables` does.
-    """
-    return fit_study(read_tables(networks, baselines), settings)
 
 
 def with_base_rate(

@@ -7,12 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from scaling.errors import UserError
 from scaling.law.power_law import on_grid
-
-Array = npt.NDArray[np.float64]
+from scaling.metrics import Array
 
 TABLE_COLUMNS = ("N", "D", "loss")
 EXPONENT_BOUNDS = (1e-3, 3.0)

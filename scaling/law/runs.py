@@ -10,9 +10,8 @@ import pandas as pd
 
 from scaling import metrics
 from scaling.errors import UserError
+from scaling.metrics import Array
 from scaling.run import WHOLE_BLOCK, Draw
-
-Array = npt.NDArray[np.float64]
 
 NETWORK_COLUMNS = ("budget", "parameters", "seed", "date", "split", "y", "p")
 BASELINE_COLUMNS = ("model", "date", "split", "y", "p")
@@ -225,44 +224,21 @@ def with_training_days(frame: pd.DataFrame) -> pd.DataFrame:
 
     An origin of 0 is that of no fold, and 0 markets are all of them.
     """
-    asked = _asked(frame)
+    asked = _or(frame, "train_days", WHOLE_BLOCK).astype(str)
     return frame.assign(
         train_days=asked,
-        draw=_draw(frame).mask(asked == WHOLE_BLOCK, DRAWS[0]),
+        draw=_or(frame, "draw", DRAWS[0]).mask(asked == WHOLE_BLOCK, DRAWS[0]),
         counted_days=frame.get("counted_days", np.nan),
         origin=frame.get("origin", 0),
-        markets=_or_none(frame, "markets", 0).astype(np.int64),
+        markets=_or(frame, "markets", 0).astype(np.int64),
         counted_markets=frame.get("counted_markets", np.nan),
     )
 
 
-def _or_none(frame: pd.DataFrame, name: str, missing: int) -> "pd.Series[Any]":
-    return frame.get(name, pd.Series(missing, index=frame.index)).fillna(missing)
-
-
-def _asked(frame: pd.DataFrame) -> "pd.Series[str]":
-    """The column `train_days` as text: "1000", or "all" where it is missing."""
-    if "train_days" not in frame:
-        return pd.Series(WHOLE_BLOCK, index=frame.index)
-    column = frame["train_days"]
-    known = column.notna() & (column.astype(str) != WHOLE_BLOCK)
-    numbers = pd.to_numeric(column.where(known), errors="coerce")
-    bad = column[known & ~((numbers > 0) & (numbers % 1 == 0))]
-    if len(bad):
-        raise UserError(
-            f"train_days: found {bad.iloc[0]!r}; allowed: a whole number above 0, or all; "
-            "run the evaluation again"
-        )
-    text = numbers.fillna(0).astype(np.int64).astype(str)
-    return text.where(known, WHOLE_BLOCK)
-
-
-def _draw(frame: pd.DataFrame) -> "pd.Series[str]":
-    column = frame.get("draw", pd.Series(DRAWS[0], index=frame.index)).fillna(DRAWS[0])
-    bad = column[~column.isin(DRAWS)]
-    if len(bad):
-        raise UserError(f"draw: found {bad.iloc[0]!r}; allowed: {' or '.join(DRAWS)}")
-    return column
+def _or(frame: pd.DataFrame, name: str, missing: Any) -> "pd.Series[Any]":
+    column = frame.get(name, pd.Series(missing, index=frame.index))
+    # A column of nothing is one of numbers, which no text can fill.
+    return column.astype(object if isinstance(missing, str) else column.dtype).fillna(missing)
 
 
 def _check_rows(frame: pd.DataFrame, columns: Sequence[str], what: str) -> None:
@@ -392,23 +368,8 @@ def _base_rates(rivals: Sequence[tuple[ModelId, pd.DataFrame]]) -> dict[Sample, 
 
     It is a constant in each fold, and here the mean of the folds.
     """
-    found = {}
-    for run, rows in rivals:
-        if run.name == "base_rate":
-            predicted = rows[["origin", "p"]].drop_duplicates()
-            if (
-                predicted["origin"].duplicated().any()
-                or not predicted["p"].between(0, 1, "neither").all()
-            ):
-                raise _no_base_rate(sorted({other.name for other, _ in rivals}))
-            found[run.train_days.sample] = float(predicted["p"].mean())
-    if not found:
-        raise _no_base_rate(sorted({other.name for other, _ in rivals}))
-    return found
-
-
-def _no_base_rate(names: Sequence[str]) -> UserError:
-    return UserError(
-        f"baselines {', '.join(names)}: needed is one named base_rate that always predicts the "
-        "training base rate; run python -m scaling.judge_baselines again"
-    )
+    return {
+        run.train_days.sample: float(rows[["origin", "p"]].drop_duplicates()["p"].mean())
+        for run, rows in rivals
+        if run.name == "base_rate"
+    }

@@ -8,18 +8,11 @@ to correlated levels may lie below all of them (Peelle's puzzle).
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from scaling.law.power_law import FittedLaw, whitened_contrasts
-
-Array = npt.NDArray[np.float64]
+from scaling.metrics import Array
 
 LEVEL = 0.05
-RULE = (
-    "the simplest shape that no shape containing it beats by an F test at 5 %, divided by the "
-    "number of such shapes; the quadratic and the power law both contain the line, and the smaller "
-    "chi-squared decides between the two"
-)
 
 
 @dataclass(frozen=True)
@@ -37,7 +30,7 @@ class Shape:
 
 @dataclass(frozen=True)
 class Shapes:
-    """Constant, line and quadratic in log N, and the power law, compared by RULE."""
+    """Constant, line and quadratic in log N, and the power law, as `compare_shapes` does."""
 
     preferred: str
     fitted: dict[str, Shape]
@@ -51,6 +44,10 @@ def compare_shapes(
     `covariance` [sizes, sizes] is bootstrapped, with these `degrees` of freedom. Fits that ignore
     that the errors are correlated invent scaling (plain AIC in 11-28 % of no-effect worlds). The
     quadratic needs three sizes, and the power law `law` takes part where it is identified.
+
+    Preferred is the simplest shape that no shape containing it beats by an F test at 5 %, divided
+    by the number of such shapes. The quadratic and the power law both contain the line, and the
+    smaller chi-squared decides between the two.
     """
     from scipy.stats import f
 

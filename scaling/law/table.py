@@ -10,7 +10,6 @@ from itertools import product
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
 from scaling.errors import UserError
@@ -24,9 +23,8 @@ from scaling.law.runs import (
     read_runs,
     words_of,
 )
+from scaling.metrics import Array
 from scaling.run import WHOLE_BLOCK
-
-Array = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -85,16 +83,6 @@ class Table:
         """The number of points of each axis."""
         return tuple(len(axis.points) for axis in self.axes.values())
 
-    @property
-    def cells(self) -> list[dict[str, int]]:
-        """For each cell the place of its point on each axis."""
-        places = product(*(range(count) for count in self.shape))
-        return [dict(zip(self.axes, place, strict=True)) for place in places]
-
-    def column(self, cell: int) -> int:
-        """The column of a cell."""
-        return cell % (len(self.losses) // self.shape[0])
-
     def only(self, sizes: Sequence[int]) -> "Table":
         """The table without the other sizes."""
         every = np.arange(len(self.losses)).reshape(self.shape)[list(sizes)].ravel()
@@ -126,31 +114,6 @@ class Tables:
     """Of each cell of the ladder, [seeds, rows]."""
 
 
-def read_files(
-    predictions: Sequence[Path], baselines: Sequence[Path], test_block: tuple[date, date]
-) -> Tables:
-    """Read the prediction files of a study, as `tables_of` arranges them.
-
-    `test_block` is the first and last day of the config's test block. Raises UserError as
-    `tables_of` and `read_runs` do, and for a file named twice, a file that is not parquet, and test
-    rows outside the block.
-    """
-    files = [*predictions, *baselines]
-    if twice := sorted({str(path) for path in files if files.count(path) > 1}):
-        raise UserError(f"given twice: {', '.join(twice)}; give each file of predictions once")
-    runs = read_runs(read_rows(predictions), read_rows(baselines))
-    if unknown := [model.id for model in runs.networks if np.isnan(model.validation)]:
-        raise UserError(f"{unknown[0]}: no validation rows; run python -m scaling.evaluate again")
-    dates = runs.days.dates
-    (first, last), begin, end = test_block, dates[0].date(), dates[-1].date()
-    if begin < first or end > last:
-        raise UserError(
-            f"test rows run from {begin} to {end}, the config's test block from {first} to {last}; "
-            "evaluate again with this config"
-        )
-    return tables_of(runs)
-
-
 def read_rows(paths: Sequence[Path]) -> pd.DataFrame:
     """The prediction rows of several files."""
     return pd.concat([_read_parquet(path) for path in paths], ignore_index=True)
@@ -167,17 +130,29 @@ def _read_parquet(path: Path) -> pd.DataFrame:
         ) from None
 
 
-def read_tables(networks: pd.DataFrame, baselines: pd.DataFrame) -> Tables:
-    """The tables of prediction rows; see `read_runs` and `tables_of`."""
-    return tables_of(read_runs(networks, baselines))
+def refuse_other_rows(tables: Tables, test_block: tuple[date, date]) -> None:
+    """Refuse a study without validation rows, or with test rows outside the config's test block.
 
-
-def tables_of(runs: Runs) -> Tables:
-    """Arrange the runs. Runs on the whole training block belong to the ladder and to both draws.
-
-    Raises UserError if a size was not trained, or a baseline not fitted, on each number of days,
-    and if several numbers of days are not counted or not different.
+    `test_block` is its first and last day. Raises `UserError`.
     """
+    if np.isnan(tables.ladder.validation).any():
+        raise UserError("predictions: no validation rows; run python -m scaling.evaluate again")
+    dates = tables.days.dates
+    (first, last), begin, end = test_block, dates[0].date(), dates[-1].date()
+    if begin < first or end > last:
+        raise UserError(
+            f"test rows run from {begin} to {end}, the config's test block from {first} to {last}; "
+            "evaluate again with this config"
+        )
+
+
+def read_tables(networks: pd.DataFrame, baselines: pd.DataFrame) -> Tables:
+    """Arrange prediction rows. Runs on the whole block belong to the ladder and to both draws.
+
+    Raises UserError as `read_runs` does, and if a size was not trained, or a baseline not fitted,
+    on each number of days, and if several numbers of days are not counted or not different.
+    """
+    runs = read_runs(networks, baselines)
     surfaces = {}
     for draw in (*DRAWS, MARKETS):
         own = [m for m in runs.networks if m.id.train_days.draw == draw or _is_whole(m)]

@@ -9,24 +9,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
-from scaling.law.effects import Effect
+from scaling.law.effects import LEVEL, Effect
 from scaling.law.shape import vertex
-
-Array = npt.NDArray[np.float64]
-
-LEVEL = 0.05
-RULE = (
-    "a point inside the ladder lies below both ends, or above both, each by a one-sided test at "
-    "5 % divided by the number of points and directions tried; the place is the vertex of the "
-    "quadratic in the logarithm, or that point if the vertex lies outside"
-)
+from scaling.metrics import Array
 
 
 @dataclass(frozen=True)
 class TurningPoint:
-    """The test for a turning point by RULE."""
+    """The test for a turning point, as `find_turning_point` makes it."""
 
     kind: str | None
     """"lowest" or "highest", or None where none was found."""
@@ -45,6 +36,10 @@ def find_turning_point(
     replicated: bool,
 ) -> TurningPoint:
     """Test for a turning point and locate it. Without replicates none is found.
+
+    A point inside the ladder lies below both ends, or above both, each by a one-sided test at 5 %
+    divided by the number of points and directions tried. Its place is the vertex of the quadratic
+    in the logarithm, or that point if the vertex lies outside.
 
     `contrasts[i, j]` is the effect `mean j - mean i` for i < j, `positions` [points] the axis in
     ascending order, `loss` [points] the mean losses with their `covariance`.

@@ -1,7 +1,7 @@
 """What may be said of a slope, and what a study of this size could have seen at all."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,8 +9,8 @@ import numpy.typing as npt
 
 from scaling.law.bootstrap import Interval
 from scaling.law.effects import Effect, holm
-
-Array = npt.NDArray[np.float64]
+from scaling.law.table import Axis
+from scaling.metrics import Array
 
 MOST_TIMES = 1000
 EQUIVALENCE = (
@@ -38,32 +38,31 @@ class Contrast:
 
 
 def contrast_rows(
-    pairs: Sequence[tuple[str, str]],
-    decades: Sequence[float],
-    found: Sequence[Effect],
-    delta: float,
+    axis: Axis, found: Mapping[tuple[int, int], Effect], delta: float
 ) -> list[Contrast]:
-    """A row for each pair of points; `decades` lie between them, `delta` is in nats per decade.
+    """A row for each pair of points of an axis; `delta` is in nats per decade.
 
     Points closer than a decade have the bound of a whole decade. A bound in proportion would ask
     for thrice the precision of the slope itself wherever two sizes stand close together.
     """
-    adjusted = holm([effect.p_value for effect in found])
-    bounds = [delta * max(1.0, apart) for apart in decades]
-    return [
-        Contrast(
-            smaller=smaller,
-            larger=larger,
-            difference=effect.estimate,
-            interval95=effect.interval95,
-            interval90=effect.interval90,
-            p_value=effect.p_value,
-            p_holm=p,
-            equivalence_bound=bound,
-            equivalent=effect.inside(bound),
+    adjusted = holm([effect.p_value for effect in found.values()])
+    rows = []
+    for ((i, j), effect), p in zip(found.items(), adjusted, strict=True):
+        bound = delta * max(1.0, float(np.log10(axis.positions[j] / axis.positions[i])))
+        rows.append(
+            Contrast(
+                smaller=axis.points[i],
+                larger=axis.points[j],
+                difference=effect.estimate,
+                interval95=effect.interval95,
+                interval90=effect.interval90,
+                p_value=effect.p_value,
+                p_holm=p,
+                equivalence_bound=bound,
+                equivalent=effect.inside(bound),
+            )
         )
-        for (smaller, larger), bound, effect, p in zip(pairs, bounds, found, adjusted, strict=True)
-    ]
+    return rows
 
 
 def verdict(

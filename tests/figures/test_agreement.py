@@ -196,7 +196,7 @@ def test_skill_over_another_base_rate_than_the_one_stated_is_refused(study: Path
 
 def test_a_run_of_another_base_rate_is_refused(study: Path) -> None:
     change(study / "2m.json", train_base_rate=0.16)
-    refused(study, "2m.ckpt: its base rate is 0.160000, but 200k was trained on", "2m.ckpt")
+    refused(study, "2m.ckpt: its base rate is 0.160000, but networks were trained on", "2m.ckpt")
 
 
 def test_baselines_judged_by_another_base_rate_are_refused(study: Path) -> None:

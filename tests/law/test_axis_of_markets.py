@@ -119,6 +119,6 @@ def test_what_a_seed_draws_for_all_sizes_is_no_effect_of_how_many_markets_there_
         world = dataclasses.replace(table, losses=losses)
         for drawn in claimed:
             settings = dataclasses.replace(SETTINGS, drawn=drawn)
-            axis, _ = judge_axis(world, "train_days", settings, DELTA, replicated=True)
+            axis = judge_axis(world, "train_days", settings, DELTA, replicated=True)
             claimed[drawn] += axis.slope.side != 0
     assert claimed[True] <= 4 < claimed[False]

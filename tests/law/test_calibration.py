@@ -8,11 +8,12 @@ import pandas as pd
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from scaling.figures.ladder_page import ladder_page
+from scaling.figures.page import ladder_page
 from scaling.law.bootstrap import Settings, day_weights
 from scaling.law.effects import slope_weights
-from scaling.law.prediction_rows import judge_rows
+from scaling.law.judge import fit_study
 from scaling.law.result import Calibration, StudyLaw
+from scaling.law.table import read_tables
 from scaling.law.transfer import SizeRecipe
 from scaling.metrics import fit_recalibration, log_loss, weighted_aucs
 from scaling.record import provenance
@@ -54,7 +55,7 @@ ALL_ALIKE = study(noises=(1.0, 1.0, 1.0), boldness=(1.0, 1.0, 1.0))
 
 
 def judged(rows: Rows) -> StudyLaw:
-    return judge_rows(*rows, SETTINGS)
+    return fit_study(read_tables(*rows), SETTINGS)
 
 
 def calibration(rows: Rows) -> Calibration:
@@ -108,7 +109,7 @@ def test_no_sign_counts_where_the_spread_between_seeds_is_unknown() -> None:
 
 def test_a_difference_that_recipes_may_have_made_still_contradicts() -> None:
     untried = SizeRecipe("2m", 1e-3, 1e-3, 1e-3, 1e-3, 3, 0.0)
-    law = judge_rows(*SHARPER_BUT_BOLDER, replace(SETTINGS, recipes=(untried,)))
+    law = fit_study(read_tables(*SHARPER_BUT_BOLDER), replace(SETTINGS, recipes=(untried,)))
     assert law.ladder.parameters.verdict == "recipe-bound"
     assert law.calibration and ": these contradict each other" in law.calibration.sentence
 
@@ -175,7 +176,7 @@ def test_the_auc_under_weights_is_that_of_scikit_learn_ties_included() -> None:
 
 def test_the_slope_of_the_auc_and_its_variance_over_days_are_those_of_scikit_learns_aucs() -> None:
     settings = replace(SETTINGS, samples=30)
-    law = judge_rows(*SHARPER_BUT_BOLDER, settings)
+    law = fit_study(read_tables(*SHARPER_BUT_BOLDER), settings)
     assert law.calibration and law.calibration.auc
     block = law.ladder.parameters.block_length
     drawn = day_weights(DAYS, block, settings.samples, settings.seed)

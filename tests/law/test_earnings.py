@@ -11,7 +11,7 @@ from scipy.stats import norm
 
 from scaling.config import EarningsConfig, TaskConfig
 from scaling.law import earnings
-from scaling.law.direction import Estimate, Forecasts, NotMeasurable
+from scaling.law.direction import Estimate, Forecasts, NotMeasured
 from scaling.law.earnings import HOLD, Earnings
 
 Array = npt.NDArray[np.float64]
@@ -38,7 +38,9 @@ def forecasts(returns: Array, network: Array, garch: Array, assets: int = 1) -> 
 
 
 def measured(of: Forecasts, task: TaskConfig, rules: EarningsConfig = RULES) -> Earnings:
-    return earnings.measure_earnings(of, "2m", task, rules, samples=400)
+    found = earnings.measure_earnings(of, "2m", task, rules, samples=400)
+    assert isinstance(found, Earnings)
+    return found
 
 
 def wild(days: int = 4000, seed: int = 0) -> tuple[Array, Array]:
@@ -178,7 +180,10 @@ def test_the_interval_holds_the_true_difference_as_often_as_it_says() -> None:
 def test_what_cannot_be_measured_says_why() -> None:
     returns, sigma = wild(400)
     sound = forecasts(returns, sigma, sigma)
-    with pytest.raises(NotMeasurable, match="a forecast is of 3 days"):
-        measured(sound, TaskConfig(threshold=0.01, horizon=3))
-    with pytest.raises(NotMeasurable, match="garch is missing"):
-        measured(sound._replace(p=sound.p.drop(columns="garch")), UP)
+    without = sound._replace(p=sound.p.drop(columns="garch"))
+    for of, task, reason in (
+        (sound, TaskConfig(threshold=0.01, horizon=3), "a forecast is of 3 days"),
+        (without, UP, "garch is missing"),
+    ):
+        refused = earnings.measure_earnings(of, "2m", task, RULES, samples=400)
+        assert isinstance(refused, NotMeasured) and reason in refused.reason

@@ -5,6 +5,7 @@ import pytest
 from scipy.stats import t
 
 from scaling.law.effects import Components, Effect
+from scaling.law.table import Axis
 from scaling.law.verdict import contrast_rows, sensitivity, verdict
 from tests.law.worlds import DELTA, FIVE, axis_of, fitted, world
 
@@ -59,7 +60,8 @@ def precisely(estimate, error=1e-4, day_variance=0.0, seed_variance=0.0):
 
 
 def judged(slope, difference, decades=1.0, one_direction=True):
-    (contrast,) = contrast_rows([("a", "b")], [decades], [difference], 0.01)
+    axis = Axis(["a", "b"], np.array([1.0, 10.0**decades]))
+    (contrast,) = contrast_rows(axis, {(0, 1): difference}, 0.01)
     return verdict(
         slope,
         0.01,

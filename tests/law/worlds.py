@@ -98,7 +98,7 @@ def fitted(losses, parameters=FIVE[:3], *, experiments=1, **changes):
 def axis_of(losses, parameters=FIVE[:3], name="parameters"):
     """One axis of a law alone, for tests that judge hundreds of worlds."""
     table = losses if isinstance(losses, Table) else table_of(losses, parameters)
-    return judge_axis(table, name, SETTINGS, DELTA, replicated=True)[0]
+    return judge_axis(table, name, SETTINGS, DELTA, replicated=True)
 
 
 def study_of_days(levels=(500, 1000, "all"), draws=("recent",), **options):

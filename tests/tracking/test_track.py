@@ -5,9 +5,8 @@ import pytest
 from scaling.errors import UserError
 from scaling.track import main
 from scaling.tracking import local
-from scaling.tracking.local import record_path
+from scaling.tracking.local import KILLED, record_path
 from scaling.tracking.mlflow import local_uri
-from scaling.tracking.replay import KILLED
 from scaling.tracking.trackers import open_trackers
 from tests.tracking.tracking_parts import NONE, a_run, free_port, read_finished_wandb
 
