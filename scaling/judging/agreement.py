@@ -1,7 +1,7 @@
 """The numbers of one study, computed again from its predictions: every file must say the same.
 
 An evaluation, a baseline or a law that does not follow from the predictions is stale, was changed
-by hand, or was made by code with a mistake. None of them may reach the page.
+by hand, or was made by other code. None of them may reach the page.
 """
 
 import math

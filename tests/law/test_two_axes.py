@@ -151,9 +151,8 @@ def test_one_sentence_answers_both_questions_and_says_how_sure():
     assert "95 % interval" in parameters and "95 % interval" in days
     assert days.startswith("whether more training days help is not settled (")
     assert "would have been seen in four of five such studies" in days
-    assert result.sentence.endswith(
-        "; trained with the same number of passes over the most recent days, judged on 400 test days."
-    )
+    trained = "; trained with the same number of passes over the most recent days"
+    assert result.sentence.endswith(f"{trained}, judged on 400 test days.")
 
 
 # --- cells, ensembles, baselines
