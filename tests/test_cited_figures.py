@@ -66,7 +66,7 @@ def figures(study: Summary) -> dict[str, str]:
             words = name.replace("_", " ")
             found[words] = f"loses to {words} ({percent(row.skill)} %)"
         if row.verdict == "cannot be told apart":
-            found["no winner"] = "the best cannot be told apart from"
+            found["no winner"] = "the best on validation cannot be told apart from"
     return found
 
 
@@ -184,7 +184,7 @@ def test_another_verdict_another_baseline_and_another_direction_are_noticed() ->
     study = study_of(answer())
     for true, wrong in (
         (f"*{study.law.ladder.parameters.verdict}*", "*certain*"),
-        ("the best cannot be told apart from", "the best beats"),
+        ("the best on validation cannot be told apart from", "the best on validation beats"),
         ("Test log-loss rises by", "Test log-loss falls by"),
         ("three seeds each", "five seeds each"),
     ):
