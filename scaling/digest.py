@@ -12,8 +12,10 @@ import functools
 import hashlib
 import json
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 PACKAGE = Path(__file__).parent
 # Rooms and modules that are not followed, because they compute no number of a study: they track and
@@ -81,12 +83,12 @@ class _Walk:
         self.meet(module, name)
         while self.waiting:
             module, statement = self.waiting.pop()
-            if "globals()" in uses(statement)[0]:
+            if "globals()" in uses(statement).text:
                 for name in self.run(module):
                     self.meet(module, name)
             places = [module, *self.imported(statement)]
             for place in places:  # it grows on the way
-                for name in self.run(place).keys() & re.findall(r"\w+", uses(statement)[0]):
+                for name in self.run(place).keys() & uses(statement).words:
                     self.meet(place, name)
                     for one in self.modules[place][name]:
                         if isinstance(one, Import):
@@ -94,11 +96,13 @@ class _Walk:
 
     def run(self, module: str) -> Code:
         """The code of a module, none if it is left out. What importing it runs is met."""
+        if module in self.modules or f"{module}.".startswith(LEFT_OUT):
+            return self.modules.get(module, {})
         stem = self.package.joinpath(*module.split("."))
         path = stem / "__init__.py" if stem.is_dir() else stem.with_suffix(".py")
-        if module in self.modules or f"{module}.".startswith(LEFT_OUT) or not path.is_file():
-            return self.modules.get(module, {})
-        code = self.modules[module] = parsed(path.read_text())
+        code = self.modules[module] = parsed(path.read_text()) if path.is_file() else {}
+        if not code:
+            return code
         self.run(module.rpartition(".")[0])
         self.meet(module, "")
         for statement in code["*"]:
@@ -111,14 +115,14 @@ class _Walk:
 
     def imported(self, statement: ast.stmt) -> set[str]:
         """The modules of this package that a statement imports; they are run."""
-        paths = {one for path in uses(statement)[1] for one in (path, path.rpartition(".")[0])}
+        paths = {one for path in uses(statement).paths for one in (path, path.rpartition(".")[0])}
         ours = {path.partition(".")[2] for path in paths if path.split(".")[0] == "scaling"}
         return {module for module in ours if self.run(module)}
 
     def meet(self, module: str, name: str) -> None:
         """Count what gives a name in a module, and follow it later."""
         if f"{module}:{name}" not in self.found:
-            self.found[f"{module}:{name}"] = [uses(one)[0] for one in self.modules[module][name]]
+            self.found[f"{module}:{name}"] = [uses(one).text for one in self.modules[module][name]]
             self.waiting += [(module, one) for one in self.modules[module][name]]
 
 
@@ -126,7 +130,7 @@ class _Walk:
 def parsed(source: str) -> Code:
     """The statements of a module by the names they give; by "" what does more, by "*" imports."""
     tree, code = ast.parse(source), Code({"": [], "*": []})
-    for part in ast.walk(tree):
+    for part in [tree, *statements(tree)]:
         if isinstance(part, ast.Module | ast.ClassDef | ast.FunctionDef):
             part.body = part.body[ast.get_docstring(part, clean=False) is not None :]
     for node in tree.body:
@@ -138,6 +142,14 @@ def parsed(source: str) -> Code:
         for name in given(node):
             code.setdefault(name, []).append(node)
     return code
+
+
+def statements(node: ast.AST) -> Iterator[ast.AST]:
+    """All statements in one, and what holds some of its own; not what they compute."""
+    for part in ast.iter_child_nodes(node):
+        if isinstance(part, ast.stmt | ast.excepthandler | ast.match_case):
+            yield part
+            yield from statements(part)
 
 
 def given(node: ast.stmt) -> list[str]:
@@ -156,11 +168,21 @@ def calls(node: ast.AST) -> bool:
     return any(isinstance(part, ast.Call) for part in ast.walk(node))
 
 
+class Uses(NamedTuple):
+    """What a statement says."""
+
+    text: str
+    words: set[str]
+    paths: set[str]
+    """The dotted paths of what it imports."""
+
+
 @functools.cache
-def uses(statement: ast.stmt) -> tuple[str, set[str]]:
-    """The text of a statement, and the dotted paths of what it imports."""
-    parts = list(ast.walk(statement))
-    froms = [part for part in parts if isinstance(part, ast.ImportFrom)]
-    paths = {a.name for part in parts if isinstance(part, ast.Import) for a in part.names}
-    paths |= {f"{part.module}.{alias.name}" for part in froms for alias in part.names}
-    return ast.unparse(statement), paths
+def uses(statement: ast.stmt) -> Uses:
+    """A statement's text, words and imports, as plans ask for each of them many times."""
+    text, paths = ast.unparse(statement), set[str]()
+    for part in ast.walk(statement) if "import" in text else ():
+        if isinstance(part, ast.Import | ast.ImportFrom):
+            room = f"{part.module}." if isinstance(part, ast.ImportFrom) else ""
+            paths |= {room + alias.name for alias in part.names}
+    return Uses(text, set(re.findall(r"\w+", text)), paths)

@@ -56,7 +56,7 @@ class Components:
 
     def smallest_detectable(self, more_days: npt.ArrayLike, more_seeds: npt.ArrayLike) -> Array:
         """The effect seen with 80 % power (two-sided 5 %) in so many times the days and seeds."""
-        from scipy.stats import t
+        from scipy.special import stdtrit
 
         by_days, by_seeds = np.asarray(more_days, float), np.asarray(more_seeds, float)
         new_networks = by_days if self.by_fold else 1.0
@@ -69,7 +69,8 @@ class Components:
         total = of_days + of_seeds
         parts = of_days**2 / day_degrees + of_seeds**2 / seed_degrees
         degrees = np.where(parts > 0, total**2 / np.maximum(parts, 1e-300), day_degrees)
-        return np.asarray((t.ppf(0.975, degrees) + t.ppf(POWER, degrees)) * np.sqrt(total))
+        quantiles = stdtrit(degrees, 0.975) + stdtrit(degrees, POWER)
+        return np.asarray(quantiles * np.sqrt(total))
 
 
 @dataclass(frozen=True)
@@ -333,11 +334,11 @@ def _effect(
 
 
 def _p_value(estimate: float, error: float, degrees: float) -> float:
-    from scipy.stats import t
+    from scipy.special import stdtr
 
     if error < DUST:
         return 1.0 if abs(estimate) < DUST else 0.0
-    return float(2 * t.sf(abs(estimate) / error, degrees))
+    return float(2 * stdtr(degrees, -abs(estimate) / error))
 
 
 def _side(*intervals: Interval) -> int:

@@ -194,10 +194,12 @@ def _recalibrated(rows: pd.DataFrame) -> pd.DataFrame:
 def _grouped(
     frame: pd.DataFrame, keys: list[str], sort: bool
 ) -> list[tuple[ModelId, pd.DataFrame]]:
-    """The rows of each run. `keys` are budget and seed, or model."""
+    """The rows of each run, by date and market. `keys` are budget and seed, or model."""
     found = []
     sample = ["train_days", "draw", "markets"]
-    for _, rows in with_training_days(frame).groupby([*keys, *sample], sort=sort):
+    frame = with_training_days(frame).assign(asset=frame.get("asset", ""))
+    frame = frame.sort_values(["date", "asset"], kind="stable")
+    for _, rows in frame.groupby([*keys, *sample], sort=sort):
         first = rows.iloc[0]
         counted = rows.groupby("origin")["counted_days"]
         asked, drawn = first["train_days"], first["draw"]
@@ -261,30 +263,21 @@ def _same_days(
 ) -> tuple[TestDays, list[Array]]:
     """A split's days and each run's probabilities, once all agree on days and labels.
 
-    Probabilities are of each row, sorted by date and market.
+    Probabilities are of each row, sorted by date and market as `_grouped` sorts them.
     """
     reference = ""
-    agreed, labels, probabilities = pd.MultiIndex.from_arrays([[], []]), np.array([], np.int64), []
+    agreed, labels, probabilities = pd.DataFrame(), np.array([], np.int64), []
     for run, rows in runs:
-        rows = rows[rows["split"] == split].assign(asset=rows.get("asset", ""))
-        rows = rows.sort_values(["date", "asset"])
+        rows = rows[rows["split"] == split]
         if not len(rows):
             raise UserError(f"{run}: no {split} rows; run python -m scaling.evaluate again")
-        days = pd.MultiIndex.from_frame(rows[["date", "asset", "origin"]])
-        if (twice := days.droplevel("origin").duplicated()).any():
-            raise UserError(
-                f"{run} has {_date(days[twice])} twice: the same size, seed and fold was "
-                "given in two files, or evaluated twice; give each run once"
-            )
+        days = rows[["date", "asset", "origin"]].reset_index(drop=True)
         if not reference:
+            _refuse_days_twice(run, days)
             reference, agreed, labels = str(run), days, rows["y"].to_numpy(np.int64)
-        if not days.equals(agreed):
-            odd = days.symmetric_difference(agreed)
-            raise UserError(
-                f"{run} was judged on {len(days)} {split} days and {reference} on {len(agreed)} "
-                f"({len(odd)} differ, first {_date(odd)}); models are comparable on the same "
-                "days only: evaluate all with one config"
-            )
+        elif not days.equals(agreed):  # of equal days all was asked before
+            _refuse_days_twice(run, days)
+            _refuse_other_days(run, days, reference, agreed, split)
         if (rows["y"].to_numpy(np.int64) != labels).any():
             first = _date(days[rows["y"].to_numpy(np.int64) != labels])
             raise UserError(
@@ -292,14 +285,36 @@ def _same_days(
                 "questions; train and evaluate all with one config"
             )
         probabilities.append(rows["p"].to_numpy(np.float64))
-    which, dates = pd.factorize(agreed.get_level_values("date"))
+    which, dates = pd.factorize(agreed["date"])
     places = which.astype(np.int64)
     return TestDays(pd.DatetimeIndex(dates), places, _folds(agreed), labels), probabilities
 
 
-def _folds(days: pd.MultiIndex) -> dict[int, int]:
+def _refuse_days_twice(run: ModelId, days: pd.DataFrame) -> None:
+    if (twice := days.duplicated(["date", "asset"])).any():
+        raise UserError(
+            f"{run} has {_date(days[twice])} twice: the same size, seed and fold was "
+            "given in two files, or evaluated twice; give each run once"
+        )
+
+
+def _refuse_other_days(
+    run: ModelId, days: pd.DataFrame, reference: str, agreed: pd.DataFrame, split: str
+) -> None:
+    """Refuse days that differ by more than the types of their columns."""
+    own, others = pd.MultiIndex.from_frame(days), pd.MultiIndex.from_frame(agreed)
+    if not own.equals(others):
+        odd = own.symmetric_difference(others)
+        raise UserError(
+            f"{run} was judged on {len(days)} {split} days and {reference} on {len(agreed)} "
+            f"({len(odd)} differ, first {_date(odd.to_frame())}); models are comparable on the "
+            "same days only: evaluate all with one config"
+        )
+
+
+def _folds(days: pd.DataFrame) -> dict[int, int]:
     """The number of days of each fold; the folds must follow one another."""
-    by_date = days.to_frame(index=False).drop_duplicates("date")["origin"]
+    by_date = days.drop_duplicates("date")["origin"]
     folds = Counter(by_date.astype(int).tolist())
     if not by_date.is_monotonic_increasing:
         raise UserError(
@@ -324,9 +339,9 @@ def _validation_losses(trained: Sequence[tuple[ModelId, pd.DataFrame]]) -> list[
     return [float(metrics.log_losses(days.labels, p).mean()) for p in forecasts]
 
 
-def _date(days: pd.MultiIndex) -> str:
+def _date(days: pd.DataFrame) -> str:
     """The date of the first of some rows."""
-    return str(days.get_level_values(0)[0].date())
+    return str(days["date"].iloc[0].date())
 
 
 def _refuse_copies(runs: Sequence[ModelId], forecasts: Sequence[Array]) -> None:

@@ -246,7 +246,7 @@ WORLDS = {
 def test_intervals_cover_both_slopes_and_no_effect_is_invented(noise):
     covered, invented, mistaken, turned = [], [], [], {name: [] for name in WORLDS}
     for place, (name, (mean, *truths)) in enumerate(WORLDS.items()):
-        for number in range(100):
+        for number in range(60):
             surface = surface_world(np.random.default_rng([number, place]), mean=mean, **noise)
             both = [axis_of(surface, name=axis) for axis in ("parameters", "train_days")]
             for axis, truth in zip(both, truths, strict=True):
