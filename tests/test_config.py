@@ -305,9 +305,8 @@ def test_an_absolute_path_names_the_same_experiment() -> None:
 
 
 def test_the_file_name_says_what_the_task_asks() -> None:
-    # The questions of threshold_1pct and of sp500_1pct, in other years.
-    questions = {*known_experiments()} - {"daily/development_1pct", "daily/sp500_walk"}
-    for experiment in questions:
+    others_in_other_years = {"development_1pct", "currencies_development", "sp500_walk"}
+    for experiment in {*known_experiments()} - {f"daily/{name}" for name in others_in_other_years}:
         config = load_config(experiment_path(experiment))
         task, markets = config.task, config.data.markets
         several = "currencies" if {m.name for m in markets} <= {*CURRENCIES} else "markets"
