@@ -58,7 +58,9 @@ def block_length(series: Array, horizon: int, kind: str = "stationary") -> int:
     from arch.bootstrap import optimal_block_length
 
     varying = series[series.std(axis=1) > 1e-12]
-    optimum = optimal_block_length(varying.T)[kind] if len(varying) else []
+    optimum: list[float] = []
+    if len(varying):
+        optimum = optimal_block_length(varying.T)[kind].tolist()
     return max(horizon, SHORTEST_BLOCK, *(math.ceil(b) for b in optimum if math.isfinite(b)))
 
 
