@@ -120,13 +120,22 @@ def test_the_answer_of_the_readme_is_that_of_the_published_study() -> None:
 SURFACES = [name for name, study in STUDIES.items() if study.law.surfaces]
 
 
+def quoted(sentence: str, page: str) -> bool:
+    return one_line(sentence) in one_line(page.replace("\n> ", "\n"))
+
+
 @pytest.mark.parametrize("name", SURFACES)
-def test_the_readme_quotes_the_sentence_that_answers_both_questions(name: str) -> None:
+def test_the_page_of_experiments_quotes_the_sentence_that_answers_both_questions(name: str) -> None:
     study = STUDIES[name]
-    for surface in study.law.surfaces.values():
-        assert one_line(surface.sentence) in one_line(README.replace("\n> ", "\n"))
-    assert f"`{study.command}`" in README
-    assert study.finished in README
+    section = section_of(EXPERIMENTS, study.command)
+    assert all(quoted(surface.sentence, section) for surface in study.law.surfaces.values())
+
+
+def test_the_readme_quotes_the_sentence_of_the_study_that_it_names() -> None:
+    (paragraph,) = re.findall(r"^\*\*More parameters, or more .*?(?=\n\n[^>])", README, re.M | re.S)
+    study = study_of(paragraph)
+    assert all(quoted(surface.sentence, paragraph) for surface in study.law.surfaces.values())
+    assert study.finished in paragraph
 
 
 @pytest.mark.parametrize("name", STUDIES)
