@@ -13,7 +13,7 @@ import pytest
 from filelock import FileLock
 from pandas.tseries.holiday import GoodFriday
 
-MOST_WORKERS = 5  # each holds torch, half a gigabyte
+MOST_WORKERS = 4  # each holds torch, half a gigabyte
 # Slurm and its ports, an MLflow server, networks and features that only these files need.
 TOGETHER = (
     "tests/data/test_currencies.py",
@@ -32,12 +32,9 @@ def pytest_configure() -> None:
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """Workers for all cores; none for tests that are named, which start sooner in one process.
-
-    There is one more than cores, because some tests wait for Slurm or for a server that is silent.
-    """
+    """A worker for each core; none for tests that are named, which start sooner in one process."""
     named = config.args_source is pytest.Config.ArgsSource.ARGS
-    return 0 if named else min((os.cpu_count() or 1) + 1, MOST_WORKERS)
+    return 0 if named else min(os.cpu_count() or 1, MOST_WORKERS)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
