@@ -120,8 +120,10 @@ def study_differences(laws: Mapping[str, StudyLaw]) -> list[str]:
     """One line for each key in which whole studies differ: `precision: bf16 for A; fp32 for B`.
 
     `laws` are the laws by the name of their experiment. Of a key that differs inside a study, all
-    its values are named. Of a ladder that was trained elsewhere nothing is known but its name.
+    its values are named. A law that was published, or trained elsewhere, does not hold its runs.
     """
+    if not any(law.runs for law in laws.values()):
+        return ["what is unknown: none of these laws holds the runs that it was fitted to"]
     found: dict[str, dict[str, str]] = {}
     for experiment, law in laws.items():
         runs = [Run.of({"identity": made}, experiment).values() for made in law.runs]

@@ -93,6 +93,17 @@ def test_what_a_ladder_from_elsewhere_was_made_with_is_said_to_be_unknown(
     assert "precision: fp32 for daily/planted; unknown for daily/other" in capsys.readouterr().out
 
 
+def test_laws_that_all_lack_their_runs_do_not_pass_for_studies_of_one_recipe(
+    made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = second(made, tmp_path, runs=[])
+    write_json(tmp_path / "own.json", {**read_json(Path(flags[1])), "runs": []})
+    compare.main([flags[0], str(tmp_path / "own.json"), *flags[2:]])
+    unknown = "none of these laws holds the runs that it was fitted to"
+    assert unknown in capsys.readouterr().out
+    assert unknown in (tmp_path / "both.svg").read_text()
+
+
 def test_two_studies_of_one_recipe_have_nothing_under_the_figure(
     made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
