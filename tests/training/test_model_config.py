@@ -1,7 +1,5 @@
 """Each budget's label is what its shape counts, and a label that lies is refused."""
 
-import dataclasses
-
 import pytest
 import torch
 from torch import nn
@@ -13,12 +11,10 @@ from scaling.errors import UserError
 from scaling.sizes import (
     DEFAULT_FAMILY,
     FAMILIES,
-    PatchTSTShape,
     budget_parameters,
     known_budgets,
     load_model_config,
 )
-from scaling.training.families.patchtst import hf_config
 from scaling.training.model import (
     build_model,
     check_budget,
@@ -87,7 +83,8 @@ def assert_one_logit_a_window(family: str) -> None:
 
 @pytest.mark.parametrize("parameters", [230_000, 1_899_999, 2_100_001, 6_400_000])
 def test_a_label_more_than_five_percent_off_is_refused_with_both_numbers(parameters: int) -> None:
-    with pytest.raises(UserError, match=f"2m counts {parameters:,}.*1,900,000 to 2,100,000"):
+    said = f"2m counts {parameters:,}.*1,900,000 to 2,100,000.*configs/model/patchtst_2m.yaml"
+    with pytest.raises(UserError, match=said):
         check_budget("2m", DEFAULT_FAMILY, parameters)
 
 
@@ -96,30 +93,20 @@ def test_five_percent_off_is_within_the_label(parameters: int) -> None:
     check_budget("2m", DEFAULT_FAMILY, parameters)
 
 
-def test_flops_of_a_training_step_are_six_per_parameter_and_token_within_two_percent() -> None:
-    shape = load_model_config("20m")
-    tokens = CHANNELS * WINDOW.context_length // WINDOW.patch_length
-    assert training_flops(shape, WINDOW, CHANNELS) == pytest.approx(
-        6 * counted("20m") * tokens, rel=0.02
-    )
+SMALL = [(family, budget) for family, budget in SHIPPED if budget in ("200k", "600k", "2m")]
 
 
-@pytest.mark.parametrize("budget", ["200k", "600k", "2m"])
-def test_flops_are_those_that_torch_counts_in_hugging_faces_own_model(budget: str) -> None:
-    shape = load_model_config(budget)
-    model = PatchTSTForClassification(hf_config(shape, WINDOW, CHANNELS))
-    with FlopCounterMode(display=False) as counter:
-        model(torch.randn(1, WINDOW.context_length, CHANNELS)).prediction_logits.sum().backward()
-    counted_flops = counter.get_total_flops()
-    assert training_flops(shape, WINDOW, CHANNELS) == pytest.approx(counted_flops, rel=0.01)
-
-
-@pytest.mark.parametrize("budget", known_budgets("patchtsmixer"))
-def test_flops_of_patchtsmixer_are_those_that_torch_counts(budget: str) -> None:
-    shape = load_model_config(budget, "patchtsmixer")
+@pytest.mark.parametrize(("family", "budget"), SMALL)
+def test_flops_are_those_that_torch_counts_in_hugging_faces_own_model(
+    family: str, budget: str
+) -> None:
+    shape = load_model_config(budget, family)
     model = build_model(shape, WINDOW, CHANNELS)
+    if family == "patchtst":  # ours takes shortcuts
+        model = PatchTSTForClassification(model.config)
     with FlopCounterMode(display=False) as counter:
-        model(torch.randn(1, WINDOW.context_length, CHANNELS)).sum().backward()
+        made = model(torch.randn(1, WINDOW.context_length, CHANNELS))
+        getattr(made, "prediction_logits", made).sum().backward()
     flops = counter.get_total_flops()
     assert training_flops(shape, WINDOW, CHANNELS) == pytest.approx(flops, rel=0.01)
 
@@ -138,13 +125,3 @@ def test_the_embedding_is_one_vector_for_each_day_of_a_patch_and_a_bias(family: 
         model = build_model(shape, WINDOW, CHANNELS)
     embedding = count_parameters(model) - count_without_embeddings(shape, model)
     assert embedding == (WINDOW.patch_length + 1) * shape.d_model
-
-
-def test_a_shape_outside_its_budget_is_refused_when_counted() -> None:
-    shape = load_model_config("2m")
-    assert isinstance(shape, PatchTSTShape)
-    wide = dataclasses.replace(shape, ffn_dim=2048)
-    with torch.device("meta"):
-        parameters = count_parameters(build_model(wide, WINDOW, CHANNELS))
-    with pytest.raises(UserError, match="configs/model/patchtst_2m.yaml"):
-        check_budget("2m", DEFAULT_FAMILY, parameters)
