@@ -2,9 +2,9 @@
 
 import argparse
 import os
+from dataclasses import replace
 from pathlib import Path
 
-from scaling.config import TrackingConfig
 from scaling.errors import UserError, run_command
 from scaling.names import RESULTS_ROOT
 from scaling.tracking.local import RecordedRun, read_run, record_paths, replay
@@ -16,13 +16,9 @@ from scaling.tracking.wandb import kept_offline
 
 def wanted(arguments: argparse.Namespace, recorded: RecordedRun) -> list[Backend]:
     """The trackers that the run was configured with, unless the flags name another."""
-    asked = recorded.tracking
-    config = TrackingConfig(
-        mlflow=asked.mlflow if arguments.to is None else arguments.to == "mlflow",
-        mlflow_uri=asked.mlflow_uri,
-        wandb=asked.wandb if arguments.to is None else arguments.to == "wandb",
-        wandb_project=asked.wandb_project,
-    )
+    config = recorded.tracking
+    if arguments.to is not None:
+        config = replace(config, mlflow=arguments.to == "mlflow", wandb=arguments.to == "wandb")
     return make_backends(config, recorded.info.results_root, arguments.mlflow_uri)
 
 

@@ -16,9 +16,7 @@ from typing import Any
 from scaling.config import TrackingConfig
 from scaling.tracking.run import Ending, Row, RunInfo, Status
 
-# MLflow's REST API takes no more in one `runs/log-batch` request.
-METRICS_PER_CALL = 1000
-PARAMS_PER_CALL = 100
+METRICS_PER_CALL = 1000  # MLflow's REST API takes no more in one `runs/log-batch` request
 LOCK_SECONDS = 120
 STATUS: dict[Status, str] = {"finished": "FINISHED", "failed": "FAILED", "stopped": "KILLED"}
 # No telemetry, and short waits: with MLflow's own defaults one call to a dead server blocked for
@@ -103,8 +101,9 @@ class MlflowBackend:
             for name, value in row.metrics.items()
             if row.step not in self._steps_of(name)
         }
-        for points in _chunks(list(new.values()), METRICS_PER_CALL):
-            self._client.log_batch(self._id, metrics=points)
+        points = list(new.values())
+        for first in range(0, len(points), METRICS_PER_CALL):
+            self._client.log_batch(self._id, metrics=points[first : first + METRICS_PER_CALL])
         for name, step in new:
             self._known_steps[name].add(step)
         return len(new)
@@ -157,9 +156,7 @@ class MlflowBackend:
         known = self._client.get_run(self._id)
         params = [Param(k, str(v)) for k, v in run.params.items() if k not in known.data.params]
         tags = [RunTag(k, v) for k, v in run.tags.items()]
-        self._client.log_batch(self._id, tags=tags)
-        for some in _chunks(params, PARAMS_PER_CALL):
-            self._client.log_batch(self._id, params=some)
+        self._client.log_batch(self._id, params=params, tags=tags)
         self._add_datasets(run, {d.dataset.digest for d in known.inputs.dataset_inputs})
         if known.info.status != "RUNNING":
             self._client.update_run(self._id, status="RUNNING")
@@ -183,7 +180,3 @@ class MlflowBackend:
             history = self._client.get_metric_history(self._id, metric)
             self._known_steps[metric] = {point.step for point in history}
         return self._known_steps[metric]
-
-
-def _chunks(items: list[Any], size: int) -> list[list[Any]]:
-    return [items[start : start + size] for start in range(0, len(items), size)]

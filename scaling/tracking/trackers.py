@@ -53,7 +53,6 @@ class Trackers:
     ) -> None:
         self._record, self._mirrors, self._key, self._kept = record, mirrors, key, kept
         self._step = 0
-        self._finished = False
 
     def log(self, metrics: dict[str, float], step: int) -> None:
         """Record the scalars of one step; steps must not fall.
@@ -80,10 +79,7 @@ class Trackers:
         return {"key": self._key, **opened}
 
     def finish(self, status: Status, reason: str, summary: dict[str, Any] | None = None) -> None:
-        """Record how the run ended, and wait for the mirrors. A second call does nothing."""
-        if self._finished:
-            return
-        self._finished = True
+        """Record how the run ended, and wait for the mirrors."""
         ending = Ending(status, reason, summary or {}, self._step, time.time())
         self._record.add(ending)
         self._record.close()
@@ -109,8 +105,7 @@ def open_trackers(
     path = record_path(run)
     old = [] if resume_step is None else read_lines(path)
     kept = [line for line in old if "step" in line and line["step"] <= (resume_step or 0)]
-    key = (resume_ids or {}).get("key") or next((x["key"] for x in old if "key" in x), None)
-    key = key or uuid.uuid4().hex
+    key = (resume_ids or {}).get("key") or uuid.uuid4().hex
     record = LocalRecord(path, [first_line(run, config, key), *kept])
     backends = make_backends(config, run.results_root)
     mirrors = [Mirror(backend, run, key) for backend in backends]

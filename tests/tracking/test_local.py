@@ -41,7 +41,7 @@ def test_a_loss_that_is_not_a_number_is_still_strict_json(tmp_path):
     assert (lines[1]["loss"], lines[1]["norm"]) == ("nan", "inf")
 
 
-def test_a_resumed_run_drops_what_came_after_its_checkpoint_and_keeps_its_key(tmp_path):
+def test_a_resumed_run_drops_what_came_after_its_checkpoint_and_records_nothing_twice(tmp_path):
     run = a_run(tmp_path)
     first = open_trackers(NONE, run)
     for step in range(10):
@@ -49,30 +49,16 @@ def test_a_resumed_run_drops_what_came_after_its_checkpoint_and_keeps_its_key(tm
     first.finish("stopped", "96 °C")
     with record_path(run).open("a") as stream:
         stream.write('{"step": 11, "lo')  # a kill cuts a line in half
-    second = open_trackers(NONE, run, resume_step=6)
-    for step in range(7, 12):
-        second.log({"loss": step}, step=step)
+    second = open_trackers(NONE, run, first.ids, resume_step=6)
+    for step in range(5, 12):
+        second.log({"loss": step, "norm": 1}, step=step)
     second.finish("finished", "completed")
-    assert [step for step, _ in curve(record_path(run), "loss")] == list(range(12))
+    assert curve(record_path(run), "loss") == [(step, float(step)) for step in range(12)]
+    assert curve(record_path(run), "norm") == [(step, 1.0) for step in range(5, 12)]
     assert second.ids["key"] == first.ids["key"]
     assert [x["ending"]["status"] for x in read_lines(record_path(run)) if "ending" in x] == [
         "finished"
     ]
-
-
-def test_a_resumed_epoch_that_is_logged_again_from_its_start_stands_in_the_record_once(tmp_path):
-    run = a_run(tmp_path)
-    first = open_trackers(NONE, run)
-    for step in range(10):
-        first.log({"loss": step}, step=step)
-    second = open_trackers(NONE, run, first.ids, resume_step=7)
-    for step in range(5, 12):
-        second.log({"loss": step}, step=step)
-    second.log({"val_skill": 0.1}, step=11)
-    second.finish("finished", "completed")
-    first.finish("failed", "killed")
-    assert curve(record_path(run), "loss") == [(step, float(step)) for step in range(12)]
-    assert curve(record_path(run), "val_skill") == [(11, 0.1)]
 
 
 def test_a_fresh_run_starts_a_record_and_a_key_of_its_own(tmp_path):

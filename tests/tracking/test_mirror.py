@@ -1,7 +1,6 @@
 """No tracker, however slow, dead or broken, changes a training or its local record."""
 
 import socket
-import subprocess
 import sys
 import threading
 import time
@@ -12,7 +11,7 @@ from scaling.config import TrackingConfig
 from scaling.tracking import mirror, trackers
 from scaling.tracking.mirror import Mirror
 from scaling.tracking.run import Ending, Row
-from tests.tracking.tracking_parts import MLFLOW, WANDB, a_run, check_unharmed, free_port
+from tests.tracking.tracking_parts import MLFLOW, WANDB, a_run, check_unharmed
 
 
 class Stuck:
@@ -83,31 +82,10 @@ def test_a_broken_package_does_not_stop_training(tmp_path, monkeypatch, package)
 
 
 @pytest.mark.slow
-def test_an_mlflow_server_that_is_dead_from_the_start_changes_nothing(tmp_path):
-    config = TrackingConfig(mlflow_uri=f"http://127.0.0.1:{free_port()}")
-    check_unharmed(tmp_path, config, "mlflow")
-
-
-@pytest.mark.slow
-def test_an_mlflow_server_that_accepts_and_never_answers_changes_nothing(tmp_path):
+@pytest.mark.parametrize("answers", ["dead", "silent"])
+def test_an_mlflow_server_that_does_not_answer_changes_nothing(tmp_path, answers):
     with socket.create_server(("127.0.0.1", 0)) as listener:
         config = TrackingConfig(mlflow_uri=f"http://127.0.0.1:{listener.getsockname()[1]}")
+        if answers == "dead":
+            listener.close()
         check_unharmed(tmp_path, config, "mlflow")
-
-
-@pytest.mark.slow
-def test_a_full_disk_under_mlflow_leaves_training_and_its_record_whole(tmp_path):
-    small = tmp_path / "small"
-    small.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(small)]
-    try:
-        mounted = subprocess.run(mount, capture_output=True, text=True, check=False)
-    except FileNotFoundError:
-        pytest.skip("a small disk cannot be made here: no `mount`")
-    if mounted.returncode:
-        pytest.skip(f"a small disk cannot be mounted here: {mounted.stderr.strip()}")
-    try:
-        config = TrackingConfig(mlflow_uri=f"sqlite:///{small}/mlflow.db")
-        check_unharmed(tmp_path, config, "mlflow")
-    finally:
-        subprocess.run(["umount", "-l", str(small)], check=True)

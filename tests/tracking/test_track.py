@@ -1,5 +1,7 @@
 """`sync` adds what a tracker lacks, and nothing twice. `init` makes the store."""
 
+import json
+
 import pytest
 
 from scaling.errors import UserError
@@ -8,7 +10,13 @@ from scaling.tracking import local
 from scaling.tracking.local import KILLED, record_path
 from scaling.tracking.mlflow import local_uri
 from scaling.tracking.trackers import open_trackers
-from tests.tracking.tracking_parts import NONE, a_run, free_port, read_finished_wandb
+from tests.tracking.tracking_parts import (
+    NONE,
+    a_run,
+    free_port,
+    of_wandb,
+    read_finished_wandb,
+)
 
 
 def trained_without_trackers(tmp_path, run="2m", **ending):
@@ -44,8 +52,10 @@ def test_sync_brings_a_whole_run_into_a_store_that_never_heard_of_it(tmp_path, s
     points = store.get_metric_history(run.info.run_id, "train_loss")
     assert sorted((p.step, p.value) for p in points) == [(s, 1 / (s + 1)) for s in range(20)]
     assert (run.info.status, run.data.tags["stop_reason"]) == ("KILLED", "96 °C")
-    assert run.data.tags["scaling_key"] == key
-    assert run.data.params["seed"] == "42"
+    assert (info.tags | {"scaling_key": key}).items() <= run.data.tags.items()
+    assert run.data.params == {name: str(value) for name, value in info.params.items()}
+    assert run.inputs.dataset_inputs[0].dataset.digest == info.datasets[0][2]
+    assert store.get_run(run.data.tags["mlflow.parentRunId"]).info.status == "FINISHED"
     assert run.data.metrics["summary/val_skill"] == 0.12
     assert run.info.start_time <= run.info.end_time
     assert [f.path for f in store.list_artifacts(run.info.run_id)] == ["up.yaml"]
@@ -148,29 +158,36 @@ def test_the_flag_for_a_store_beats_the_environment(tmp_path, store, monkeypatch
     assert only_child(store).info.status == "FINISHED"
 
 
-def test_sync_keeps_a_run_for_wandb_offline_once(tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize("chosen", [False, True], ids=["the run's folder", "a chosen folder"])
+def test_sync_keeps_a_whole_run_for_wandb_offline_once(tmp_path, monkeypatch, capsys, chosen):
     monkeypatch.setenv("WANDB_MODE", "offline")
-    info, key = trained_without_trackers(tmp_path)
+    info, key = trained_without_trackers(
+        tmp_path, status="stopped", reason="96 °C", summary={"val_skill": 0.12}
+    )
+    folder = info.directory
+    if chosen:
+        folder = tmp_path / "chosen"
+        folder.mkdir()
+        monkeypatch.setenv("WANDB_DIR", str(folder))
     for _ in range(2):
         main(["sync", "--results", str(info.directory), "--to", "wandb"])
-    (path,) = info.directory.glob("wandb/offline-run-*/*.wandb")
+    (path,) = folder.glob("wandb/offline-run-*/*.wandb")
+    assert f"wandb sync {path.parent}" in capsys.readouterr().out
     records = read_finished_wandb(path)
-    assert next(r.run.run_id for r in records if r.HasField("run")) == key
-    assert sum(r.HasField("history") for r in records) == 20
-    assert "wandb sync" in capsys.readouterr().out
-
-
-def test_a_run_that_wandb_keeps_in_a_folder_of_the_users_choice_is_kept_once(
-    tmp_path, monkeypatch, capsys
-):
-    monkeypatch.setenv("WANDB_MODE", "offline")
-    monkeypatch.setenv("WANDB_DIR", str(tmp_path / "chosen"))
-    (tmp_path / "chosen").mkdir()
-    info, _ = trained_without_trackers(tmp_path)
-    for _ in range(2):
-        main(["sync", "--results", str(info.directory), "--to", "wandb"])
-    (kept,) = tmp_path.glob("chosen/wandb/offline-run-*")
-    assert f"wandb sync {kept}" in capsys.readouterr().out
+    losses = [of_wandb(r.history.item)["train_loss"] for r in records if r.HasField("history")]
+    assert losses == [1 / (step + 1) for step in range(20)]
+    told = next(r.run for r in records if r.HasField("run"))
+    assert (told.run_id, told.run_group, told.project) == (key, "daily/up", "market-scaling")
+    assert "budget:2m" in told.tags
+    assert of_wandb(told.config.update)["seed"] == "42"
+    artifacts = [r.request.log_artifact.artifact for r in records if r.HasField("request")]
+    artifacts += [r.artifact for r in records if r.HasField("artifact")]
+    metadata = {artifact.type: artifact.metadata for artifact in artifacts}
+    assert {"dataset", "config"} <= metadata.keys()
+    assert json.loads(metadata["dataset"]) == {"md5": info.datasets[0][2]}
+    summary = {k: v for r in records for k, v in of_wandb(r.summary.update).items()}
+    assert (summary["val_skill"], summary["stop_reason"]) == (0.12, "96 °C")
+    assert next(r.exit.exit_code for r in records if r.HasField("exit")) == 1
 
 
 def test_init_a_second_time_keeps_what_is_there(tmp_path, store, capsys):

@@ -13,7 +13,7 @@ from scaling.config import TrackingConfig, load_config
 from scaling.identities import run_of
 from scaling.sizes import load_model_config
 from scaling.tracking.local import record_path
-from tests.tracking.tracking_parts import MLFLOW, WANDB, a_run, client_of, curve, tracked
+from tests.tracking.tracking_parts import MLFLOW, WANDB, a_run, curve, tracked
 
 
 def test_tracking_logs_to_wandb(tmp_path, monkeypatch, no_problem):
@@ -32,14 +32,10 @@ def test_tracking_logs_to_wandb(tmp_path, monkeypatch, no_problem):
     assert calls == [({"train_loss": 0.5}, 10)]
 
 
-@pytest.mark.filterwarnings("ignore:.*filesystem:FutureWarning")
-def test_tracking_logs_to_mlflow(tmp_path, monkeypatch, no_problem):
-    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
-    uri = f"file://{tmp_path}/mlruns"
-    config = TrackingConfig(mlflow_uri=uri)
-    with tracked(config, a_run(tmp_path)) as trackers:
+def test_tracking_logs_to_mlflow(tmp_path, store, no_problem):
+    with tracked(MLFLOW, a_run(tmp_path)) as trackers:
         trackers.log({"train_loss": 0.5}, step=10)
-    points = client_of(uri).get_metric_history(trackers.ids["mlflow"], "train_loss")
+    points = store.get_metric_history(trackers.ids["mlflow"], "train_loss")
     assert [(p.step, p.value) for p in points] == [(10, 0.5)]
 
 

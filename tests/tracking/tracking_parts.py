@@ -1,6 +1,7 @@
 """What the tests of tracking share: a run, a training, an MLflow server, W&B's files read back."""
 
 import contextlib
+import json
 import logging
 import os
 import random
@@ -113,33 +114,35 @@ def free_port() -> int:
         return int(listener.getsockname()[1])
 
 
-def start_server(folder: Path, port: int) -> subprocess.Popen[bytes]:
-    """An `mlflow server` on loopback with a sqlite store; returns when it answers."""
+@contextlib.contextmanager
+def mlflow_server(folder: Path, port: int):
+    """The address of an `mlflow server` on loopback with a sqlite store, as soon as it answers."""
     command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port)]
     command += ["--backend-store-uri", f"sqlite:///{folder}/server.db", "--workers", "1"]
     command += ["--artifacts-destination", str(folder / "artifacts")]
     environment = {k: v for k, v in os.environ.items() if not k.startswith("MLFLOW_")}
     environment |= {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"}
     environment |= {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}  # starts faster
-    with open(folder / "server.log", "ab") as log:
+    log = folder / "server.log"
+    with log.open("ab") as stream:
         server = subprocess.Popen(
-            command, stdout=log, stderr=log, env=environment, start_new_session=True
+            command, stdout=stream, stderr=stream, env=environment, start_new_session=True
         )
-    for _ in range(240):
-        with contextlib.suppress(OSError):
-            urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5).close()
-            return server
-        assert server.poll() is None, (folder / "server.log").read_text()
-        time.sleep(0.5)
-    stop_server(server)
-    raise AssertionError((folder / "server.log").read_text())
-
-
-def stop_server(server: subprocess.Popen[bytes]) -> None:
-    """Kill the server and its workers."""
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(server.pid, signal.SIGKILL)
-    server.wait()
+    uri = f"http://127.0.0.1:{port}"
+    try:
+        for _ in range(240):
+            with contextlib.suppress(OSError):
+                urllib.request.urlopen(f"{uri}/health", timeout=5).close()
+                break
+            assert server.poll() is None, log.read_text()
+            time.sleep(0.5)
+        else:
+            raise AssertionError(log.read_text())
+        yield uri
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(server.pid, signal.SIGKILL)  # its workers, too
+        server.wait()
 
 
 def read_wandb(path: Path) -> list:
@@ -171,6 +174,11 @@ def read_finished_wandb(path: Path) -> list:
             return records
         time.sleep(0.1)
     raise AssertionError(f"{path} holds no exit record")
+
+
+def of_wandb(items) -> dict:
+    """The names and values that a part of a record holds."""
+    return {i.key or "/".join(i.nested_key): json.loads(i.value_json) for i in items}
 
 
 def client_of(uri):
