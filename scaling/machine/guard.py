@@ -228,13 +228,12 @@ class ThermalGuard:
         return held
 
     def summary(self) -> dict[str, Any]:
-        """What the run record keeps: degrees Celsius, seconds, and the reason of a stop.
+        """What the run record keeps: the sources' names, degrees Celsius, seconds.
 
         Temperatures are None if no source gave any.
         """
         celsius = self._celsius
         return {
-            "source": self._sources[-1] if self._sources else None,
             "sources": list(self._sources),
             "min_celsius": min(celsius, default=None),
             "mean_celsius": sum(celsius) / len(celsius) if celsius else None,
@@ -242,8 +241,6 @@ class ThermalGuard:
             "seconds": dict(self._seconds),
             "stuck": list(self._stuck),
             "seconds_paused": self._paused,
-            "log_only": self.config.log_only,
-            "stop_reason": self.stop_reason,
         }
 
 

@@ -9,9 +9,8 @@ import platform
 import re
 import signal
 import subprocess
-import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal
 
 Level = Literal["unknown", "normal", "acceptable", "warning", "critical"]
@@ -42,14 +41,13 @@ class Reading:
     """A temperature (`celsius`), or a `pressure` level if the source gives no temperature.
 
     `limit` is the device's own critical temperature in degrees Celsius. It lowers the configured
-    one. `time` is Unix time in seconds.
+    one.
     """
 
     source: str
     celsius: float | None = None
     pressure: Level | None = None
     limit: float | None = None
-    time: float = field(default_factory=time.time)
 
     def __str__(self) -> str:
         heat = f"{self.celsius:.1f} °C" if self.celsius is not None else f"pressure {self.pressure}"

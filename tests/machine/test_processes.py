@@ -3,7 +3,6 @@
 import os
 import re
 import shutil
-import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -14,6 +13,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch.distributed.elastic.utils.distributed import get_free_port
 
 from scaling.config import load_config
 from scaling.data.dataset import load_study
@@ -73,14 +73,6 @@ def two(study: Path) -> str:
     return miniature.run(study, *command(study, "two")).stderr
 
 
-def with_more(study: Path, copy: Path, module: str, code: str) -> Path:
-    """A copy of the study whose library has some more code at the end of a module."""
-    shutil.copytree(study, copy, ignore=shutil.ignore_patterns("results"))
-    with (copy / module).open("a") as stream:
-        stream.write(code)
-    return copy
-
-
 @pytest.fixture(scope="module")
 def sharded(study: Path) -> str:
     """What it prints if the processes share weights and optimiser state."""
@@ -128,32 +120,14 @@ def test_one_process_has_nobody_to_shard_with() -> None:
 def test_a_model_too_large_for_half_a_device_is_shared_unasked(
     study: Path, two: str, tmp_path: Path
 ) -> None:
-    code = "\n\ndef free_memory(device):\n    return 200_000\n"
-    small = with_more(study, tmp_path / "small", "scaling/machine/device.py", code)
+    small = shutil.copytree(study, tmp_path / "small", ignore=shutil.ignore_patterns("results"))
+    with (small / "scaling/machine/device.py").open("a") as stream:
+        stream.write("\n\ndef free_memory(device):\n    return 200_000\n")
     tiny = small / "configs/daily/tiny.yaml"
     tiny.write_text(tiny.read_text().replace(f"epochs: {EPOCHS}\n", "epochs: 1\n"))
     printed = miniature.run(small, *command(small, "shared")).stderr
     assert printed.count("the 2 processes share them (FSDP2)") == 1 and "FSDP2" not in two
     assert read_json(small / "shared/6k.json")["sharded"] is True
-
-
-PAUSES_ONE = """
-_calls = []
-def _pauses_rank_0_once(self, interrupted=lambda: False):
-    import os
-    _calls.append(1)
-    return 1.0 if os.environ.get("RANK") == "0" and len(_calls) == 3 else 0.0
-ThermalGuard.wait_if_hot = _pauses_rank_0_once
-"""
-
-
-def test_a_process_that_pauses_to_cool_does_not_lose_the_others(
-    study: Path, two: str, tmp_path: Path
-) -> None:
-    hot = with_more(study, tmp_path / "hot", "scaling/machine/guard.py", PAUSES_ONE)
-    printed = miniature.run(hot, *command(hot, "paused")).stderr
-    assert "paused 1 s to cool down" in printed
-    assert losses(hot, "paused") == losses(study, "two")
 
 
 def test_a_training_stopped_on_two_processes_goes_on_and_ends_as_an_undisturbed_one(
@@ -292,9 +266,7 @@ shard({rank}, {port}, Path({study!r}), Path({out!r}))
 def pair(study: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder in which two processes that shared a model left their results."""
     out = tmp_path_factory.mktemp("pair")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = get_free_port()  # type: ignore[no-untyped-call]
     processes = [
         subprocess.Popen(
             ("python", "-c", SHARD.format(rank=rank, port=port, study=str(study), out=str(out))),
@@ -389,59 +361,22 @@ def test_the_pieces_of_a_batch_are_disjoint_complete_and_as_many_in_each_process
     assert {piece.weight for pieces in shares for piece in pieces} <= {0, 4}
     assert len({len(pieces) for pieces in shares}) == 1
     assert all(1 <= len(piece.days) <= micro_batch for pieces in shares for piece in pieces)
+    assert all(piece.days[0] == batch[piece.first] for pieces in shares for piece in pieces)
 
 
-def test_every_piece_knows_the_place_of_its_first_day_in_the_batch() -> None:
-    batch = torch.arange(33)
-    for size in (1, 2, 4):
-        for rank in range(size):
-            for piece in Group(rank=rank, size=size).pieces(batch, 3):
-                assert piece.days[0] == piece.first
-
-
-def test_one_process_computes_the_batch_as_it_is() -> None:
-    batch = torch.arange(33)
-    pieces = ALONE.pieces(batch, 8)
-    assert torch.cat([piece.days for piece in pieces]).equal(batch)
-    assert [piece.weight for piece in pieces] == [1] * 5
-
-
-TAKES_A_GPU = """
-import sys
-from pathlib import Path
-import torch
-from scaling.machine.processes import claimed_device
-with claimed_device(torch.device("cuda"), 2, Path(sys.argv[1])) as device:
-    print(device.index, flush=True)
-    sys.stdin.read()
-"""
-
-
-def test_trainings_at_once_claim_a_gpu_each_and_leave_it(tmp_path: Path) -> None:
-    asked: dict[str, Any] = {"env": miniature.environment(preloaded.commands()), "text": True}
-    asked |= {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "cwd": REPOSITORY}
-    for _ in range(2):  # the second round finds both free again
-        command = ("python", "-c", TAKES_A_GPU, str(tmp_path))
-        processes = [subprocess.Popen(command, **asked) for _ in range(2)]
-        taken = [process.stdout.readline() for process in processes]
-        assert sorted(taken) == ["0\n", "1\n"]
-        for process in processes:
-            process.communicate()
-
-
-def test_a_third_training_waits_for_a_gpu_and_says_so(
+def test_trainings_at_once_claim_a_gpu_each_and_a_third_waits_and_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     said: list[str] = []
     device = torch.device("cuda")
     first = claimed_device(device, 2, tmp_path)
-    first.__enter__()
 
     def info(message: str) -> None:
         said.append(message)
         first.__exit__(None, None, None)
 
     monkeypatch.setattr(processes.LOG, "info", info)
+    assert first.__enter__().index == 0
     with claimed_device(device, 2, tmp_path) as second:
         assert second.index == 1
         with claimed_device(device, 2, tmp_path) as third:

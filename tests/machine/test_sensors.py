@@ -74,51 +74,38 @@ class NvmlError(Exception):
     pass
 
 
-def fake_nvml(monkeypatch, **functions):
+def fake_nvml(monkeypatch, **told):
+    """The source of a GPU whose driver tells no more than this."""
+
     def missing(*_):
         raise NvmlError("Function Not Found")
 
     nvml = types.ModuleType("pynvml")
     nvml.NVMLError = NvmlError
     nvml.NVML_TEMPERATURE_GPU, nvml.NVML_TEMPERATURE_THRESHOLD_SLOWDOWN = 0, 1
-    defaults = {
-        "nvmlInit": lambda: None,
-        "nvmlDeviceGetCount": lambda: 1,
-        "nvmlDeviceGetHandleByIndex": lambda index: index,
-        "nvmlDeviceGetTemperatureV": missing,
-        "nvmlDeviceGetTemperature": missing,
-        "nvmlDeviceGetMarginTemperature": missing,
-        "nvmlDeviceGetTemperatureThreshold": missing,
-    }
-    for name, function in (defaults | functions).items():
-        setattr(nvml, name, function)
+    nvml.nvmlInit = lambda: None
+    nvml.nvmlDeviceGetCount = lambda: 1
+    nvml.nvmlDeviceGetHandleByIndex = lambda index: index
+    for name in ("TemperatureV", "Temperature", "MarginTemperature", "TemperatureThreshold"):
+        answer = (lambda *_, name=name: told[name]) if name in told else missing
+        setattr(nvml, f"nvmlDeviceGet{name}", answer)
     monkeypatch.setitem(sys.modules, "pynvml", nvml)
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     on(monkeypatch, "Linux", "x86_64")
     return sensors.candidates("cuda")[0]
 
 
-def test_nvidia_is_read_and_its_slowdown_minus_two_is_the_limit(monkeypatch):
-    source = fake_nvml(
-        monkeypatch,
-        nvmlDeviceGetTemperatureV=lambda gpu, sensor: 64,
-        nvmlDeviceGetTemperatureThreshold=lambda gpu, which: 89,
-    )
-    assert (source.read().celsius, source.read().limit) == (64.0, 87.0)
-
-
-def test_an_old_nvidia_driver_is_read_by_the_older_call(monkeypatch):
-    source = fake_nvml(monkeypatch, nvmlDeviceGetTemperature=lambda gpu, sensor: 64)
-    assert (source.read().celsius, source.read().limit) == (64.0, None)
-
-
-def test_where_nvidia_tells_a_margin_only_the_limit_comes_from_it(monkeypatch):
-    source = fake_nvml(
-        monkeypatch,
-        nvmlDeviceGetTemperatureV=lambda gpu, sensor: 64,
-        nvmlDeviceGetMarginTemperature=lambda gpu: 23,
-    )
-    assert source.read().limit == 85.0
+@pytest.mark.parametrize(
+    ("told", "limit"),
+    [
+        ({"TemperatureV": 64, "TemperatureThreshold": 89}, 87.0),
+        ({"TemperatureV": 64, "MarginTemperature": 23}, 85.0),
+        ({"Temperature": 64}, None),  # an old driver
+    ],
+)
+def test_nvidia_is_read_and_its_slowdown_minus_two_is_the_limit(monkeypatch, told, limit):
+    reading = fake_nvml(monkeypatch, **told).read()
+    assert (reading.celsius, reading.limit) == (64.0, limit)
 
 
 def test_an_nvidia_gpu_that_does_not_answer_is_no_reading(monkeypatch):
