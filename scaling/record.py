@@ -15,7 +15,6 @@ from typing import IO, Any
 
 from scaling.errors import UserError
 
-RECORD_VERSION = 1
 # Another version of these may give other weights: layers, initialisation and random streams.
 COMPUTING_PACKAGES = ("torch", "transformers", "numpy")
 REPORTED_PACKAGES = ("torch", "transformers", "numpy", "pandas", "TA-Lib", "scikit-learn", "arch")
@@ -128,7 +127,6 @@ def versions_of(packages: tuple[str, ...]) -> dict[str, str]:
 def provenance() -> dict[str, Any]:
     """The code and the machine that an artefact comes from: commit, versions, platform."""
     return {
-        "record_version": RECORD_VERSION,
         "git_commit": _git("rev-parse", "HEAD"),
         "git_dirty": bool(_git("status", "--porcelain", "--untracked-files=no")),
         "versions": {"python": platform.python_version(), **versions_of(REPORTED_PACKAGES)},

@@ -8,7 +8,6 @@ import pytest
 from scaling.errors import UserError
 from scaling.record import (
     atomic_file,
-    file_md5,
     fingerprint,
     provenance,
     read_json,
@@ -41,11 +40,6 @@ def test_a_nan_never_reaches_a_json_file(tmp_path: Path) -> None:
     with pytest.raises(ValueError):
         write_json(tmp_path / "bad.json", {"loss": float("nan")})
     assert list(tmp_path.iterdir()) == []
-
-
-def test_the_md5_is_the_one_that_md5sum_prints(tmp_path: Path) -> None:
-    (tmp_path / "abc").write_bytes(b"abc")
-    assert file_md5(tmp_path / "abc") == "900150983cd24fb0d6963f7d28e17f72"
 
 
 def test_provenance_names_the_versions_that_compute() -> None:

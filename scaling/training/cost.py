@@ -54,14 +54,8 @@ def epoch_windows(config: configs.TrainingConfig) -> tuple[int, int]:
     return len(training_days(np.arange(len(dates)), dates, config)), validation
 
 
-def _read_if_there(path: Path) -> dict[str, Any] | None:
-    return read_json(path) if path.is_file() else None
-
-
-def _chosen(search: dict[str, Any]) -> dict[str, Any]:
-    """The search's measurement of the micro-batch that it chose."""
-    found = [t for t in search["tried"] if t["micro_batch"] == search["micro_batch"]]
-    return found[-1] if found else {}
+def _read_if_there(path: Path) -> dict[str, Any]:
+    return read_json(path) if path.is_file() else {}
 
 
 def cost_of(experiment: str, run: RunName, results: Path, device_flops: float | None) -> Cost:
@@ -82,7 +76,8 @@ def cost_of(experiment: str, run: RunName, results: Path, device_flops: float | 
     name = run.written(configs.load_config(path).seed)
     search = _read_if_there(results / experiment / f"{run.budget}.batch_size.json")
     record = _read_if_there(results / experiment / f"{name}.json")
-    chosen = _chosen(search) if search else {}
+    tried = {size["micro_batch"]: size for size in search.get("tried", ())}
+    chosen = tried.get(search.get("micro_batch"), {})
     memory = chosen.get("peak_bytes") or STATE_BYTES * parameters
     if device_flops:
         expected, source = flops / device_flops, "FLOP/s"
@@ -90,7 +85,7 @@ def cost_of(experiment: str, run: RunName, results: Path, device_flops: float | 
         expected, source = windows / chosen["samples_per_second"], "search"
     else:
         expected, source = None, "-"
-    measured = record["seconds"] if record else None
+    measured = record.get("seconds")
     return Cost(experiment, name, parameters, flops, int(memory), expected, source, measured)
 
 
