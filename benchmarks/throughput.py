@@ -15,7 +15,6 @@ import os
 import sys
 import time
 from collections.abc import Callable
-from math import nan
 from statistics import median
 from typing import Any
 
@@ -38,12 +37,9 @@ def asked(argv: list[str] | None = None) -> argparse.Namespace:
     add("--budget", default="2m", help="default: %(default)s")
     add("--device", default="cpu", choices=["cpu", "cuda", "mps"])
     add("--batch", type=int, default=32, help="windows a step (default 32)")
-    add("--patch-length", type=int, help=f"days (default: that of {SHIPPED})")
     add("--threads", type=int, default=os.cpu_count(), help="default: all cores")
     add("--rounds", type=int, default=3, help="fresh processes of each kind (default 3)")
     add("--steps", type=int, default=4, help="timed steps a process (default 4)")
-    add("--precisions", nargs="+", default=["fp32", "bf16"])
-    add("--dropouts", nargs="+", type=float, help="default: 0 and the shipped one")
     add("--worker", type=json.loads, help=argparse.SUPPRESS)
     return arguments.parse_args(argv)
 
@@ -227,39 +223,37 @@ def main(argv: list[str] | None = None) -> None:
     from scaling.sizes import load_model_config
 
     window = load_config(SHIPPED).window
-    asked_of_all: Cell = {
-        **{name: getattr(arguments, name) for name in ("budget", "device", "batch", "threads")},
-        "steps": arguments.steps,
+    names = ("budget", "device", "batch", "threads", "steps")
+    shipped: Cell = {
+        **{name: getattr(arguments, name) for name in names},
         "context": window.context_length,
-        "patch": arguments.patch_length or window.patch_length,
+        "patch": window.patch_length,
+        "dropout": load_model_config(arguments.budget).dropout,
     }
-    shipped_dropout = load_model_config(arguments.budget).dropout
-    print(f"{machine('torch', 'transformers', device=arguments.device)}\n{asked_of_all}\n")
+    print(f"{machine('torch', 'transformers', device=arguments.device)}\n{shipped}\n")
     header(
-        *("precision", "dropout", "naive, windows/s", "ours", "naive / ours"),
+        *("precision", "naive, windows/s", "ours", "naive / ours"),
         *("fp32 naive / ours, CPU", "of peak"),
     )
     # A busy machine takes the wall's seconds away, not the CPU's.
     clock = "cpu" if arguments.device == "cpu" else "wall"
-    naive_fp32: dict[float, float] = {}
-    for precision in arguments.precisions:
-        for dropout in arguments.dropouts or [0.0, shipped_dropout]:
-            cell = {**asked_of_all, "precision": precision, "dropout": dropout}
-            rounds = [
-                {who: measured({**cell, "who": who}) for who in ("naive", "ours", "peak")}
-                for _ in range(arguments.rounds)
-            ]
-            if precision == "fp32":
-                naive_fp32[dropout] = median(r["naive"]["cpu"] for r in rounds)
-            leaner = naive_fp32.get(dropout, nan) / median(r["ours"]["cpu"] for r in rounds)
-            faster = median(r["naive"]["wall"] / r["ours"]["wall"] for r in rounds)
-            rates = [
-                f"{cell['batch'] / median(r[who]['wall'] for r in rounds):.1f}"
-                for who in ("naive", "ours")
-            ]
-            reached = cell["batch"] * window_flops(cell) / median(r["ours"][clock] for r in rounds)
-            share = reached / max(r["peak"][clock] for r in rounds)
-            row(precision, f"{dropout:g}", *rates, f"{faster:.2f}", f"{leaner:.2f}", f"{share:.0%}")
+    for precision in ("fp32", "bf16"):
+        cell = {**shipped, "precision": precision}
+        rounds = [
+            {who: measured({**cell, "who": who}) for who in ("naive", "ours", "peak")}
+            for _ in range(arguments.rounds)
+        ]
+        if precision == "fp32":
+            naive_fp32 = median(r["naive"]["cpu"] for r in rounds)
+        leaner = naive_fp32 / median(r["ours"]["cpu"] for r in rounds)
+        faster = median(r["naive"]["wall"] / r["ours"]["wall"] for r in rounds)
+        rates = [
+            f"{cell['batch'] / median(r[who]['wall'] for r in rounds):.1f}"
+            for who in ("naive", "ours")
+        ]
+        reached = cell["batch"] * window_flops(cell) / median(r["ours"][clock] for r in rounds)
+        share = reached / max(r["peak"][clock] for r in rounds)
+        row(precision, *rates, f"{faster:.2f}", f"{leaner:.2f}", f"{share:.0%}")
 
 
 if __name__ == "__main__":
