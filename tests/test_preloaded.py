@@ -5,7 +5,6 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -18,27 +17,10 @@ pytestmark = [
 ]
 
 
-def start(program: str, *arguments: str, **options: Any) -> subprocess.Popen[str]:
+def start(program: str) -> subprocess.Popen[str]:
     """The program as a process of its own."""
-    command, env = ("python", "-c", program, *arguments), environment(preloaded.commands())
-    return subprocess.Popen(command, env=env, text=True, stdout=subprocess.PIPE, **options)
-
-
-def test_it_has_the_words_files_folder_and_environment_of_the_command(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("TOLD", "by the caller")
-    program = "import os, sys; print(sys.argv, os.getcwd(), os.environ['TOLD'], sys.stdin.read())"
-    process = start(program, "a b", "c", cwd=tmp_path, stdin=subprocess.PIPE)
-    said = f"['-c', 'a b', 'c'] {tmp_path} by the caller typed\n"
-    assert process.communicate("typed") == (said, None)
-
-
-def test_the_library_is_the_one_that_stands_in_its_folder(tmp_path: Path) -> None:
-    (tmp_path / "scaling").mkdir()
-    (tmp_path / "scaling/__init__.py").touch()
-    (tmp_path / "scaling/here.py").write_text("print('ours', __name__)")
-    assert run(tmp_path, "python", "-m", "scaling.here").stdout == "ours __main__\n"
+    command, env = ("python", "-c", program), environment(preloaded.commands())
+    return subprocess.Popen(command, env=env, text=True, stdout=subprocess.PIPE)
 
 
 @pytest.mark.parametrize(
