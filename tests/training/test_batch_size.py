@@ -21,6 +21,7 @@ from scaling.machine import device
 from scaling.sizes import OptimiserConfig, PatchTSTShape
 from scaling.training import probe as probes
 from scaling.training.batch_size import choose, refuse_nothing_fits, search
+from tests.miniature import handlers_kept
 
 CONFIG = "configs/daily/threshold_1pct.yaml"
 GIB = 2**30
@@ -251,9 +252,8 @@ def probed(monkeypatch):
         }
 
     monkeypatch.setattr(find_batch_size, "run_probe", run_probe)
-    before = signal.getsignal(signal.SIGTERM)
-    yield asked
-    signal.signal(signal.SIGTERM, before)
+    with handlers_kept():
+        yield asked
 
 
 def command(output, *more):

@@ -252,23 +252,6 @@ def test_a_matrix_decays_as_fast_at_every_size_and_nothing_else_does(family: str
             assert rule.rate * rule.decay == pytest.approx(expected), name
 
 
-def test_at_the_base_the_gradient_is_clipped_as_by_torch_bit_for_bit() -> None:
-    clipped = []
-    for ours in (True, False):
-        network, windows, labels = fresh(BASES["patchtst"])
-        F.binary_cross_entropy_with_logits(network(windows), labels).backward()  # type: ignore[no-untyped-call]
-        if ours:
-            optimiser = make_optimiser(network, BASES["patchtst"], OPTIMISER)
-            norm = clip_gradient(network, optimiser, 0.1)
-        else:
-            norm = torch.nn.utils.clip_grad_norm_(network.parameters(), 0.1)
-        assert norm > 0.1
-        clipped.append(
-            torch.cat([p.grad.flatten() for p in network.parameters() if p.grad is not None])
-        )
-    assert torch.equal(*clipped)
-
-
 def test_the_norm_that_is_clipped_does_not_grow_with_the_width() -> None:
     """The plain norm does, so that the wider a network, the more of its steps would be clipped."""
     clipped, plain = [], []

@@ -1,8 +1,8 @@
 """PatchTST as Hugging Face defines it: its modules, its parameters, one logit out, and faster.
 
-`PatchTST` computes from HF's own parameters what HF's forward computes (tests/test_model_step.py),
-with fewer and larger matrix products; benchmarks/README.md has what each device gains. On a CPU its
-dropout is keyed by sample (scaling/training/draws.py).
+`PatchTST` computes from HF's own parameters what HF's forward computes
+(tests/training/test_model_step.py), with fewer and larger matrix products; benchmarks/README.md has
+what each device gains. On a CPU its dropout is keyed by sample (scaling/training/draws.py).
 """
 
 from typing import Any, NamedTuple
