@@ -14,13 +14,12 @@ from filelock import FileLock
 from pandas.tseries.holiday import GoodFriday
 
 MOST_WORKERS = 4  # each holds torch, half a gigabyte
-# Slurm and its ports, an MLflow server, networks and features that only these files need.
+# Slurm and its ports, networks and features that only these files need.
 TOGETHER = (
     "tests/data/test_currencies.py",
     "tests/machine/test_processes.py",
     "tests/test_commands_on_markets.py",
     "tests/test_your_own_study.py",
-    "tests/tracking/test_mlflow.py",
     "tests/workflow/test_cluster.py",
 )
 MakeOnce = Callable[[str, Callable[[Path], object]], Path]
