@@ -9,10 +9,9 @@ import torch
 from transformers import PatchTSMixerForTimeSeriesClassification
 
 from scaling.config import WindowConfig
-from scaling.digest import GIVEN_BY_A_FAMILY
-from scaling.sizes import FAMILIES, PatchTSMixerShape
+from scaling.sizes import PatchTSMixerShape
 from scaling.training import checkpoint
-from scaling.training.families import family_of, patchtsmixer
+from scaling.training.families import patchtsmixer
 from tests.miniature import EXPERIMENT, TOGETHER, build_features, make_miniature, run, run_here
 from tests.training.test_resume import Killed, at_step, killed
 
@@ -34,12 +33,6 @@ def network(seed: int = 1) -> patchtsmixer.PatchTSMixer:
 
 def windows(samples: int = 5) -> torch.Tensor:
     return torch.randn(samples, WINDOW.context_length, CHANNELS)
-
-
-def test_every_family_of_the_configs_has_a_module_of_its_name() -> None:
-    for name in FAMILIES:
-        family = family_of(name)
-        assert all(hasattr(family, given) for given in GIVEN_BY_A_FAMILY)
 
 
 @pytest.mark.slow
