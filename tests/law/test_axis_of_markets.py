@@ -85,28 +85,6 @@ def test_a_run_of_four_markets_on_fewer_days_is_refused_and_not_placed_among_tho
         read_tables(networks, baselines)
 
 
-def test_a_size_without_a_run_on_four_markets_is_named() -> None:
-    networks, baselines = over_markets()
-    missing = (networks["budget"] == "2m") & (networks["markets"] == 4)
-    with pytest.raises(UserError, match="2m has no run on 4 markets, but another size has"):
-        read_tables(networks[~missing], baselines)
-
-
-def test_baselines_must_be_fitted_to_each_number_of_markets() -> None:
-    networks, baselines = over_markets()
-    with pytest.raises(UserError, match="baselines: none was fitted on 4 markets"):
-        read_tables(networks, baselines[baselines["markets"] != 4])
-
-
-def test_runs_on_all_markets_alone_are_the_ladder() -> None:
-    networks, baselines = over_markets()
-    whole = networks["markets"].isna(), baselines["markets"].isna()
-    alone = read_tables(networks[whole[0]], baselines[whole[1]]).ladder
-    found = read_tables(networks, baselines).ladder
-    for own, other in zip(found.losses, alone.losses, strict=True):
-        assert np.array_equal(own, other)
-
-
 @pytest.mark.slow
 def test_what_a_seed_draws_for_all_sizes_is_no_effect_of_how_many_markets_there_are() -> None:
     rng, claimed = np.random.default_rng(4), {False: 0, True: 0}

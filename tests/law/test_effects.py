@@ -58,11 +58,6 @@ def test_the_draws_agree_with_the_sum_of_variances_when_both_sources_matter():
     assert draws.std() == pytest.approx(effect.standard_error, rel=0.25)
 
 
-def test_the_same_rows_give_the_same_interval_twice():
-    losses = world(np.random.default_rng(5))
-    assert slope_of(losses)[0].interval95 == slope_of(losses)[0].interval95
-
-
 def test_part_of_a_family_is_never_rejected_more_often_than_holm_on_the_whole_family_would():
     rng = np.random.default_rng(5)
     for _ in range(300):

@@ -65,16 +65,6 @@ def test_the_validation_years_of_later_folds_choose_nothing_as_they_are_test_yea
     assert read_tables(spoilt, baselines).ladder.validation == ladder.validation
 
 
-def test_each_fold_is_recalibrated_by_its_own_validation_year_and_by_no_later_one():
-    networks, baselines = both(study())
-    late = (networks["split"] == "validation") & (networks["origin"] == 2016)
-    spoilt = networks.assign(p=networks["p"].mask(late, 1 - networks["p"]))
-    once, again = (read_tables(frame, baselines).recalibrated for frame in (networks, spoilt))
-    for before, after in zip(once.losses, again.losses, strict=True):
-        np.testing.assert_array_equal(before[:, :130], after[:, :130])
-        assert (before[:, 130:] != after[:, 130:]).all()
-
-
 def test_what_is_added_to_volatility_is_fitted_in_each_fold_alone():
     networks, baselines = both(study())
     baselines = baselines.assign(rises=0, falls=0, next_return=0.0)

@@ -42,49 +42,43 @@ def given_twice(networks, baselines):
     return pd.concat([networks, networks[is_run(networks)]]), baselines
 
 
-def two_architectures(networks, baselines):
-    return networks.assign(
-        parameters=networks["parameters"].mask(is_run(networks), 6_400_000)
-    ), baselines
+def changed(**values):
+    """A fault that sets columns of the networks' rows to functions of the rows."""
+    return lambda n, b: (n.assign(**values), b)
 
 
-@pytest.mark.parametrize(
-    ("fault", "message"),
-    [
-        (one_day_missing, "2m seed 43 was judged on 259 test days and .* on 260"),
-        (lambda n, b: one_day_missing(n, b, "validation"), "59 validation days"),
-        (lambda n, b: (n, b[b["date"] != b["date"].max()]), "base_rate was judged on 259"),
-        (other_label, "different labels"),
-        (given_twice, "2m seed 43 has .* twice"),
-        (lambda n, b: (n[n["budget"] == "2m"], b), "two or more different sizes"),
-        (two_architectures, "2m stands for"),
-        (lambda n, b: (n.assign(parameters=5), b), "two or more different sizes"),
-        (lambda n, b: (n.assign(p=n["p"] * 4 - 2), b), r"outside \[0, 1\]"),
-        (lambda n, b: (n.assign(p=n["p"].mask(n.index == 0)), b), r"outside \[0, 1\]"),
-        (lambda n, b: (n.assign(y=n["y"] + 1), b), "labels other than"),
-        (lambda n, b: (n.drop(columns="seed"), b), "no column seed"),
-        (lambda n, b: (n[(n["split"] == "test") | ~is_run(n)], b), "43: no validation rows"),
-        (lambda n, b: (n, b[b["model"] != "base_rate"]), "base_rate is missing"),
-        (lambda n, b: (n[:0], b), "no rows"),
-    ],
-    ids=[
-        "days differ",
-        "validation days differ",
-        "baseline days differ",
-        "labels differ",
-        "a run twice",
-        "one size",
-        "one label, two counts",
-        "two labels, one count",
-        "logits",
-        "NaN",
-        "labels of 2",
-        "no seed",
-        "no validation",
-        "no base rate",
-        "empty",
-    ],
-)
+FAULTS = {
+    "days differ": (one_day_missing, "2m seed 43 was judged on 259 test days and .* on 260"),
+    "validation days differ": (
+        lambda n, b: one_day_missing(n, b, "validation"),
+        "59 validation days",
+    ),
+    "baseline days differ": (
+        lambda n, b: (n, b[b["date"] != b["date"].max()]),
+        "base_rate was judged on 259",
+    ),
+    "labels differ": (other_label, "different labels"),
+    "a run twice": (given_twice, "2m seed 43 has .* twice"),
+    "one size": (lambda n, b: (n[n["budget"] == "2m"], b), "two or more different sizes"),
+    "one label, two counts": (
+        changed(parameters=lambda n: n["parameters"].mask(is_run(n), 6_400_000)),
+        "2m stands for",
+    ),
+    "two labels, one count": (changed(parameters=5), "two or more different sizes"),
+    "logits": (changed(p=lambda n: n["p"] * 4 - 2), r"outside \[0, 1\]"),
+    "NaN": (changed(p=lambda n: n["p"].mask(n.index == 0)), r"outside \[0, 1\]"),
+    "labels of 2": (changed(y=lambda n: n["y"] + 1), "labels other than"),
+    "no seed": (lambda n, b: (n.drop(columns="seed"), b), "no column seed"),
+    "no validation": (
+        lambda n, b: (n[(n["split"] == "test") | ~is_run(n)], b),
+        "43: no validation rows",
+    ),
+    "no base rate": (lambda n, b: (n, b[b["model"] != "base_rate"]), "base_rate is missing"),
+    "empty": (lambda n, b: (n[:0], b), "no rows"),
+}
+
+
+@pytest.mark.parametrize(("fault", "message"), FAULTS.values(), ids=FAULTS)
 def test_a_study_whose_models_cannot_be_compared_is_refused(fault, message):
     with pytest.raises(UserError, match=message):
         read_tables(*fault(*study()))
@@ -199,14 +193,9 @@ def test_days_are_placed_at_the_mean_of_what_each_run_counted():
     assert surface.axes["train_days"].positions[0] == 490
 
 
-def lacks_a_cell(networks, baselines):
-    gone = (networks["budget"] == "2m") & (networks["train_days"] == 500)
-    return networks[~gone], baselines
-
-
-def lacks_a_whole_size(networks, baselines):
-    gone = (networks["budget"] == "2m") & (networks["train_days"] == "all")
-    return networks[~gone], baselines
+def lacks(days):
+    """A fault that leaves out the runs of one size on so many training days."""
+    return lambda n, b: (n[(n["budget"] != "2m") | (n["train_days"] != days)], b)
 
 
 def copied_over_days(networks, baselines):
@@ -217,43 +206,34 @@ def copied_over_days(networks, baselines):
     return changed, baselines
 
 
-def changed(**values):
-    """A fault that sets columns of the networks' rows to functions of the rows."""
-    return lambda n, b: (n.assign(**values), b)
+FAULTS_OF_CELLS = {
+    "a cell": (lacks(500), "2m has no run on 500 recent training days"),
+    "a size": (lacks("all"), "2m has no run on the whole training block"),
+    "a copy": (
+        copied_over_days,
+        "2m seed 42 on 1000 recent .* and 2m seed 42 on 500 recent .* the same",
+    ),
+    "not counted": (lambda n, b: (n.drop(columns="counted_days"), b), "no column counted_days"),
+    "counted alike": (
+        changed(counted_days=4001),
+        "of what is trained on are both 4,001 when counted",
+    ),
+    "counted twice": (
+        changed(counted_days=lambda n: np.arange(len(n))),
+        "counted_days differs between its rows",
+    ),
+    "no baselines": (
+        lambda n, b: (n, b[b["train_days"] != 1000]),
+        "baselines: none was fitted on 1000 recent training days",
+    ),
+    "no base rate": (
+        lambda n, b: (n, b[(b["train_days"] != "all") | (b["model"] != "base_rate")]),
+        "base_rate is missing on the whole training block",
+    ),
+}
 
 
-@pytest.mark.parametrize(
-    ("fault", "message"),
-    [
-        (lacks_a_cell, "2m has no run on 500 recent training days"),
-        (lacks_a_whole_size, "2m has no run on the whole training block"),
-        (copied_over_days, "2m seed 42 on 1000 recent .* and 2m seed 42 on 500 recent .* the same"),
-        (lambda n, b: (n.drop(columns="counted_days"), b), "no column counted_days"),
-        (changed(counted_days=4001), "of what is trained on are both 4,001 when counted"),
-        (
-            changed(counted_days=lambda rows: np.arange(len(rows))),
-            "counted_days differs between its rows",
-        ),
-        (
-            lambda n, b: (n, b[b["train_days"] != 1000]),
-            "baselines: none was fitted on 1000 recent training days",
-        ),
-        (
-            lambda n, b: (n, b[(b["train_days"] != "all") | (b["model"] != "base_rate")]),
-            "base_rate is missing on the whole training block",
-        ),
-    ],
-    ids=[
-        "a cell",
-        "a size",
-        "a copy",
-        "not counted",
-        "counted alike",
-        "counted twice",
-        "no baselines",
-        "no base rate",
-    ],
-)
+@pytest.mark.parametrize(("fault", "message"), FAULTS_OF_CELLS.values(), ids=FAULTS_OF_CELLS)
 def test_a_study_whose_cells_cannot_be_compared_is_refused(fault, message):
     with pytest.raises(UserError, match=message):
         surfaces(*fault(*study_of_days()))
