@@ -310,10 +310,22 @@ def remake(path: Path, key: str, value: Any) -> None:
 
 def put(content: dict[str, Any], key: str, value: Any) -> None:
     """Another value under a dotted key."""
-    *sections, last = key.split(".")
+    holder, last = _place(content, key)
+    holder[last] = value
+
+
+def nudge(content: dict[str, Any], key: str) -> None:
+    """Change a number under a dotted key by more than rounding would."""
+    holder, last = _place(content, key)
+    holder[last] += 1e-6
+
+
+def _place(content: Any, key: str) -> tuple[Any, str | int]:
+    """What holds the value of a dotted key, such as `cells.0.skill`, and its own key there."""
+    *sections, last = (int(part) if part.isdigit() else part for part in key.split("."))
     for section in sections:
         content = content[section]
-    content[last] = value
+    return content, last
 
 
 # --- files that a study may have -------------------------------------------------------------

@@ -121,10 +121,3 @@ def test_one_study_is_no_comparison(made: Path, tmp_path: Path) -> None:
     flags = second(made, tmp_path)
     with pytest.raises(UserError, match="got 1 study; allowed: 2 or more"):
         compare.main([*flags[:2], *flags[3:]])
-
-
-def test_a_file_that_is_no_studys_law_is_refused(made: Path, tmp_path: Path) -> None:
-    flags = second(made, tmp_path)
-    write_json(tmp_path / "other.json", {"kind": "fit", "alpha": 0.3})
-    with pytest.raises(UserError, match="other.json: not the law of a study"):
-        compare.main(flags)
