@@ -109,8 +109,8 @@ def _skill_by_year(shown: Shown) -> Figure:
 
 def _direction(shown: Shown) -> Figure:
     assert isinstance(shown.law.direction, Direction), "the catalogue needs it"
-    rankings = {k: v for k, v in shown.law.direction.rankings.items() if k != VOLATILITY}
-    return plots.direction({name: ranking.minus_volatility for name, ranking in rankings.items()})
+    rankings = shown.law.direction.rankings.items()
+    return plots.direction({k: own.minus_volatility for k, own in rankings if k != VOLATILITY})
 
 
 def _markets(shown: Shown) -> Figure:

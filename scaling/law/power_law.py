@@ -5,7 +5,7 @@ on a grid (variable projection). Own runs and published tables share it.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
@@ -174,13 +174,13 @@ class FittedLaw:
     identified: bool
     reason: str
     """Why it is not identified; empty if it is."""
-    exponents: dict[str, Exponent]
+    exponents: dict[str, Exponent] = field(default_factory=dict)
     """By axis; empty if no law was fitted."""
-    constants: dict[str, float]
+    constants: dict[str, float] = field(default_factory=dict)
     """E, A and B."""
-    chi2: float | None
-    held_out: list[HeldOut]
-    advice: Advice | None
+    chi2: float | None = None
+    held_out: list[HeldOut] = field(default_factory=list)
+    advice: Advice | None = None
     """Where a law of both axes is identified."""
 
 
@@ -206,12 +206,12 @@ def power_law(
     if min(shape) < fewest:
         found = " and ".join(f"{n} {WORDS[axis][0]}" for axis, n in zip(axes, shape, strict=True))
         needed = f"{fewest} of each are" if len(axes) > 1 else f"{fewest} are"
-        return FittedLaw(False, f"{found}; {needed} needed", {}, {}, None, [], None)
+        return FittedLaw(False, f"{found}; {needed} needed")
     if recipe_bound:
-        return FittedLaw(False, "a recipe may make the difference", {}, {}, None, [], None)
+        return FittedLaw(False, "a recipe may make the difference")
     if not improves:
-        reason = "the loss does not fall" + (" along both axes" if len(axes) > 1 else " with size")
-        return FittedLaw(False, reason, {}, {}, None, [], None)
+        where = "along both axes" if len(axes) > 1 else "with size"
+        return FittedLaw(False, f"the loss does not fall {where}")
     positions = [grid.ravel() for grid in np.meshgrid(*axes.values(), indexing="ij")]
     grid = fit_cells(positions, loss, covariance, degrees)
     exponents = {

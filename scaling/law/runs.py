@@ -77,8 +77,6 @@ class Model(NamedTuple):
     id: ModelId
     losses: Array
     """Log-loss of each test day, [days]; of several markets, their mean on the day."""
-    row_losses: Array
-    """Log-loss of each prediction row, [rows]; the same as `losses` in a study of one market."""
     validation: float
     """Mean validation log-loss; NaN for a baseline."""
     p: Array
@@ -174,8 +172,7 @@ def read_runs(networks: pd.DataFrame, baselines: pd.DataFrame) -> Runs:
 
 
 def _model(run: ModelId, days: TestDays, p: Array, validation: float) -> Model:
-    losses = metrics.log_losses(days.labels, p)
-    return Model(run, days.means(losses), losses, validation, p)
+    return Model(run, days.means(metrics.log_losses(days.labels, p)), validation, p)
 
 
 def _recalibrated(rows: pd.DataFrame) -> pd.DataFrame:

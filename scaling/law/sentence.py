@@ -37,6 +37,17 @@ class AxisWords:
     verdicts: dict[str, str]
 
 
+def _counted(more: str, unit: str, axis: str) -> AxisWords:
+    """The words for an axis of numbers of something."""
+    verdicts = {
+        "improves": f"more {unit} help",
+        "inverse scaling": f"more {unit} hurt",
+        "equivalent to no effect": f"the number of {unit} makes no difference that matters",
+        "inconclusive": f"whether more {unit} help is not settled",
+    }
+    return AxisWords(more, unit, axis, verdicts)
+
+
 WORDS = {
     "parameters": AxisWords(
         more="bigger",
@@ -50,29 +61,8 @@ WORDS = {
             "recipe-bound": "whether size or recipe makes the difference is not settled",
         },
     ),
-    "train_days": AxisWords(
-        more="more history",
-        unit="training days",
-        axis="days",
-        verdicts={
-            "improves": "more training days help",
-            "inverse scaling": "more training days hurt",
-            "equivalent to no effect": "the number of training days makes no difference that "
-            "matters",
-            "inconclusive": "whether more training days help is not settled",
-        },
-    ),
-    "markets": AxisWords(
-        more="more markets",
-        unit="markets",
-        axis="markets",
-        verdicts={
-            "improves": "more markets help",
-            "inverse scaling": "more markets hurt",
-            "equivalent to no effect": "the number of markets makes no difference that matters",
-            "inconclusive": "whether more markets help is not settled",
-        },
-    ),
+    "train_days": _counted("more history", "training days", "days"),
+    "markets": _counted("more markets", "markets", "markets"),
 }
 
 

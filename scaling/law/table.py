@@ -23,7 +23,7 @@ from scaling.law.runs import (
     read_runs,
     words_of,
 )
-from scaling.metrics import Array
+from scaling.metrics import Array, log_losses
 from scaling.run import WHOLE_BLOCK
 
 
@@ -220,7 +220,7 @@ def ensemble(losses: Array) -> Array:
 
 def _ensemble(runs: Runs, cell: Sequence[Model]) -> Array:
     """With several markets, probabilities are averaged for each, and then losses over markets."""
-    rows = ensemble(np.stack([model.row_losses for model in cell]))[0]
+    rows = ensemble(np.stack([log_losses(runs.days.labels, model.p) for model in cell]))[0]
     return np.asarray(runs.days.means(rows)[None])
 
 

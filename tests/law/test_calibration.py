@@ -59,9 +59,7 @@ def judged(rows: Rows) -> StudyLaw:
 
 
 def calibration(rows: Rows) -> Calibration:
-    found = judged(rows).calibration
-    assert found
-    return found
+    return judged(rows).calibration
 
 
 def page_of(rows: Rows) -> Page:
@@ -76,7 +74,7 @@ def test_larger_networks_that_are_sharper_and_too_bold_are_worse_and_better_at_o
     law = judged(SHARPER_BUT_BOLDER)
     assert law.ladder.parameters.verdict == "inverse scaling"
     found = law.calibration
-    assert found and found.recalibrated and found.auc
+    assert found.recalibrated and found.auc
     assert found.recalibrated.verdict == "improves"
     assert found.auc.side == 1
     assert found.sentence.startswith(
@@ -111,7 +109,7 @@ def test_a_difference_that_recipes_may_have_made_still_contradicts() -> None:
     untried = SizeRecipe("2m", 1e-3, 1e-3, 1e-3, 1e-3, 3, 0.0)
     law = fit_study(read_tables(*SHARPER_BUT_BOLDER), replace(SETTINGS, recipes=(untried,)))
     assert law.ladder.parameters.verdict == "recipe-bound"
-    assert law.calibration and ": these contradict each other" in law.calibration.sentence
+    assert ": these contradict each other" in law.calibration.sentence
 
 
 def test_a_size_with_one_seed_has_no_part_in_any_of_the_slopes() -> None:
@@ -177,7 +175,6 @@ def test_the_auc_under_weights_is_that_of_scikit_learn_ties_included() -> None:
 def test_the_slope_of_the_auc_and_its_variance_over_days_are_those_of_scikit_learns_aucs() -> None:
     settings = replace(SETTINGS, samples=30)
     law = fit_study(read_tables(*SHARPER_BUT_BOLDER), settings)
-    assert law.calibration and law.calibration.auc
     block = law.ladder.parameters.block_length
     drawn = day_weights(DAYS, block, settings.samples, settings.seed)
     of_size = [rows for _, rows in of_test(SHARPER_BUT_BOLDER).groupby("parameters")]
@@ -195,6 +192,7 @@ def test_the_slope_of_the_auc_and_its_variance_over_days_are_those_of_scikit_lea
         return float(slope_weights(POSITIONS) @ aucs)
 
     found = law.calibration.auc
+    assert found
     assert found.estimate == pytest.approx(slope(np.ones(DAYS)), abs=1e-12)
     variance = np.var([slope(weight) for weight in drawn], ddof=1)
     assert found.day_variance == pytest.approx(variance, rel=1e-9)
@@ -245,7 +243,7 @@ def test_each_fold_of_a_walk_is_recalibrated_and_ranked_by_itself() -> None:
     slopes = [law.ladder.parameters.slope.estimate for law in (before, after)]
     assert abs(slopes[0] - slopes[1]) > 0.005
     one, two = before.calibration, after.calibration
-    assert one and two and one.recalibrated and two.recalibrated and one.auc and two.auc
+    assert one.recalibrated and two.recalibrated and one.auc and two.auc
     assert [fold.origin for fold in two.recalibrated.folds] == [2012, 2017]
     recalibrated = one.recalibrated.slope.estimate, two.recalibrated.slope.estimate
     assert recalibrated[0] == pytest.approx(recalibrated[1], abs=1e-5)

@@ -127,13 +127,6 @@ def test_two_rules_that_do_the_same_do_not_differ() -> None:
     assert found.costs[0].more_than_volatility == Estimate(0.0, (0.0, 0.0))
 
 
-def test_higher_costs_earn_less() -> None:
-    returns, sigma = wild()
-    found = measured(forecasts(returns, 2 * norm.sf(0.01 / sigma), sigma), EITHER)
-    cheap, dear = (at.results["2m"].sharpe for at in found.costs)
-    assert [at.cost_bp for at in found.costs] == [1.0, 5.0] and dear < cheap
-
-
 def test_a_market_given_twice_earns_what_it_earns_once() -> None:
     returns, sigma = wild()
     p = 2 * norm.sf(0.01 / sigma)
