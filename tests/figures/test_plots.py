@@ -85,7 +85,7 @@ def test_each_market_has_a_panel_of_one_scale_with_its_seeds_and_its_logistic_re
 
 
 def test_a_forest_has_a_line_for_each_fold_and_one_for_all_of_them() -> None:
-    losses = walk(np.random.default_rng(1), slopes=np.linspace(-0.01, 0.01, 14))
+    losses = walk(1, slopes=np.linspace(-0.01, 0.01, 14))
     axis = fit_law(table_of(losses, FIVE[:3], folds=FOLDS), WALK).parameters
     (axes,) = plots.folds(axis).axes
     assert [label.get_text() for label in axes.get_yticklabels()] == [*map(str, FOLDS), "all folds"]

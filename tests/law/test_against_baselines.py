@@ -13,13 +13,13 @@ def against(losses, baselines, validation, **options):
 
 
 def test_the_best_network_is_the_one_validation_prefers_even_if_test_does_not():
-    losses = world(np.random.default_rng(14), slope=-0.05)
+    losses = world(14, slope=-0.05)
     result = fitted(losses, validation=[0.1, 0.2, 0.3])
     assert result.best_network.budget == "200000"
 
 
 def test_the_best_network_beats_a_worse_baseline_and_is_not_told_from_an_equal_one():
-    losses = world(np.random.default_rng(15))
+    losses = world(15)
     network = losses[0].mean(axis=0)
     wobble = np.random.default_rng(16).normal(0, 0.05, network.size)
     baselines = {"worse": network + 0.1, "equal": network + wobble, "better": network - 0.1}
@@ -35,7 +35,7 @@ def test_the_best_network_beats_a_worse_baseline_and_is_not_told_from_an_equal_o
 
 def close_race(gap, count=4, **options):
     """A network that beats the first of `count` baselines by `gap`; its law and that row."""
-    losses = [loss[:, :400] for loss in world(np.random.default_rng(15), day=0, seed=1e-5)]
+    losses = [loss[:, :400] for loss in world(15, day=0, seed=1e-5)]
     network = losses[0].mean(axis=0)
     rng = np.random.default_rng(16)
     wobbles = rng.normal(0, 0.2, (count, network.size))
@@ -67,7 +67,7 @@ def test_the_experiments_of_a_grid_count_as_comparisons_too():
 
 
 def test_a_network_with_one_seed_is_compared_over_the_days_and_the_claim_is_marked():
-    losses = world(np.random.default_rng(15), slope=-0.05)
+    losses = world(15, slope=-0.05)
     losses[2] = losses[2][:1]
     baselines = {"worse": losses[2][0] + 0.1, "better": losses[2][0] - 0.1}
     result = against(losses, baselines, [0.3, 0.2, 0.1])
@@ -77,7 +77,7 @@ def test_a_network_with_one_seed_is_compared_over_the_days_and_the_claim_is_mark
     assert [row.verdict for row in network.against.values()] == ["beats it", "loses to it"]
     said = "(2e+06, one seed, so on these days alone) beats worse, loses to better"
     assert said in result.sentence
-    several = fitted(world(np.random.default_rng(15)))
+    several = fitted(world(15))
     assert several.best_network.claim == CLAIM
     assert "one seed" not in several.sentence
 
@@ -86,7 +86,7 @@ def test_a_network_with_one_seed_is_compared_over_the_days_and_the_claim_is_mark
 def test_of_a_network_with_one_seed_that_equals_a_baseline_no_difference_is_invented():
     claimed, chance = [], np.random.default_rng(5)
     for number in range(200):
-        losses = [loss[:1] for loss in world(np.random.default_rng(4000 + number), days=400)]
+        losses = [loss[:1] for loss in world(4000 + number, days=400)]
         equal = losses[2][0] + 0.05 * wandering(chance, 400)
         result = against(losses, {"equal": equal}, [0.3, 0.2, 0.1])
         claimed.append(result.best_network.against["equal"].verdict)

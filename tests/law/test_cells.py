@@ -34,12 +34,12 @@ def test_a_cell_pairs_its_ensemble_with_its_single_networks():
 
 
 def test_one_network_is_no_ensemble():
-    losses = world(np.random.default_rng(2), seeds=1)
+    losses = world(2, seeds=1)
     assert [cell.ensemble for cell in fitted(losses).cells] == [None] * 3
 
 
 def test_an_ensemble_s_interval_is_over_days_and_not_over_seeds_that_disagree():
-    losses = world(np.random.default_rng(2), seed=0)
+    losses = world(2, seed=0)
     apart = [loss + np.array([[-0.05], [0.0], [0.05]]) for loss in losses]
     together, spread = fitted(losses).cells[0], fitted(apart).cells[0]
     assert np.ptp(spread.interval95) > 1.5 * np.ptp(together.interval95)

@@ -16,7 +16,7 @@ def slope_of(losses, samples=500):
 
 
 def test_a_planted_slope_is_recovered_within_its_interval():
-    effect, _ = slope_of(world(np.random.default_rng(1), slope=-0.01, days=1500))
+    effect, _ = slope_of(world(1, slope=-0.01, days=1500))
     low, high = effect.interval95
     assert low < -0.01 < high < 0
     assert effect.estimate == pytest.approx(-0.01, abs=0.005)
@@ -29,14 +29,14 @@ def test_slope_weights_are_least_squares_per_decade():
 
 
 def test_noise_of_days_that_all_models_share_does_not_widen_the_slope():
-    losses = world(np.random.default_rng(2))
+    losses = world(2)
     storm = np.random.default_rng(9).normal(0, 5, losses[0].shape[1])
     calm, stormy = slope_of(losses)[0], slope_of([loss + storm for loss in losses])[0]
     assert stormy.interval95 == pytest.approx(calm.interval95, abs=1e-9)
 
 
 def test_seeds_that_disagree_widen_the_interval_and_the_days_alone_do_not_show_it():
-    losses = world(np.random.default_rng(2), seed=0)
+    losses = world(2, seed=0)
     apart = [loss + np.array([[-0.05], [0.0], [0.05]]) for loss in losses]
     together, spread = slope_of(losses)[0], slope_of(apart)[0]
     assert np.ptp(spread.interval95) > 5 * np.ptp(together.interval95)
@@ -54,7 +54,7 @@ def test_resampled_seeds_spread_as_far_as_seeds_do_and_not_less_by_the_one_that_
 
 
 def test_the_draws_agree_with_the_sum_of_variances_when_both_sources_matter():
-    effect, draws = slope_of(world(np.random.default_rng(4), seeds=5), samples=2000)
+    effect, draws = slope_of(world(4, seeds=5), samples=2000)
     assert draws.std() == pytest.approx(effect.standard_error, rel=0.25)
 
 
@@ -77,7 +77,7 @@ def test_holm_steps_down_and_never_reorders():
 def test_in_a_world_without_effect_the_interval_covers_and_improvement_is_not_invented():
     covered, by_days_alone, improves, bent = [], [], [], []
     for number in range(250):
-        law = fitted(world(np.random.default_rng(1000 + number)))
+        law = fitted(world(1000 + number))
         effect = law.parameters.slope
         low, high = effect.interval95
         covered.append(low < 0 < high)
@@ -95,7 +95,7 @@ def test_in_a_world_without_effect_the_interval_covers_and_improvement_is_not_in
 def test_the_interval_covers_when_three_seeds_are_nearly_all_of_the_noise():
     covered = []
     for number in range(250):
-        noisy = world(np.random.default_rng(number), seed=0.01, both=0.0, day=0.005, days=300)
+        noisy = world(number, seed=0.01, both=0.0, day=0.005, days=300)
         low, high = slope_of(noisy)[0].interval95
         covered.append(low < 0 < high)
     assert 0.90 <= np.mean(covered) <= 0.98
@@ -120,8 +120,8 @@ def test_what_a_larger_study_would_see_is_what_it_does_see():
     noise = {"day": 0.03, "seed": 0.004, "both": 0.07}
     foretold, seen = [], []
     for number in range(40):
-        small = world(np.random.default_rng(number), days=500, seeds=4, **noise)
-        large = world(np.random.default_rng(100 + number), days=2000, seeds=8, **noise)
+        small = world(number, days=500, seeds=4, **noise)
+        large = world(100 + number, days=2000, seeds=8, **noise)
         foretold.append(slope_of(small, 200)[0].components.smallest_detectable(4, 2))
         seen.append(slope_of(large, 200)[0].components.smallest_detectable(1, 1))
     assert np.median(foretold) == pytest.approx(np.median(seen), rel=0.1)

@@ -24,6 +24,7 @@ SLOPE = slope_weights(FIVE[:3])
 
 def walk(rng, slopes=(0.0,) * 14, **noise):
     """A world of 14 folds of two years, each with its own networks and its own slope."""
+    rng = np.random.default_rng(rng)
     parts = [world(rng, slope, days=500, **noise) for slope in slopes]
     return [np.hstack(sizes) for sizes in zip(*parts, strict=True)]
 
@@ -105,7 +106,7 @@ def test_folds_that_lie_among_one_another_are_refused():
 
 
 def test_each_fold_has_seeds_of_its_own_so_that_many_folds_tell_much_of_their_spread():
-    losses = walk(np.random.default_rng(0), seed=0.02, both=0.0, day=0.0)
+    losses = walk(0, seed=0.02, both=0.0, day=0.0)
     once = [loss[:, :500] for loss in losses]
     one, many = slope_of(once, SETTINGS), slope_of(losses)
     assert many.degrees_of_freedom > 5 * one.degrees_of_freedom
@@ -117,7 +118,7 @@ def test_each_fold_has_seeds_of_its_own_so_that_many_folds_tell_much_of_their_sp
 
 
 def test_the_folds_slopes_are_those_of_least_squares_in_each_fold():
-    losses = walk(np.random.default_rng(1), slopes=np.linspace(-0.01, 0.01, 14))
+    losses = walk(1, slopes=np.linspace(-0.01, 0.01, 14))
     law = fit_law(table_of(losses, FIVE[:3], folds=FOLDS), WALK)
     for fold, start in zip(law.parameters.folds, range(0, 7000, 500), strict=True):
         means = [loss[:, start : start + 500].mean() for loss in losses]
@@ -134,7 +135,7 @@ def test_groups_of_folds_have_four_years_or_more_and_every_day_is_in_one():
 
 
 def test_years_that_are_cut_once_have_no_interval_over_folds():
-    effect = slope_of(world(np.random.default_rng(1)), SETTINGS)
+    effect = slope_of(world(1), SETTINGS)
     assert effect.folds_interval95 is None
     assert len(effect.all95) == 2
 
@@ -151,7 +152,7 @@ def test_one_wild_fold_is_no_finding_and_one_that_carries_a_finding_is_named():
 
 
 def test_a_fold_without_which_nothing_would_be_claimed_is_named():
-    steady = walk(np.random.default_rng(2), np.full(14, -0.01), seed=0.0005, both=0.005)
+    steady = walk(2, np.full(14, -0.01), seed=0.0005, both=0.005)
     law = fit_law(table_of(steady, FIVE[:3], folds=FOLDS), WALK)
     axis = law.parameters
     assert axis.verdict == "improves"
@@ -187,11 +188,11 @@ def test_more_folds_are_more_networks_so_that_days_help_against_seeds_as_well():
     assert parts.smallest_detectable(4, 1) < 0.6 * parts.smallest_detectable(1, 1)
     once = replace(parts, by_fold=False)
     assert once.smallest_detectable(4, 1) == pytest.approx(once.smallest_detectable(1, 1))
-    assert slope_of(walk(np.random.default_rng(1))).components.by_fold
+    assert slope_of(walk(1)).components.by_fold
 
 
 def test_a_single_fold_does_not_carry_itself_and_is_too_short_to_show_what_comes_and_goes():
-    losses = [loss[:, :500] for loss in walk(np.random.default_rng(1), [-0.05] * 14, both=0.0)]
+    losses = [loss[:, :500] for loss in walk(1, [-0.05] * 14, both=0.0)]
     settings = replace(SETTINGS, folds=(500,))
     law = fit_law(table_of(losses, FIVE[:3], folds={1996: 500}), settings)
     assert law.parameters.carried_by == []
@@ -212,7 +213,7 @@ def test_large_moves_of_different_folds_are_no_pair():
 
 def test_what_the_seeds_of_a_fold_do_to_all_sizes_alike_does_not_widen_the_slope():
     """One seed shares its order of days with all sizes, and in a crash much hangs on that order."""
-    calm = walk(np.random.default_rng(4), seed=0.002, both=0.0, day=0.0)
+    calm = walk(4, seed=0.002, both=0.0, day=0.0)
     rng = np.random.default_rng(5)
     shared = np.repeat(rng.normal(0, 0.05, (3, 14)), 500, axis=1)
     moved = [loss + shared for loss in calm]

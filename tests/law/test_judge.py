@@ -36,7 +36,7 @@ def test_what_is_not_a_law_is_refused_with_the_key_that_is_wrong():
 
 
 def test_contrasts_are_paired_by_day_and_adjusted_over_all_pairs():
-    result = fitted(world(np.random.default_rng(13), slope=-0.02))
+    result = fitted(world(13, slope=-0.02))
     contrasts = result.parameters.contrasts
     pairs = [(c.smaller, c.larger) for c in contrasts]
     assert pairs == [("200000", "600000"), ("200000", "2e+06"), ("600000", "2e+06")]
@@ -60,7 +60,7 @@ def test_networks_that_all_collapsed_to_the_base_rate_give_a_result_without_nan(
 @pytest.mark.parametrize("extreme", [-0.5, 0.5], ids=["far better", "far worse"])
 @pytest.mark.parametrize("slope", [-0.02, 0.0, 0.02])
 def test_a_size_with_one_seed_cannot_change_the_verdict_however_extreme(place, extreme, slope):
-    losses = world(np.random.default_rng(21), slope=slope, parameters=FIVE)
+    losses = world(21, slope=slope, parameters=FIVE)
     losses[place] = losses[place][:1] + extreme
     others = [index for index in range(5) if index != place]
     with_it = fitted(losses, FIVE)

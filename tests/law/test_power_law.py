@@ -5,7 +5,7 @@ import pytest
 
 from scaling.law.judge import fit_law
 from scaling.law.power_law import power_law
-from tests.law.worlds import DAYS, FIVE, SETTINGS, surface_world
+from tests.law.worlds import DAYS, FIVE, SETTINGS, TIGHT, surface_world
 
 SIZES = np.geomspace(2e5, 2e8, 5)
 LENGTHS = np.geomspace(500, 16000, 5)
@@ -141,10 +141,7 @@ def test_a_surface_that_identifies_the_law_says_what_to_spend_on_and_a_small_one
         return 0.1 * 10 ** (-0.3 * x) + 0.1 * 10 ** (-0.4 * z)
 
     def law(sizes, lengths):
-        quiet = {"day": 1e-3, "seed": 3e-4, "both": 3e-3}
-        world = surface_world(
-            np.random.default_rng(1), mean=mean, parameters=sizes, train_days=lengths, **quiet
-        )
+        world = surface_world(1, mean=mean, parameters=sizes, train_days=lengths, **TIGHT)
         return fit_law(world, SETTINGS)
 
     large, small = law(SIZES, LENGTHS), law(FIVE[:3], DAYS)

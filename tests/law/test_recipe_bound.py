@@ -4,7 +4,6 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from scaling.config import as_dict, load_config
@@ -18,7 +17,7 @@ from tests.law.worlds import FIVE, SETTINGS, fitted, table_of, world
 
 CONFIG = "configs/daily/development_1pct.yaml"
 RATES = (0.0005, 0.001, 0.002)
-FALLS = world(np.random.default_rng(7), slope=-0.02)
+FALLS = world(7, slope=-0.02)
 
 
 def recipes(lost=0.0, best=0.001, sizes=FIVE[:3]):
@@ -54,7 +53,7 @@ def test_a_size_that_was_tried_with_no_other_rate_is_named():
 
 
 def test_an_equivalence_within_a_bound_that_a_rate_would_exceed_is_recipe_bound():
-    flat = world(np.random.default_rng(8), day=1e-3, seed=1e-4, both=1e-3)
+    flat = world(8, day=1e-3, seed=1e-4, both=1e-3)
     plain = fitted(flat).parameters
     assert plain.verdict == "equivalent to no effect"
     bound = min(contrast.equivalence_bound for contrast in plain.contrasts)
@@ -63,7 +62,7 @@ def test_an_equivalence_within_a_bound_that_a_rate_would_exceed_is_recipe_bound(
 
 
 def test_what_is_inconclusive_anyway_stays_so_and_without_a_table_nothing_is_said():
-    vague = fitted(world(np.random.default_rng(8), day=0.1, seed=0.02)).parameters
+    vague = fitted(world(8, day=0.1, seed=0.02)).parameters
     assert bound_by_recipe(vague, recipes(lost=1.0), 0.006) == vague
     improves = fitted(FALLS).parameters
     assert bound_by_recipe(improves, (), 0.006) == improves

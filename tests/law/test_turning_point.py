@@ -3,15 +3,14 @@
 import numpy as np
 import pytest
 
-from tests.law.worlds import FIVE, fitted, world
+from tests.law.worlds import FIVE, TIGHT, fitted, world
 
 SIX = np.geomspace(2e5, 2e8, 6)
-TIGHT = {"day": 1e-3, "seed": 3e-4, "both": 3e-3}
 
 
 def bent(bend, slope=0.0, parameters=FIVE, number=1, **noise):
     noise = TIGHT | noise
-    losses = world(np.random.default_rng(number), slope, bend=bend, parameters=parameters, **noise)
+    losses = world(number, slope, bend=bend, parameters=parameters, **noise)
     return fitted(losses, parameters)
 
 
@@ -46,7 +45,7 @@ def test_a_slope_that_would_improve_is_no_finding_over_an_optimum():
 
 def test_a_curve_that_flattens_has_no_optimum_although_a_quadratic_fitted_to_it_has_one():
     means = 0.6 + 40 * SIX**-0.5
-    noise = world(np.random.default_rng(2), parameters=SIX, day=0, seed=1e-5, both=1e-4)
+    noise = world(2, parameters=SIX, day=0, seed=1e-5, both=1e-4)
     result = fitted([w - w.mean() + mean for w, mean in zip(noise, means, strict=True)], SIX)
     x = np.log10(SIX)
     curvature, slope, _ = np.polyfit(x, means, 2)
@@ -58,7 +57,7 @@ def test_a_curve_that_flattens_has_no_optimum_although_a_quadratic_fitted_to_it_
 @pytest.mark.parametrize("mirrored", [1, -1], ids=["falls first", "rises first"])
 def test_an_end_that_lies_no_higher_than_the_middle_makes_a_turning_point_improbable(mirrored):
     """Both ends must lie on the same side: the p-value is that of the end with less evidence."""
-    noise = world(np.random.default_rng(2), parameters=FIVE[:3], **TIGHT)
+    noise = world(2, parameters=FIVE[:3], **TIGHT)
     means = [0.62, 0.60, 0.60][::mirrored]
     losses = [own - own.mean() + mean for own, mean in zip(noise, means, strict=True)]
     axis = fitted(losses, FIVE[:3]).parameters
@@ -80,6 +79,6 @@ def test_two_sizes_have_no_inside():
 
 
 def test_an_optimum_that_single_seeds_show_is_not_a_finding():
-    losses = world(np.random.default_rng(1), bend=0.05, parameters=FIVE, **TIGHT)
+    losses = world(1, bend=0.05, parameters=FIVE, **TIGHT)
     result = fitted([loss[:1] for loss in losses], FIVE)
     assert result.parameters.turning_point.kind is None

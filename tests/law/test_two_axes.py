@@ -9,13 +9,11 @@ from scaling.law.cells import paired_intervals
 from scaling.law.judge import fit_law, fit_study
 from scaling.law.sentence import warnings
 from scaling.law.table import read_tables
-from tests.law.worlds import DAYS, FIVE, SETTINGS, axis_of, study, surface_world
-
-TIGHT = {"day": 1e-3, "seed": 3e-4, "both": 3e-3}
+from tests.law.worlds import DAYS, FIVE, SETTINGS, TIGHT, axis_of, study, surface_world
 
 
 def law_of(mean, number=1, **options):
-    return fit_law(surface_world(np.random.default_rng(number), mean=mean, **options), SETTINGS)
+    return fit_law(surface_world(number, mean=mean, **options), SETTINGS)
 
 
 def verdicts(result):
@@ -121,7 +119,7 @@ def test_larger_networks_that_gain_more_from_more_days_are_said_to():
 
 
 def test_one_seed_in_one_cell_allows_no_claim_on_either_axis():
-    surface = surface_world(np.random.default_rng(1), mean=lambda x, z: -0.05 * x - 0.05 * z)
+    surface = surface_world(1, mean=lambda x, z: -0.05 * x - 0.05 * z)
     surface.losses[3], surface.seeds[3] = surface.losses[3][:1], [0]
     result = fit_law(surface, SETTINGS)
     assert verdicts(result) == ("inconclusive", "inconclusive")
@@ -159,7 +157,7 @@ def test_one_sentence_answers_both_questions_and_says_how_sure():
 
 
 def test_a_baseline_that_long_history_hurts_is_said_to_turn():
-    surface = surface_world(np.random.default_rng(1))
+    surface = surface_world(1)
     wobble = np.random.default_rng(2).normal(0, 0.01, (4, 400))
     curve = np.array([0.66, 0.60, 0.60, 0.65])
     surface.baselines["logistic_regression"] = list(curve[:, None] + wobble)
@@ -170,7 +168,7 @@ def test_a_baseline_that_long_history_hurts_is_said_to_turn():
 
 
 def test_every_cell_has_its_loss_interval_and_ensemble():
-    surface = surface_world(np.random.default_rng(1))
+    surface = surface_world(1)
     cells = fit_law(surface, SETTINGS).cells
     assert [(cell.budget, cell.train_days) for cell in cells[3:5]] == [
         ("200000", "all"),
@@ -183,14 +181,14 @@ def test_every_cell_has_its_loss_interval_and_ensemble():
 
 
 def test_skill_of_all_cells_has_the_one_base_rate_of_the_whole_block():
-    surface = surface_world(np.random.default_rng(1))
+    surface = surface_world(1)
     reference = -np.mean(np.where(surface.y == 1, np.log(0.3), np.log(0.7)))
     for cell in fit_law(surface, SETTINGS).cells:
         assert cell.skill == pytest.approx(1 - cell.log_loss / reference)
 
 
 def test_weather_that_all_models_share_widens_the_levels_and_not_the_paired_intervals():
-    surface = surface_world(np.random.default_rng(1))
+    surface = surface_world(1)
     surface.baselines["logistic_regression"] = [loss[0] for loss in surface.losses[:4]]
     weather = np.random.default_rng(2).normal(0, 0.3, 400)
     stormy = replace(
@@ -214,7 +212,7 @@ def test_weather_that_all_models_share_widens_the_levels_and_not_the_paired_inte
 
 
 def test_each_cell_is_compared_with_the_baseline_on_its_own_number_of_days():
-    surface = surface_world(np.random.default_rng(1))
+    surface = surface_world(1)
     wobble = np.random.default_rng(2).normal(0, 0.01, (4, 400))
     curve = np.array([0.66, 0.62, 0.60, 0.58])
     surface.baselines["logistic_regression"] = list(curve[:, None] + wobble)
@@ -247,7 +245,7 @@ def test_intervals_cover_both_slopes_and_no_effect_is_invented(noise):
     covered, invented, mistaken, turned = [], [], [], {name: [] for name in WORLDS}
     for place, (name, (mean, *truths)) in enumerate(WORLDS.items()):
         for number in range(60):
-            surface = surface_world(np.random.default_rng([number, place]), mean=mean, **noise)
+            surface = surface_world([number, place], mean=mean, **noise)
             both = [axis_of(surface, name=axis) for axis in ("parameters", "train_days")]
             for axis, truth in zip(both, truths, strict=True):
                 low, high = axis.slope.interval95
@@ -268,7 +266,7 @@ def test_intervals_cover_both_slopes_and_no_effect_is_invented(noise):
 def test_paired_intervals_cover_the_distance_of_each_cell_from_the_mean_of_all():
     covered = []
     for number in range(40):
-        surface = surface_world(np.random.default_rng(number), mean=lambda x, z: -0.01 * x + 0 * z)
+        surface = surface_world(number, mean=lambda x, z: -0.01 * x + 0 * z)
         paired = paired_intervals(surface, SETTINGS)
         centre = np.mean([loss.mean() for loss in surface.losses])
         x = np.log10(FIVE[:3]) - np.log10(FIVE[:3]).mean()

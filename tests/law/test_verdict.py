@@ -20,8 +20,8 @@ def test_a_clear_fall_improves_and_a_clear_rise_is_inverse_scaling():
 
 
 def test_a_precise_nothing_is_equivalent_and_a_vague_one_is_inconclusive():
-    precise = fitted(world(np.random.default_rng(8), day=1e-3, seed=1e-4, both=1e-3)).parameters
-    vague = fitted(world(np.random.default_rng(8), day=0.1, seed=0.02))
+    precise = fitted(world(8, day=1e-3, seed=1e-4, both=1e-3)).parameters
+    vague = fitted(world(8, day=0.1, seed=0.02))
     assert precise.verdict == "equivalent to no effect"
     assert precise.sensitivity.smallest_detectable_effect < DELTA
     assert vague.parameters.verdict == "inconclusive"
@@ -34,7 +34,7 @@ def test_a_precise_nothing_is_equivalent_and_a_vague_one_is_inconclusive():
 
 def test_five_losses_with_an_optimum_inside_are_not_equivalent_however_flat_their_slope():
     planted = [0.300, 0.289, 0.283, 0.286, 0.301]
-    noise = world(np.random.default_rng(1), parameters=FIVE, **TIGHT)
+    noise = world(1, parameters=FIVE, **TIGHT)
     losses = [size - size.mean() + mean for size, mean in zip(noise, planted, strict=True)]
     result = fitted(losses, FIVE)
     axis = result.parameters
@@ -123,7 +123,7 @@ def test_equivalence_is_a_pair_of_one_sided_tests_at_five_percent_and_no_weaker_
 def test_without_an_effect_neither_a_trend_nor_a_turning_point_is_invented(parameters):
     claimed, turning = [], []
     for number in range(200):
-        losses = world(np.random.default_rng(3000 + number), parameters=parameters)
+        losses = world(3000 + number, parameters=parameters)
         axis = axis_of(losses, parameters)
         claimed.append(axis.verdict in ("improves", "inverse scaling"))
         turning.append(axis.turning_point.kind is not None)

@@ -16,6 +16,7 @@ FIVE = np.array([2e5, 6e5, 2e6, 2e7, 2e8])
 BASE_RATE = 0.3
 DELTA = 0.01 * (-0.3 * np.log(0.3) - 0.7 * np.log(0.7))  # nats per decade
 SETTINGS = Settings(horizon=1, delta_fraction=0.01, samples=300)
+TIGHT = {"day": 1e-3, "seed": 3e-4, "both": 3e-3}  # noise that hides nothing
 COUNTED = {500: 500, 1000: 1000, 2000: 2000, "all": 4001}
 
 
@@ -45,11 +46,12 @@ def world(
 ):
     """Daily losses [seeds, days] per size: a trend in log N plus day, seed and mixed noise.
 
+    `rng` is a generator, or the seed of one.
     `slope` is in nats per decade, `bend` in nats per squared decade from the ladder's middle.
 
     The noise of the days is autocorrelated and grows with size, since a shared noise would cancel.
     """
-
+    rng = np.random.default_rng(rng)
     x = np.log10(parameters) - np.log10(parameters).mean()
     shared, tilt = 0.5 * wandering(rng, days), day * wandering(rng, days)
     return [
@@ -159,7 +161,7 @@ def surface_world(
 
     The noise of the days is shared by all cells, tilts along both axes, and is autocorrelated.
     """
-
+    rng = np.random.default_rng(rng)
     x, z = (np.log10(axis) - np.log10(axis).mean() for axis in (parameters, train_days))
     shared, tilt_x, tilt_z = (scale * wandering(rng, days) for scale in (0.5, day, day))
     losses = [
