@@ -19,7 +19,7 @@ from scaling.law.beyond_volatility import with_what_is_beyond_volatility
 from scaling.law.bootstrap import Settings
 from scaling.law.judge import fit_study
 from scaling.law.result import as_json
-from scaling.law.table import read_tables
+from scaling.law.table import read_rows, read_tables
 from scaling.metrics import fit_recalibration, score
 from scaling.record import (
     file_md5,
@@ -214,10 +214,7 @@ def write_law(root: Path) -> None:
     """Fit the law to the prediction files in `root`."""
     predictions, baselines = networks_in(root), baselines_in(root)
     runs = [Run.of(identity_of_parquet(path), path) for path in predictions]
-    rows = [
-        pd.concat(map(pd.read_parquet, paths), ignore_index=True)
-        for paths in (predictions, baselines)
-    ]
+    rows = read_rows(predictions), read_rows(baselines)
     fitted = fit_study(read_tables(*rows), Settings(1, 0.01, samples=200), runs[0].experiment)
     rules = EarningsConfig()
     law = replace(

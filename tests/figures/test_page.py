@@ -21,6 +21,7 @@ from scaling.law.direction import Direction
 from scaling.law.earnings import Earnings
 from scaling.law.judged_markets import markets_of
 from scaling.law.result import read_law
+from scaling.law.table import read_rows
 from scaling.record import identity_of_parquet, read_json, write_json, write_parquet
 from tests.figures.planted_study import (
     SETTINGS,
@@ -108,8 +109,7 @@ def test_a_study_of_several_markets_has_a_row_and_a_panel_of_each(
 ) -> None:
     make_study(tmp_path, assets=("ABC", "XYZ"))
     report.main(flags_of(tmp_path))
-    files = networks_in(tmp_path), baselines_in(tmp_path)
-    markets = markets_of(*(pd.concat(map(pd.read_parquet, paths)) for paths in files))
+    markets = markets_of(read_rows(networks_in(tmp_path)), read_rows(baselines_in(tmp_path)))
     found = read_page(tmp_path)
     assert markets and markets.sentence() in found.text
     head = "market test days positive 200k 600k 2m garch logistic regression"

@@ -48,13 +48,6 @@ def test_files_of_two_studies_are_refused(study: Path, key: str, name: str) -> N
         report.main(flags_of(study))
 
 
-def test_a_run_that_the_law_knows_and_the_report_does_not_get_is_refused(study: Path) -> None:
-    flags = flags_of(study)
-    flags.remove(str(study / "2m.eval.json"))
-    with pytest.raises(UserError, match="--evaluations and the law.*2m seed 42"):
-        report.main(flags)
-
-
 def test_a_run_that_is_given_twice_is_refused(study: Path) -> None:
     flags = flags_of(study)
     flags.insert(flags.index("--records") + 1, str(study / "2m.json"))

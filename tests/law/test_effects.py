@@ -74,8 +74,8 @@ def test_holm_steps_down_and_never_reorders():
 
 
 @pytest.mark.slow
-def test_in_a_world_without_effect_the_interval_covers_and_improvement_is_not_invented():
-    covered, by_days_alone, improves, bent = [], [], [], []
+def test_in_a_world_without_effect_the_interval_covers_and_no_shape_is_invented():
+    covered, by_days_alone, bent = [], [], []
     for number in range(250):
         law = fitted(world(1000 + number))
         effect = law.parameters.slope
@@ -83,10 +83,8 @@ def test_in_a_world_without_effect_the_interval_covers_and_improvement_is_not_in
         covered.append(low < 0 < high)
         half = 1.96 * np.sqrt(effect.day_variance)
         by_days_alone.append(abs(effect.estimate) < half)
-        improves.append(law.parameters.verdict == "improves")
         bent.append(law.shapes.preferred != "constant")
     assert 0.90 <= np.mean(covered) <= 0.98
-    assert np.mean(improves) < 0.05
     assert np.mean(bent) < 0.10
     assert np.mean(by_days_alone) < 0.85, "the simulation must be able to fail an interval"
 
