@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from scaling import report
 from scaling.config import EarningsConfig, TaskConfig, as_dict
 from scaling.judging import checks
 from scaling.judging.run_files import file_digests
@@ -440,3 +441,9 @@ class Page(HTMLParser):
 
 def read_page(root: Path) -> Page:
     return Page((root / "report.html").read_text())
+
+
+def reported(root: Path, *options: str) -> Page:
+    """The page that a report of the study makes."""
+    report.main([*flags_of(root), *options])
+    return read_page(root)

@@ -23,6 +23,7 @@ from tests.figures.planted_study import (
     put,
     read_page,
     remake,
+    reported,
     rewrite,
     spoil,
     write_law,
@@ -270,8 +271,7 @@ def test_another_recipe_at_another_size_stands_beside_the_verdict(
             change(study / f"{run}.{suffix}", identity=changed)
         law["runs"][law["runs"].index(made_with)] = changed
     write_json(study / "scaling_law.json", law)
-    report.main(flags_of(study))
-    page, printed = read_page(study), capsys.readouterr().out
+    page, printed = reported(study), capsys.readouterr().out
     assert page.ids.index("verdict") < page.ids.index("differences") < page.ids.index("ladder")
     for line in ("precision: fp32 for 200k, 600k; bf16 for 2m", "micro_batch: 32 for 200k, 600k"):
         assert line in page.text

@@ -13,7 +13,6 @@ from typing import NamedTuple
 import pandas as pd
 import pytest
 
-from scaling import report
 from scaling.figures import gallery, page, svg
 from scaling.figures.catalogue import CATALOGUE, Declared, figures_of
 from scaling.figures.page import number, percent, span
@@ -28,10 +27,10 @@ from tests.figures.planted_study import (
     Page,
     baselines_in,
     change,
-    flags_of,
     make_study,
     networks_in,
     read_page,
+    reported,
     spoil,
     write_law,
 )
@@ -54,8 +53,7 @@ def test_the_page_asks_the_question_in_the_words_of_the_config(study: Path, made
         for made in [content["identity"]] if "identity" in content else content["runs"]:
             made["settings"]["task"] |= {"threshold": 0.02}
         write_json(record, content)
-    report.main(flags_of(study))
-    assert "the close rises by 2 % or more within one day" in read_page(study).text
+    assert "the close rises by 2 % or more within one day" in reported(study).text
 
 
 def test_every_figure_is_on_the_page_and_in_the_folder(made: Path) -> None:
@@ -84,8 +82,7 @@ def test_a_study_of_moves_either_way_trades_by_volatility_targeting_and_has_no_d
     monkeypatch.setitem(SETTINGS["task"], "direction", "either")
     monkeypatch.setattr(svg, "to_svg", lambda figure, name: svg.Svg("<svg></svg>", "<svg/>"))
     make_study(tmp_path)
-    report.main(flags_of(tmp_path))
-    page, earnings = read_page(tmp_path), read_law(tmp_path / "scaling_law.json").earnings
+    page, earnings = reported(tmp_path), read_law(tmp_path / "scaling_law.json").earnings
     assert isinstance(earnings, Earnings)
     assert "With the position that targets a volatility of 10% a year" in earnings.sentence()
     assert earnings.sentence() in page.text
@@ -108,9 +105,8 @@ def test_a_study_of_several_markets_has_a_row_and_a_panel_of_each(
     made: Path, tmp_path: Path
 ) -> None:
     make_study(tmp_path, assets=("ABC", "XYZ"))
-    report.main(flags_of(tmp_path))
+    found = reported(tmp_path)
     markets = markets_of(read_rows(networks_in(tmp_path)), read_rows(baselines_in(tmp_path)))
-    found = read_page(tmp_path)
     assert markets and markets.sentence() in found.text
     head = "market test days positive 200k 600k 2m garch logistic regression"
     assert f"{head} ABC 250 " in found.text
@@ -132,8 +128,7 @@ def test_a_question_without_an_answer_says_why_on_the_page(study: Path, part: st
     write_parquet(path, rows[rows["model"] != "garch"], identity_of_parquet(path))
     spoil(study / "baselines.json", lambda content: content["models"].pop("garch"))
     write_law(study)
-    report.main(flags_of(study))
-    page = read_page(study)
+    page = reported(study)
     assert f"{part}-not-measured" in page.ids and f"{part}-sentence" not in page.ids
     assert "Not measured: the baseline garch is missing" in page.text
     assert not (study / "figures" / "direction.svg").exists()
@@ -195,9 +190,9 @@ def test_names_from_files_cannot_become_markup(study: Path) -> None:
     script = "<script>alert(1)</script>"
     change(study / "2m.json", device_name=script)
     spoil(study / "scaling_law.json", lambda law: law["ladder"].update(sentence=script))
-    report.main(flags_of(study))
-    assert "script" not in read_page(study).tags
-    assert read_page(study).text.count(script) == 2
+    page = reported(study)
+    assert "script" not in page.tags
+    assert page.text.count(script) == 2
 
 
 def test_a_size_has_its_parameters_without_embeddings_its_cost_and_its_seeds(made: Path) -> None:

@@ -26,6 +26,7 @@ from tests.figures.planted_study import (
     planted,
     read_page,
     remake,
+    reported,
     write_control,
     write_sweep,
 )
@@ -78,8 +79,7 @@ def test_a_failed_check_of_one_run_is_marked_before_the_verdict(
     path = study / "600k.seed43.eval.json"
     spoilt = [checks.counted_parameters("600k", 230_000), *read_json(path)["checks"][1:]]
     change(path, checks=spoilt)
-    report.main(flags_of(study))
-    page, law = read_page(study), read_law(study / "scaling_law.json").ladder
+    page, law = reported(study), read_law(study / "scaling_law.json").ladder
     assert page.ids.index("failed") < page.ids.index("verdict")
     assert page.text.index("230,000 counted") < page.text.index(law.sentence)
     assert "600k.seed43" in page.text[: page.text.index("230,000 counted")]
@@ -91,8 +91,7 @@ def test_a_failed_check_of_one_run_is_marked_before_the_verdict(
 def test_a_failed_check_of_the_baselines_voids_the_verdict(study: Path) -> None:
     leaks = {**read_json(study / "baselines.json")["checks"][0], "passed": False}
     change(study / "baselines.json", checks=[leaks])
-    report.main(flags_of(study))
-    page = read_page(study)
+    page = reported(study)
     assert page.ids.index("failed") < page.ids.index("verdict")
     assert "volatility baselines do not see the future (baselines)" in page.text
 
@@ -103,8 +102,7 @@ def test_a_check_that_could_not_be_made_is_said_beside_the_verdict_and_voids_not
     unknown = checks.unknown_look_ahead(Path("data/raw/X_features_external.parquet"))
     for path in study.glob("*.eval.json"):
         change(path, checks=[*read_json(path)["checks"], unknown])
-    report.main(flags_of(study))
-    page, law = read_page(study), read_law(study / "scaling_law.json").ladder
+    page, law = reported(study), read_law(study / "scaling_law.json").ladder
     assert "failed" not in page.ids
     assert "void" not in page.text
     said = page.text.index("Could not be checked: features do not see the future.")
@@ -118,8 +116,7 @@ def test_a_control_that_learns_from_shuffled_labels_voids_the_verdict_in_the_fir
     study: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     given = [write_control(study, "200k", SOUND), write_control(study, "2m", LEAKS)]
-    report.main([*flags_of(study), "--controls", *given])
-    page, law = read_page(study), read_law(study / "scaling_law.json").ladder
+    page, law = reported(study, "--controls", *given), read_law(study / "scaling_law.json").ladder
     assert page.ids.index("failed") < page.ids.index("verdict")
     assert page.text.index("mean skill 30.00 %") < page.text.index(law.sentence)
     assert "shuffled labels teach nothing (2m shuffled)" in page.text
@@ -130,8 +127,7 @@ def test_a_control_that_learns_from_shuffled_labels_voids_the_verdict_in_the_fir
 def test_a_control_without_skill_is_one_more_check_that_passed(made: Path, study: Path) -> None:
     assert "shuffled labels" not in read_page(made).text
     assert "6 of 6 validity checks passed" in read_page(made).text
-    report.main([*flags_of(study), "--controls", write_control(study, "200k", SOUND)])
-    page = read_page(study)
+    page = reported(study, "--controls", write_control(study, "200k", SOUND))
     assert "7 of 7 validity checks passed" in page.text
     assert "shuffled labels teach nothing passed" in page.text
     assert "failed" not in page.ids
@@ -140,8 +136,7 @@ def test_a_control_without_skill_is_one_more_check_that_passed(made: Path, study
 def test_a_control_that_is_too_noisy_is_no_check_that_passed_and_voids_nothing(
     study: Path,
 ) -> None:
-    report.main([*flags_of(study), "--controls", write_control(study, "200k", NOISY)])
-    page = read_page(study)
+    page = reported(study, "--controls", write_control(study, "200k", NOISY))
     assert "6 of 7 validity checks passed" in page.text
     assert "Could not be checked: shuffled labels teach nothing. inconclusive: mean skill" in (
         page.text
@@ -175,8 +170,7 @@ def test_what_is_left_out_is_said_above_the_ladder_and_spoils_nothing(
     old = {"prices": "old"}
     control, sweep = write_control(study, "2m", LEAKS, old), write_sweep(study, "2m", BETTER, old)
     swept = [sweep, write_sweep(study, "200k", BETTER)]
-    report.main([*flags_of(study), "--controls", control, "--sweeps", *swept])
-    page = read_page(study)
+    page = reported(study, "--controls", control, "--sweeps", *swept)
     said = [line for line in capsys.readouterr().out.splitlines() if "left out" in line]
     for path, line in zip((control, sweep), said, strict=True):
         assert line.startswith(f"left out: {path}: prices is old")
@@ -204,24 +198,21 @@ def test_what_age_does_is_drawn_and_said_for_each_size_and_leaves_no_old_figure(
     study: Path,
 ) -> None:
     ages = [write_ageing(study, "2m"), write_ageing(study, "200k")]
-    report.main([*flags_of(study), "--ages", *ages])
-    page = read_page(study)
+    page = reported(study, "--ages", *ages)
     assert page.ids.index("age") > page.ids.index("ladder")
     assert (study / "figures/age.svg").is_file()
     small, large = (
         page.text.index(f"{size}: each year of age adds +0.00300") for size in ("200k", "2m")
     )
     assert small < large
-    report.main(flags_of(study))
-    assert "year of age" not in read_page(study).text
+    assert "year of age" not in reported(study).text
     assert not (study / "figures/age.svg").exists()
 
 
 def test_the_ageing_of_other_networks_is_left_out_and_said(
     study: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    report.main([*flags_of(study), "--ages", write_ageing(study, "2m", code="before")])
-    page = read_page(study)
+    page = reported(study, "--ages", write_ageing(study, "2m", code="before"))
     assert "year of age" not in page.text and "age" not in page.ids
     (said,) = [line for line in capsys.readouterr().out.splitlines() if "left out" in line]
     assert "2m.age.json: code is before, not c0de; make it again: snakemake --force" in said
@@ -235,8 +226,7 @@ def test_a_sweep_is_drawn_and_its_best_recipe_said_beside_the_one_that_was_train
     study: Path,
 ) -> None:
     swept = [write_sweep(study, "2m", NO_BETTER), write_sweep(study, "200k", BETTER)]
-    report.main([*flags_of(study), "--sweeps", *swept])
-    page = read_page(study)
+    page = reported(study, "--sweeps", *swept)
     assert "sweeps" in page.ids
     assert (study / "figures/sweeps.svg").is_file()
     assert (
@@ -273,8 +263,8 @@ def test_a_sweep_still_counts_when_its_advice_was_followed(
         if made["name"]["budget"] == "2m":
             made["settings"]["optimiser"]["learning_rate"] = 0.002
     write_json(study / "scaling_law.json", law)
-    report.main([*flags_of(study), "--sweeps", write_sweep(study, "2m", BETTER)])
-    assert "The ladder trained learning rate 0.002," in read_page(study).text
+    page = reported(study, "--sweeps", write_sweep(study, "2m", BETTER))
+    assert "The ladder trained learning rate 0.002," in page.text
     assert "left out" not in capsys.readouterr().out
 
 

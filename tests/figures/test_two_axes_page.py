@@ -31,6 +31,7 @@ from tests.figures.planted_study import (
     nudge,
     read_page,
     remake,
+    reported,
     rewrite,
     spoil,
     write_control,
@@ -95,8 +96,7 @@ def test_a_failed_check_on_some_of_the_days_voids_both_verdicts_above_them(study
     path = study / "600k.days500.seed43.eval.json"
     spoilt = [checks.counted_parameters("600k", 230_000), *read_json(path)["checks"][1:]]
     change(path, checks=spoilt)
-    report.main(flags_of(study))
-    page = read_page(study)
+    page = reported(study)
     assert page.ids.index("failed") < page.ids.index("verdict")
     assert "600k.days500.seed43" in page.text[: page.text.index("230,000 counted")]
     assert "inconclusive (void: a check failed)" in page.text or re.search(
@@ -132,8 +132,7 @@ def test_two_ways_to_draw_the_days_stand_side_by_side_each_with_its_sentence(
 
 def test_a_u_in_days_is_called_non_monotone_and_no_slope_over_it_is_claimed(tmp_path: Path) -> None:
     make_axes(tmp_path, valley, days=(500, 2000, "all"), noise=0.05)
-    report.main(flags_of(tmp_path))
-    surface, page = surface_of(tmp_path), read_page(tmp_path)
+    surface, page = surface_of(tmp_path), reported(tmp_path)
     assert surface.sentence in page.text
     assert "inconclusive: non-monotone" in page.text
     assert "non-monotone , lowest near" in page.text
@@ -164,8 +163,7 @@ def test_a_law_that_is_identified_says_what_ten_times_the_compute_should_be_spen
     )
     surface = replace(law.surfaces["recent"], power_law=fitted)
     write_json(study / "scaling_law.json", as_json(replace(law, surfaces={"recent": surface})))
-    report.main(flags_of(study))
-    text = read_page(study).text
+    text = reported(study).text
     assert "2.5 times the parameters (95 % region 1.0 to 6.3) and 4.0 times the days" in text
     assert "β, training days, 95 % profile interval 0.200, 0.100 to open" in text
     assert "no advice" not in text
@@ -208,8 +206,7 @@ def test_the_ladder_below_is_that_of_the_runs_on_all_days_alone(made: Path, tmp_
         if path.is_file() and not re.search(r"\.(days|blocks)\d|report", path.name):
             shutil.copy(path, tmp_path)
     write_law(tmp_path)
-    report.main(flags_of(tmp_path))
-    alone, both = read_page(tmp_path), read_page(made)
+    alone, both = reported(tmp_path), read_page(made)
     assert alone.ids.index("verdict") < alone.ids.index("ladder")
     first, last = "Against the baselines", "Checks Every evaluation"
     ours = both.text[both.text.index(first) : both.text.index(last)]
@@ -223,8 +220,7 @@ def test_the_ladder_below_is_that_of_the_runs_on_all_days_alone(made: Path, tmp_
 
 def test_a_control_is_compared_with_the_run_on_all_days(study: Path) -> None:
     control = write_control(study, "200k", SOUND)
-    report.main([*flags_of(study), "--controls", control])
-    assert "shuffled labels teach nothing passed" in read_page(study).text
+    assert "shuffled labels teach nothing passed" in reported(study, "--controls", control).text
 
 
 # --- mixtures --------------------------------------------------------------------------------
