@@ -49,7 +49,6 @@ def make_axes(
     *,
     days: Sequence[Number] = (500, 1000, "all"),
     draws: Sequence[Draw] = ("recent",),
-    seeds: Sequence[int] = SEEDS,
     noise: float = 0.3,
     assets: Sequence[str] = (),
     make_run: MakeRun = planted,
@@ -63,7 +62,7 @@ def make_axes(
         z = decades(counted, reached) - 0.15 * (sample.draw == "blocks")
         for budget, parameters in PARAMETERS.items():
             good = quality(decades(parameters, list(PARAMETERS.values())), z)
-            for seed in seeds:
+            for seed in SEEDS:
                 rows = forecast(market, good + 0.01 * rng.normal(), noise, rng)
                 rows = rows.assign(counted_days=counted)
                 write_run(root, budget, seed, rows, drift, sample, make_run)

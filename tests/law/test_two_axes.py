@@ -65,7 +65,7 @@ def test_each_axis_has_a_verdict_of_its_own(mean, found):
     assert verdicts(law_of(mean)) == found
 
 
-def test_a_precise_nothing_is_equivalent_onboth_axes():
+def test_a_precise_nothing_is_equivalent_on_both_axes():
     result = law_of(lambda x, z: 0 * x * z, **TIGHT)
     assert verdicts(result) == ("equivalent to no effect", "equivalent to no effect")
     assert "Size makes no difference that matters" in result.sentence

@@ -103,14 +103,14 @@ def axis_of(losses, parameters=FIVE[:3], name="parameters"):
     return judge_axis(table, name, SETTINGS, DELTA, replicated=True)
 
 
-def study_of_days(levels=(500, 1000, "all"), draws=("recent",), **options):
+def study_of_days(levels=(500, 1000, "all"), draws=("recent",)):
     """A study of two axes: at each number of training days the noise is smaller than before."""
     parts = []
     for number, level in enumerate(levels):
         for draw in draws if level != "all" else ("recent",):
             counted = {"train_days": level, "draw": draw, "counted_days": COUNTED[level]}
             seed = 20 + 10 * number + (draw == "blocks")
-            frames = study(blur=2.0 - number, noise_seed=seed, **options)
+            frames = study(blur=2.0 - number, noise_seed=seed)
             parts.append([frame.assign(**counted) for frame in frames])
     return tuple(pd.concat(frames, ignore_index=True) for frames in zip(*parts, strict=True))
 
@@ -151,8 +151,6 @@ def surface_world(
     parameters=FIVE[:3],
     train_days=DAYS,
     mean=lambda x, z: 0 * x * z,
-    seeds=3,
-    days=400,
     day=0.02,
     seed=0.003,
     both=0.02,
@@ -163,6 +161,7 @@ def surface_world(
     """
     rng = np.random.default_rng(rng)
     x, z = (np.log10(axis) - np.log10(axis).mean() for axis in (parameters, train_days))
+    seeds, days = 3, 400
     shared, tilt_x, tilt_z = (scale * wandering(rng, days) for scale in (0.5, day, day))
     losses = [
         0.6
