@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 from scaling import config as configs
 from scaling import identities
 from scaling.errors import UserError, run_command
-from scaling.names import experiment_name
 from scaling.record import micro_batch_of, provenance, write_json
 from scaling.run import sample_flags, sample_of
 from scaling.sizes import load_model_config
@@ -63,17 +62,17 @@ def main(argv: list[str] | None = None) -> None:
     import numpy as np
 
     from scaling.data.dataset import load_study
-    from scaling.data.features import verified_data
     from scaling.judging import checks
     from scaling.judging.evaluation import daily_losses
+    from scaling.judging.identity import asked_now
     from scaling.law.bootstrap import Settings
     from scaling.machine.guard import ThermalGuard
-    from scaling.training.run import fresh_model
+    from scaling.training.run import found_out, fresh_model
     from scaling.training.step import predict
     from scaling.training.trainer import Recipe, Stopped
     from scaling.training.trial import hardware_of, trial
 
-    prices, features = verified_data(config)
+    asked = asked_now(arguments.config, identities.name_of(config))
     micro_batch = micro_batch_of(arguments.batch_size, config.optimiser.batch_size)
     hardware = hardware_of(config, micro_batch)
     study = load_study(config)
@@ -98,15 +97,7 @@ def main(argv: list[str] | None = None) -> None:
     law = configs.LawConfig()
     settings = Settings(config.task.horizon, law.delta, law.bootstrap_samples)
     found = checks.shuffled_labels_teach_nothing(np.stack(losses), base, settings)
-    run = dataclasses.replace(
-        identities.run_of(config, model_config, experiment_name(arguments.config)),
-        prices=prices,
-        features=features,
-        labels=study.label_hash,
-        device=hardware.device.type,
-        precision=hardware.precision,
-        micro_batch=micro_batch,
-    )
+    run = found_out(asked, study, hardware)
     record = {
         "kind": "shuffled control",
         **run.titles(arguments.output.name.removesuffix(".shuffled.json")),

@@ -47,6 +47,7 @@ def main(argv: list[str] | None = None) -> int | None:
     from scaling.data.features import verified_data
     from scaling.machine.guard import ThermalGuard
     from scaling.training import search
+    from scaling.training.run import found_out
     from scaling.training.trainer import Stopped
     from scaling.training.trial import hardware_of
 
@@ -59,15 +60,9 @@ def main(argv: list[str] | None = None) -> int | None:
     hardware = hardware_of(config, micro_batch, arguments.threads)
     study = load_study(config)
     recipes = search.drawn(search.own_settings(config, model))
-    run = dataclasses.replace(
-        identities.run_of(config, model, experiment_name(arguments.config), "sweep"),
-        prices=prices,
-        features=features,
-        labels=study.label_hash,
-        device=hardware.device.type,
-        precision=hardware.precision,
-        micro_batch=micro_batch,
-    )
+    asked = identities.run_of(config, model, experiment_name(arguments.config), "sweep")
+    asked = dataclasses.replace(asked, prices=prices, features=features)
+    run = found_out(asked, study, hardware)
     done = arguments.output.with_suffix(".trials")
     try:
         with ThermalGuard(config.thermal, hardware.device.type) as guard:

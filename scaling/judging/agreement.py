@@ -25,7 +25,7 @@ from scaling.law.result import StudyLaw
 from scaling.law.runs import words_of
 from scaling.law.table import read_tables
 from scaling.metrics import Recalibration, score
-from scaling.run import BASELINES, Run, RunName
+from scaling.run import BASELINES, Run, RunName, Values
 
 # The same sum differs by 1e-15 between machines, and JSON keeps every digit.
 ROUNDING = 1e-9
@@ -34,6 +34,7 @@ MEASURES = (
     *("n", "positives", "log_loss", "log_loss_skill", "d2_log_loss", "brier", "brier_skill"),
     *("auc", "average_precision"),
 )
+SCORED = ("validation", "test", "test_recalibrated")
 
 Numbers = dict[str, float | None]
 Rates = dict[int | None, float]  # by fold; of a study that does not walk, the only one
@@ -47,18 +48,12 @@ def require_agreement(study: StudyFiles) -> None:
     first = reversed(study.records)  # of each fold the first one stays
     rates = {name_in(record).origin: record["train_base_rate"] for record in first}
     _require_one_base_rate(study, rates)
-    for evaluation in study.evaluations:
-        rate = rates[name_in(evaluation).origin]
-        rows = _rows_of(study.predictions, name_in(evaluation))
-        for weights, said in evaluation["metrics"].items():
-            found = _scores(rows[rows["weights"] == weights], said["recalibration"], rate)
-            _require_equal(study, f"{evaluation['run']}.eval.json", _measures(said), found)
-    for made in study.baselines:
+    for file, made, models, column, rows in _judged(study):
         rate = rates[name_in(made).origin]
-        rows = _rows_of(study.baseline_predictions, name_in(made))
-        for name, said in made["models"].items():
-            found = _scores(rows[rows["model"] == name], said["recalibration"], rate)
-            _require_equal(study, _baselines_file(made), _measures(said), found)
+        own = _rows_of(rows, name_in(made))
+        for name, said in models.items():
+            found = _scores(own[own[column] == name], said["recalibration"], rate)
+            _require_equal(study, file, _measures(said), found)
     _require_equal(study, "scaling_law.json", _law_says(study.law), _law_should_say(study))
 
 
@@ -70,8 +65,15 @@ def _rows_of(rows: pd.DataFrame, run: RunName) -> pd.DataFrame:
     return rows[(rows[asked] == [said[key] for key in asked]).all(axis=1)]
 
 
-def _baselines_file(made: Mapping[str, Any]) -> str:
-    return f"{made['run']}.json"
+def _judged(study: StudyFiles) -> Iterator[tuple[str, Values, Values, str, pd.DataFrame]]:
+    """Each evaluation, and each record of baselines: its file, its content and its models.
+
+    The last two are the column that names the models in the predictions, and the predictions.
+    """
+    for made in study.evaluations:
+        yield f"{made['run']}.eval.json", made, made["metrics"], "weights", study.predictions
+    for made in study.baselines:
+        yield f"{made['run']}.json", made, made["models"], "model", study.baseline_predictions
 
 
 # --- one base rate ---------------------------------------------------------------------------
@@ -96,13 +98,11 @@ def _base_rates(study: StudyFiles, rates: Rates) -> Iterator[tuple[str, float, f
     """Each file, the base rate of its fold, and each that it states or was computed with."""
     for record in study.records:
         yield f"{record['run']}.ckpt", rates[name_in(record).origin], record["train_base_rate"]
-    judged = [(f"{made['run']}.eval.json", made, made["metrics"]) for made in study.evaluations]
-    rivals = [(_baselines_file(made), made, made["models"]) for made in study.baselines]
-    for file, made, models in (*judged, *rivals):
+    for file, made, models, *_ in _judged(study):
         rate = rates[name_in(made).origin]
         yield file, rate, made["train_base_rate"]
         for model in models.values():
-            for block in ("validation", "test", "test_recalibrated"):
+            for block in SCORED:
                 yield file, rate, model[block]["base_rate"]
     for made in study.ladder.baselines:
         rows = _rows_of(study.baseline_predictions, name_in(made))
@@ -115,9 +115,8 @@ def _base_rates(study: StudyFiles, rates: Rates) -> Iterator[tuple[str, float, f
 
 def _measures(scores: Mapping[str, Any]) -> Numbers:
     """The compared measures of one model, as `test log_loss`."""
-    blocks = ("validation", "test", "test_recalibrated")
     return {
-        f"{block} {measure}": scores[block][measure] for block in blocks for measure in MEASURES
+        f"{block} {measure}": scores[block][measure] for block in SCORED for measure in MEASURES
     }
 
 
