@@ -77,6 +77,16 @@ def random_prices(rows: int = 700, seed: int = 0) -> pd.DataFrame:
 
 
 @pytest.fixture
+def few_trees(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Baselines that are fitted soon, where it does not matter how well."""
+    from scaling.judging import baselines
+
+    monkeypatch.setattr(baselines, "TREES", 5)
+    monkeypatch.setattr(baselines, "BOOSTING_ROUNDS", 10)
+    monkeypatch.setattr(baselines, "LEAF_SIZES", (50,))
+
+
+@pytest.fixture
 def prices() -> pd.DataFrame:
     """700 days of random prices."""
     return random_prices()

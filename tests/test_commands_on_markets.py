@@ -105,12 +105,7 @@ def test_predictions_and_scores_are_of_each_judged_market(study: str) -> None:
         assert found["test"]["n"] == len(own) < len(best)
 
 
-def test_baselines_are_judged_on_the_same_rows(
-    study: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(baselines, "TREES", 5)
-    monkeypatch.setattr(baselines, "BOOSTING_ROUNDS", 10)
-    monkeypatch.setattr(baselines, "LEAF_SIZES", (50,))
+def test_baselines_are_judged_on_the_same_rows(study: str, tmp_path: Path, few_trees: None) -> None:
     files = [tmp_path / "rows.parquet", tmp_path / "baselines.json"]
     options = ["--config", str(CONFIG), "--predictions", str(files[0]), "--output", str(files[1])]
     judge_baselines.main(options)

@@ -14,7 +14,6 @@ from scaling.data import features
 from scaling.data.dataset import load_study
 from scaling.digest import code_digest
 from scaling.errors import UserError
-from scaling.judging import baselines
 from scaling.record import file_md5, read_json
 from scaling.sizes import load_model_config
 from scaling.training import checkpoint
@@ -180,11 +179,8 @@ def test_features_that_look_ahead_are_marked(study: Path, monkeypatch: pytest.Mo
 
 
 def test_baselines_are_judged_on_the_very_days_and_labels_of_the_networks(
-    study: Path, monkeypatch: pytest.MonkeyPatch
+    study: Path, few_trees: None
 ) -> None:
-    monkeypatch.setattr(baselines, "TREES", 20)
-    monkeypatch.setattr(baselines, "BOOSTING_ROUNDS", 20)
-    monkeypatch.setattr(baselines, "LEAF_SIZES", (50,))
     files = ["--predictions", "results/b.predictions.parquet", "--output", "results/b.json"]
     judge_baselines.main(["--config", str(CONFIG), *files])
     networks = pd.read_parquet("results/1k.predictions.parquet")

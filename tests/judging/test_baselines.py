@@ -72,13 +72,6 @@ def test_without_a_signal_no_baseline_claims_skill() -> None:
         assert log_loss_skill(y, baseline.predict(study, rows), study.train_base_rate) < 0.02
 
 
-def test_the_base_rate_is_the_training_blocks() -> None:
-    study = planted(1.5)
-    fitted = baselines.fit_baselines(study, TASK).baselines
-    p = fitted["base_rate"].predict(study, study.samples["test"])
-    assert set(p) == {study.train_base_rate}
-
-
 def test_fitting_reads_no_test_day() -> None:
     study = planted(1.5)
     seen = {block: study.samples[block] for block in ("train", "validation")}
@@ -108,17 +101,6 @@ def test_settings_are_those_of_the_lowest_validation_loss_and_tell_of_the_others
     assert chosen.settings[setting] == min(losses, key=lambda value: losses[value])
     p = chosen.predict(study, study.samples["validation"])
     assert log_loss(study.labels("validation"), p) == min(losses.values())
-
-
-def test_a_weak_and_the_usual_penalty_of_logistic_regression_are_among_those_tried() -> None:
-    assert {0.01, 1.0} < {*baselines.PENALTIES}
-
-
-def test_a_baseline_sees_the_last_row_of_the_window() -> None:
-    study = planted(1.5)
-    rows = baselines.last_rows(study, study.samples["test"])
-    assert (rows[0] == study.dataset.features[1200].numpy()).all()
-    assert len(rows) == 400
 
 
 @pytest.mark.parametrize("horizon", [1, 3])

@@ -38,12 +38,6 @@ def drift(blocks: dict[str, np.ndarray]) -> checks.Check:
     return checks.no_gross_drift(checks.drift_table(blocks, ("a", "b", "c")))
 
 
-def test_a_result_says_what_was_found_what_is_allowed_and_what_it_means() -> None:
-    found = checks.counted_parameters("2m", 2_000_000)
-    assert set(found) == {"name", "passed", "found", "allowed", "meaning"}
-    assert all(found.values())
-
-
 @pytest.mark.parametrize(
     ("validation", "passed"),
     [((1000, 100), True), ((19, 10), False), ((1000, 9), False), ((1000, 995), False)],
@@ -54,10 +48,6 @@ def test_a_block_with_too_few_samples_or_of_one_class_fails(
 ) -> None:
     labels = {"train": block(1000, 100), "validation": block(*validation), "test": block(999, 99)}
     assert checks.enough_samples(labels, SPLITS)["passed"] is passed
-
-
-def test_features_of_one_distribution_show_no_drift() -> None:
-    assert drift(random_blocks())["passed"]
 
 
 def test_a_calmer_period_of_one_standard_deviation_is_not_gross_drift() -> None:
@@ -143,12 +133,6 @@ def test_a_stale_feature_table_fails(prices: pd.DataFrame) -> None:
     assert not checks.features_ignore_the_future(prices, table, build_features)["passed"]
 
 
-def test_labels_of_raw_closes_pass(prices: pd.DataFrame) -> None:
-    close = prices["close"].to_numpy()
-    labels = threshold_labels(close, TASK.threshold, TASK.horizon)
-    assert checks.labels_from_raw_closes(close, labels, TASK)["passed"]
-
-
 DIRECTIONS = ("up", "down", "either")
 Closes = npt.NDArray[np.float64]
 
@@ -211,12 +195,6 @@ def test_labels_of_highs_in_place_of_closes_fail(prices: pd.DataFrame) -> None:
     highs = np.stack([high[k : k + days] for k in range(1, TASK.horizon + 1)]).max(axis=0)
     labels = (highs >= close[:days] * (1 + TASK.threshold)).astype(np.int8)
     assert not checks.labels_from_raw_closes(close, labels, TASK)["passed"]
-
-
-def test_a_label_that_leaves_out_the_last_day_of_the_horizon_fails(prices: pd.DataFrame) -> None:
-    close = prices["close"].to_numpy()
-    short = threshold_labels(close, TASK.threshold, TASK.horizon - 1)[:-1]
-    assert not checks.labels_from_raw_closes(close, short, TASK)["passed"]
 
 
 @pytest.mark.parametrize(
@@ -284,12 +262,9 @@ def trained_record(used: dict[str, float]) -> dict[str, Any]:
     }
 
 
-def test_the_experiments_recipe_passes() -> None:
-    assert checks.trained_as_asked(trained_record(ASKED))["passed"]
-
-
 @pytest.mark.parametrize(
     "used", [{"learning_rate": 0.0003}, {"weight_decay": 0.1}, {"epochs": 4}], ids=str
 )
 def test_a_setting_that_training_ignored_fails(used: dict[str, float]) -> None:
+    assert checks.trained_as_asked(trained_record(ASKED))["passed"]
     assert not checks.trained_as_asked(trained_record(ASKED | used))["passed"]

@@ -18,35 +18,17 @@ from scaling.sizes import load_model_config
 from scaling.training.model import build_model
 from scaling.training.step import predict
 from tests.conftest import random_prices
+from tests.trained_study import EXPERIMENT
 
 BLOCKS = ("train", "validation", "test")
 
 
 def written(folder: Path, prices: pd.DataFrame) -> TrainingConfig:
     """A study of these prices, its features built and written as the workflow does."""
-    days = [str(day.date()) for day in random_prices(rows=1100).index]
     paths = {"prices": folder / "XYZ.parquet", "features": folder / "XYZ_features_a20.parquet"}
     write_parquet(paths["prices"], prices)
     write_parquet(paths["features"], build_features(prices))
-    return TrainingConfig(
-        task={"threshold": 0.01, "horizon": 2},  # type: ignore[arg-type]
-        window={"context_length": 16, "patch_length": 8, "warmup": 15},  # type: ignore[arg-type]
-        splits={  # type: ignore[arg-type]
-            "train": (days[0], days[700]),
-            "validation": (days[701], days[900]),
-            "test": (days[901], days[-1]),
-            "min_samples": 100,
-        },
-        optimiser={  # type: ignore[arg-type]
-            "batch_size": 32,
-            "epochs": 1,
-            "learning_rate": 0.001,
-            "weight_decay": 0.01,
-            "warmup_fraction": 0.1,
-            "gradient_clip": 1.0,
-        },
-        data=paths,  # type: ignore[arg-type]
-    )
+    return TrainingConfig(**EXPERIMENT | {"task": {"threshold": 0.01, "horizon": 2}, "data": paths})
 
 
 @pytest.fixture
@@ -95,12 +77,9 @@ def test_a_window_that_ends_a_day_late_is_noticed(
 
 
 def test_spoiled_prices_after_a_day_change_no_forecast_of_that_day(
-    config: TrainingConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    config: TrainingConfig, tmp_path: Path, few_trees: None
 ) -> None:
     """End to end, for a network and for every baseline: the past decides, to the last bit."""
-    monkeypatch.setattr(baselines, "TREES", 20)
-    monkeypatch.setattr(baselines, "BOOSTING_ROUNDS", 20)
-    monkeypatch.setattr(baselines, "LEAF_SIZES", (50,))
     prices = load_prices(config.data.prices)
     study = load_study(config, BLOCKS)
     day = study.samples["test"][60]

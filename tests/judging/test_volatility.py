@@ -152,12 +152,6 @@ def test_a_path_simulation_that_starts_a_day_late_does_not(
     assert np.abs(misses(world, "up")).max() > 4
 
 
-def test_one_day_of_simulation_is_the_closed_form(world: World) -> None:
-    days = JUDGED[::150]
-    simulated = TRUTH._simulated(world.history, days, UP)
-    assert np.abs(simulated - TRUTH.probabilities(world.history, days, UP)).max() < 0.015
-
-
 def test_no_path_makes_an_event_impossible(world: World) -> None:
     task = TaskConfig(threshold=0.49, horizon=2)
     p = TRUTH.probabilities(world.history, JUDGED[:3], task)
@@ -209,14 +203,12 @@ def test_the_recent_rate_counts_the_last_22_days_whose_outcome_is_known(horizon:
 
 
 def test_a_fit_that_does_not_converge_is_a_missing_row_with_its_reason(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, few_trees: None
 ) -> None:
     def gives_up(*_: Any, **__: Any) -> Garch:
         raise NotConverged("Iteration limit reached")
 
     monkeypatch.setattr(Garch, "fit", gives_up)
-    monkeypatch.setattr(baselines, "TREES", 2)
-    monkeypatch.setattr(baselines, "BOOSTING_ROUNDS", 10)
     fitted = baselines.fit_baselines(planted(1.0), UP)
     assert "garch" not in fitted.baselines and "har" in fitted.baselines
     assert fitted.missing == {"garch": "Iteration limit reached for the returns of XYZ"}
