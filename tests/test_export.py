@@ -1,6 +1,5 @@
 """`export` writes a folder that plain `transformers` loads, whole or not at all."""
 
-import json
 import os
 import re
 from pathlib import Path
@@ -33,17 +32,17 @@ for features in torch.load("windows.pt"):
 torch.save(torch.cat(answers), "logits.pt")
 assert not any(name.partition(".")[0] == "scaling" for name in sys.modules)
 """
-MIXER = {
-    "d_model": 20,
-    "layers": 1,
-    "expansion_factor": 1,
-    "dropout": 0.0,
-}
+MIXER = {"d_model": 20, "layers": 1, "expansion_factor": 1, "dropout": 0.0}
 
 
 def export_it(folder: str = "exported/1k", path: str = FIRST) -> Path:
     export.main(["--checkpoint", path, "--to", folder])
     return Path(folder)
+
+
+def card() -> str:
+    """What an export says of the study's first network."""
+    return (export_it() / "README.md").read_text()
 
 
 def mixer() -> str:
@@ -68,8 +67,8 @@ def test_plain_transformers_gives_the_same_logits_from_raw_features_as_the_card_
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     torch.save(torch.stack(raw), elsewhere / "windows.pt")
-    card = (folder / "README.md").read_text().replace("THIS FOLDER", str(folder))
-    program = re.search(r"```python\n(.*?)```", card, re.S)
+    said = (folder / "README.md").read_text().replace("THIS FOLDER", str(folder))
+    program = re.search(r"```python\n(.*?)```", said, re.S)
     assert program is not None
     reader = READER.format(program="\n    ".join(program[1].splitlines()))
     done = run(elsewhere, "python", "-c", reader)
@@ -111,25 +110,25 @@ def test_the_folder_holds_the_weights_the_normaliser_and_the_record(study: Path)
 def test_the_card_gives_the_test_figures_of_the_evaluation_and_where_the_data_are_from(
     study: Path,
 ) -> None:
-    card = (export_it() / "README.md").read_text()
+    said = card()
     evaluation = read_json("results/1k.eval.json")
     test = evaluation["metrics"]["mean"]["test"]
-    assert f"| test | {test['n']} | {test['log_loss']:.4f} |" in card
-    assert f"{evaluation['train_base_rate']:.4f}" in card
-    assert evaluation["identity"]["prices"] in card
-    assert "a random walk" in card
-    assert "the close rises by 1 % or more within one day" in card
-    assert "checks of the evaluation passed" in card
-    assert re.search(r"The prices: not stated in the manifest", card)
+    assert f"| test | {test['n']} | {test['log_loss']:.4f} |" in said
+    assert f"{evaluation['train_base_rate']:.4f}" in said
+    assert evaluation["identity"]["prices"] in said
+    assert "a random walk" in said
+    assert "the close rises by 1 % or more within one day" in said
+    assert "checks of the evaluation passed" in said
+    assert "The prices: not stated in the manifest" in said
 
 
 def test_a_card_without_an_evaluation_says_that_there_are_no_test_figures(
     study: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     Path("results/1k.eval.json").unlink()
-    card = (export_it() / "README.md").read_text()
-    assert "There are no test figures" in card
-    assert "| test | 2" not in re.sub(r"\| test \| \d{4}-.*", "", card)
+    said = card()
+    assert "There are no test figures" in said
+    assert "| test | 2" not in re.sub(r"\| test \| \d{4}-.*", "", said)
     assert "no test figures: there is no results/1k.eval.json" in capsys.readouterr().out
 
 
@@ -137,9 +136,9 @@ def test_failed_checks_stand_on_the_card(study: Path) -> None:
     evaluation = read_json("results/1k.eval.json")
     evaluation["checks"][0]["passed"] = False
     write_json("results/1k.eval.json", evaluation)
-    card = (export_it() / "README.md").read_text()
-    assert f"**1 of {len(evaluation['checks'])} validity checks failed" in card
-    assert evaluation["checks"][0]["name"] in card
+    said = card()
+    assert f"**1 of {len(evaluation['checks'])} validity checks failed" in said
+    assert evaluation["checks"][0]["name"] in said
 
 
 def test_the_evaluation_of_another_training_is_refused(study: Path) -> None:
@@ -149,22 +148,11 @@ def test_the_evaluation_of_another_training_is_refused(study: Path) -> None:
     assert not Path("exported").exists()
 
 
-def test_the_evaluation_of_another_recipe_is_refused(study: Path) -> None:
-    evaluation = read_json("results/1k.eval.json")
-    evaluation["identity"]["precision"] = "bf16"
-    write_json("results/1k.eval.json", evaluation)
-    with pytest.raises(UserError, match="1k.eval.json: precision is bf16, not fp32; .*evaluate it"):
-        export_it()
-
-
 def test_prices_that_the_manifest_no_longer_knows_have_no_licence_on_the_card(study: Path) -> None:
     manifest = read_json("data/manifest.json")
     manifest["resources"][0]["hash"] = f"md5:{'0' * 32}"
     write_json("data/manifest.json", manifest)
-    assert (
-        "not known: data/manifest.json no longer registers"
-        in (export_it() / "README.md").read_text()
-    )
+    assert "not known: data/manifest.json no longer registers" in card()
 
 
 @pytest.mark.parametrize("what", ["empty", "foreign", "other"])
@@ -189,8 +177,7 @@ def test_a_second_export_renews_the_card_and_keeps_what_else_lies_there(study: P
     folder = export_it()
     (folder / "notes.txt").write_text("mine")
     os.rename("results/later.json", "results/1k.eval.json")
-    export_it()
-    assert "There are no test figures" not in (folder / "README.md").read_text()
+    assert "There are no test figures" not in card()
     assert (folder / "notes.txt").read_text() == "mine"
 
 
@@ -204,13 +191,3 @@ def test_an_export_that_fails_half_way_leaves_nothing(
     with pytest.raises(OSError, match="No space left"):
         export_it()
     assert list(Path("exported").iterdir()) == []
-
-
-def test_a_checkpoint_with_weights_of_another_shape_is_refused(study: Path) -> None:
-    content = checkpoint.load(FIRST)
-    record = json.loads(content["record"])
-    record["identity"]["model"]["ffn_dim"] += 1
-    checkpoint.save("results/other.ckpt", {**content, "record": json.dumps(record)})
-    with pytest.raises(UserError, match="not those of the model"):
-        export_it(path="results/other.ckpt")
-    assert not Path("exported").exists()

@@ -167,15 +167,6 @@ def test_a_file_that_is_no_table_of_such_rows_is_refused() -> None:
         judge_ladder.main(["--predictions", "theirs.parquet", "theirs.parquet", *flags])
 
 
-def test_models_judged_on_other_days_or_labels_are_refused() -> None:
-    rows = their_rows()
-    with pytest.raises(UserError, match="comparable on the same"):
-        judge(rows.drop(rows.index[5]))
-    rows.iloc[5, rows.columns.get_loc("label")] ^= 1
-    with pytest.raises(UserError, match="different labels"):
-        judge(rows)
-
-
 @pytest.mark.parametrize(
     "flags", [("--base-rate", "17"), ("--base-rate", "0"), ("--horizon", "0"), ("--delta", "0")]
 )

@@ -8,7 +8,6 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import yaml
 
@@ -277,17 +276,6 @@ def test_a_grid_with_a_walk_outside_its_prices_is_refused_with_the_experiment(
     registered_until(tmp_path, monkeypatch, SP500="1990-12-31")
     with pytest.raises(UserError, match="configs/daily/sp500_walk.yaml: walk_forward.first_test"):
         load_grid(read_yaml("configs/walk.yaml"))
-
-
-def test_a_splits_block_of_numpy_days_has_no_test_day_before_the_origin() -> None:
-    from scaling.data.dataset import split_samples
-
-    days = np.arange("1980-01-01", "2001-12-31", dtype="datetime64[D]")
-    for origin in years().origins(date(2001, 12, 31)):
-        samples = split_samples(days, years().splits(origin), warmup=63, horizon=5)
-        seen = np.concatenate([samples["train"], samples["validation"]])
-        assert not np.isin(seen, samples["test"]).any()
-        assert days[seen + 5].max() < np.datetime64(f"{origin}-01-01") <= days[samples["test"][0]]
 
 
 def test_each_fold_draws_random_numbers_of_its_own_and_a_plain_experiment_those_of_its_seed() -> (

@@ -11,30 +11,39 @@ import pytest
 import torch
 import yaml
 
-from scaling import check_data, evaluate, identities, train
+from scaling import check_data, identities
 from scaling.config import TrainingConfig, load_config
 from scaling.data import dataset
 from scaling.data.dataset import Indices, Normaliser, Study, load_study
 from scaling.data.features import verified_data
 from scaling.errors import UserError
 from scaling.judging.evaluation import refuse_other_normaliser
-from scaling.record import file_md5, read_json
+from scaling.record import file_md5
 from scaling.splits import SplitConfig
 from tests.conftest import random_prices
-from tests.trained_study import CONFIG, EXPERIMENT, MODEL, build_features, register_prices
+from tests.trained_study import (
+    CONFIG,
+    EXPERIMENT,
+    MODEL,
+    build_features,
+    checks_of,
+    evaluate_it,
+    register_prices,
+    train_it,
+)
 
 BLOCKS = ("train", "validation", "test")
 ORIGINS = (2003, 2004)
 PRICES = random_prices(rows=1400)  # 2000 to 2005, and features from the end of 2000 on
-WALK = {"first_test": 2003, "test_years": 1, "validation_years": 1, "train_years": 1}
-WALK["min_samples"] = 100
+WALK = {
+    **{"first_test": 2003, "test_years": 1, "validation_years": 1, "train_years": 1},
+    "min_samples": 100,
+}
 
 
 def write_walk(**changes: object) -> Path:
     content = {key: value for key, value in EXPERIMENT.items() if key != "splits"}
-    CONFIG.write_text(
-        yaml.safe_dump({**content, "walk_forward": WALK | {"min_samples": 100}} | changes)
-    )
+    CONFIG.write_text(yaml.safe_dump({**content, "walk_forward": WALK} | changes))
     return CONFIG
 
 
@@ -65,10 +74,6 @@ Split = Callable[[npt.NDArray[np.datetime64], SplitConfig, int, int], dict[str, 
 def plant(monkeypatch: pytest.MonkeyPatch, change: Callable[[Split], Split]) -> None:
     """Another way of splitting days into blocks."""
     monkeypatch.setattr(dataset, "split_samples", change(dataset.split_samples))
-
-
-def test_the_folds_are_those_of_the_registered_days(walk: TrainingConfig) -> None:
-    assert tuple(identities.origins_of(walk)) == ORIGINS
 
 
 @pytest.mark.parametrize("origin", ORIGINS)
@@ -173,28 +178,15 @@ def test_a_fold_that_is_too_thin_is_refused_with_its_counts_before_any_is_traine
 def test_a_fold_is_trained_and_judged_under_its_name_and_no_other_fold_takes_it(
     walk: TrainingConfig,
 ) -> None:
-    origin = ("--origin", "2004")
-    train.main(["--config", str(CONFIG), "--threads", "1", *origin])
     path = Path("results/daily/tiny/1k.from2004.ckpt")
-    judge = ["--config", str(CONFIG), "--predictions", "p.parquet", "--output", "e.json"]
-    evaluate.main([*judge, "--checkpoint", str(path)])
-    rows = pd.read_parquet("p.parquet")
+    train_it(str(path), "--origin", "2004")
+    checked = checks_of(evaluate_it(str(path)))
+    rows = pd.read_parquet("results/1k.predictions.parquet")
     assert set(rows["origin"]) == {2004}
     assert set(rows.loc[rows["split"] == "test", "date"].dt.year) == {2004}
-    checked = {check["name"]: check["passed"] for check in read_json("e.json")["checks"]}
-    assert checked["models do not see the future"] and checked["training and evaluation agree"]
+    for name in ("models do not see the future", "training and evaluation agree"):
+        assert checked[name]["passed"]
     renamed = path.with_name("1k.from2003.ckpt")
     renamed.write_bytes(path.read_bytes())
     with pytest.raises(UserError, match="holds the run 1k.from2004, not 1k.from2003"):
-        evaluate.main([*judge, "--checkpoint", str(renamed)])
-
-
-def test_a_checkpoint_of_another_year_is_refused_by_the_key_that_differs(
-    walk: TrainingConfig,
-) -> None:
-    origin = ("--origin", "2004")
-    train.main(["--config", str(CONFIG), "--threads", "1", *origin, "--output", "x.ckpt"])
-    write_walk(walk_forward={**WALK, "train_years": "all"})
-    judge = ["--config", str(CONFIG), "--predictions", "p.parquet", "--output", "e.json"]
-    with pytest.raises(UserError, match="splits.train is .*2002-01-01.*, not .*1800-01-01"):
-        evaluate.main([*judge, "--checkpoint", "x.ckpt"])
+        evaluate_it(str(renamed))

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 import torch
 
-from scaling import age, evaluate, identities, train
+from scaling import age, identities
 from scaling.config import load_config
 from scaling.data.dataset import load_study
 from scaling.errors import UserError
@@ -22,8 +22,8 @@ from scaling.metrics import log_losses
 from scaling.record import read_json
 from scaling.training import checkpoint
 from tests.conftest import MakeOnce
-from tests.judging.test_folds import ORIGINS, PRICES, lay_out, write_walk
-from tests.trained_study import CONFIG
+from tests.judging.test_folds import ORIGINS, PRICES, WALK, lay_out, write_walk
+from tests.trained_study import CONFIG, evaluate_it, train_it
 
 OLD, YOUNG = (f"results/daily/tiny/1k.from{origin}.ckpt" for origin in ORIGINS)
 LAST = date(2004, 12, 31)
@@ -36,8 +36,8 @@ def walk(make_once: MakeOnce, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     def make(root: Path) -> None:
         with contextlib.chdir(root):
             lay_out(PRICES)
-            for origin in ORIGINS:
-                train.main(["--config", str(CONFIG), "--threads", "1", "--origin", str(origin)])
+            for path, origin in zip((OLD, YOUNG), ORIGINS, strict=True):
+                train_it(path, "--origin", str(origin))
 
     monkeypatch.chdir(shutil.copytree(make_once("two-folds", make), tmp_path / "walk"))
 
@@ -47,15 +47,10 @@ def aged(*checkpoints: str) -> dict:
     return dict(read_json("a.json"))
 
 
-def rows(path: str) -> pd.DataFrame:
-    judge = ["--config", str(CONFIG), "--predictions", "p.parquet", "--output", "e.json"]
-    evaluate.main([*judge, "--checkpoint", path])
-    found = pd.read_parquet("p.parquet")
-    return found[(found["split"] == "test") & (found["weights"] == "mean")]
-
-
 def test_on_its_own_block_a_network_forecasts_what_its_evaluation_says(walk: None) -> None:
-    own = rows(OLD)
+    evaluate_it(OLD)
+    rows = pd.read_parquet("results/1k.predictions.parquet")
+    own = rows[(rows["split"] == "test") & (rows["weights"] == "mean")]
     config = identities.of_fold(load_config(CONFIG), ORIGINS[0])
     later = judge_later([load_trained(Path(OLD))], config, LAST)
     known = np.isin(later.dates, own["date"].to_numpy().astype("datetime64[D]"))
@@ -135,12 +130,6 @@ def test_a_fold_that_is_missing_or_stands_twice_is_refused_by_its_name(walk: Non
 
 
 def test_a_walk_of_one_fold_has_nothing_to_say_of_age(walk: None) -> None:
-    write_walk(walk_forward={**load_walk(), "first_test": 2004})
+    write_walk(walk_forward={**WALK, "first_test": 2004})
     with pytest.raises(UserError, match="has 1 fold\\(s\\), and later blocks need two or more"):
         aged(YOUNG)
-
-
-def load_walk() -> dict[str, object]:
-    walk = load_config(CONFIG).walk_forward
-    assert walk is not None
-    return dataclasses.asdict(walk)
