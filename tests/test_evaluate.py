@@ -128,11 +128,6 @@ def test_weights_of_another_architecture_are_refused_in_one_line(study: Path) ->
     assert "\n" not in str(caught.value)
 
 
-def test_a_tracking_key_changed_after_training_is_no_reason_to_refuse(study: Path) -> None:
-    write_config(tracking={"mlflow": False, "wandb_project": "another"})
-    assert evaluate_it(name="again")["metrics"]
-
-
 def test_a_second_sigmoid_fails_the_parity_check(
     study: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

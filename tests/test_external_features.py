@@ -113,15 +113,6 @@ def test_newer_days_are_forecast_once_the_table_has_them(
     assert f"at the close of {days[-1].date()}" in capsys.readouterr().out
 
 
-def test_another_table_makes_a_training_outdated(own: Path) -> None:
-    take_in(mine() * 2, "--replace")
-    with pytest.raises(UserError, match="features is .*train it again"):
-        evaluate_it("results/mine.ckpt", "mine")
-    write_config()
-    with pytest.raises(UserError, match="data.features is "):
-        evaluate_it("results/mine.ckpt", "mine")
-
-
 def test_a_table_that_was_altered_or_is_not_registered_is_refused(own: Path) -> None:
     stamp = ["--config", str(CONFIG), "--output", "data.md5"]
     check_data.main(stamp)

@@ -14,6 +14,7 @@ from scaling.law.result import StudyLaw, read_law
 from scaling.law.table import read_tables
 from tests.law.worlds import BASE_RATE, SIZES, study
 
+FLAGS = ["--base-rate", str(BASE_RATE), "--horizon", "1", "--output", "law.json"]
 COLUMNS = ["budget", "parameters", "seed", "date", "label", "probability"]
 
 
@@ -31,8 +32,7 @@ def their_rows(split: str = "test", **changes: int) -> pd.DataFrame:
 
 def judge(rows: pd.DataFrame, *flags: str) -> StudyLaw:
     rows.to_csv("theirs.csv", index=False)
-    files = ["--predictions", "theirs.csv", "--output", "law.json", "--page", "law.html"]
-    judge_ladder.main([*files, "--base-rate", str(BASE_RATE), "--horizon", "1", *flags])
+    judge_ladder.main([*FLAGS, "--predictions", "theirs.csv", "--page", "law.html", *flags])
     return read_law("law.json")
 
 
@@ -53,8 +53,7 @@ def test_parquet_and_several_files_give_what_one_csv_gives() -> None:
     for budget, own in rows.groupby("budget"):
         own.rename(columns={"label": "y", "probability": "p"}).to_parquet(f"{budget}.parquet")
         paths.append(f"{budget}.parquet")
-    flags = ["--base-rate", str(BASE_RATE), "--horizon", "1", "--output", "again.json"]
-    judge_ladder.main(["--predictions", *paths, *flags])
+    judge_ladder.main([*FLAGS, "--predictions", *paths, "--output", "again.json"])
     again = read_law("again.json")
     assert set(again.inputs) == set(paths)
     assert again.ladder == found.ladder
@@ -156,15 +155,15 @@ def test_a_file_that_is_no_table_of_such_rows_is_refused() -> None:
     with pytest.raises(UserError, match="no rows"):
         judge(their_rows().iloc[:0])
     Path("theirs.parquet").write_text("hello")
-    flags = ["--base-rate", "0.3", "--horizon", "1", "--output", "law.json"]
     rows = their_rows()
     rows.assign(date=rows["date"].dt.tz_localize("UTC")).to_parquet("zoned.parquet")
-    with pytest.raises(UserError, match="without time of day or time zone"):
-        judge_ladder.main(["--predictions", "zoned.parquet", *flags])
-    with pytest.raises(UserError, match="not a readable CSV"):
-        judge_ladder.main(["--predictions", "theirs.parquet", *flags])
-    with pytest.raises(UserError, match="theirs.parquet is given twice"):
-        judge_ladder.main(["--predictions", "theirs.parquet", "theirs.parquet", *flags])
+    for files, complaint in (
+        (["zoned.parquet"], "without time of day or time zone"),
+        (["theirs.parquet"], "not a readable CSV"),
+        (["theirs.parquet", "theirs.parquet"], "theirs.parquet is given twice"),
+    ):
+        with pytest.raises(UserError, match=complaint):
+            judge_ladder.main([*FLAGS, "--predictions", *files])
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,12 @@ from scaling.splits import SplitConfig, WalkForward
 
 WALK = Path("configs/daily/sp500_walk.yaml")
 PLAIN = Path("configs/daily/sp500_1pct.yaml")
-YEARS: dict[str, Any] = {"first_test": 1996, "test_years": 2, "validation_years": 1}
+YEARS: dict[str, Any] = {
+    "first_test": 1996,
+    "test_years": 2,
+    "validation_years": 1,
+    "train_years": 10,
+}
 
 
 @pytest.fixture
@@ -31,8 +36,8 @@ def walk() -> TrainingConfig:
     return load_config(WALK)
 
 
-def years(train_years: Any = 10, **others: Any) -> WalkForward:
-    return WalkForward(**YEARS | {"train_years": train_years} | others)
+def years(**others: Any) -> WalkForward:
+    return WalkForward(**YEARS | others)
 
 
 def extended(tmp_path: Path, content: dict[str, Any], base: str = "daily/sp500_1pct.yaml") -> Path:
@@ -60,7 +65,7 @@ def test_a_fold_is_trained_then_validated_then_tested_in_whole_years() -> None:
 
 
 def test_a_window_that_expands_begins_before_all_data_and_ends_where_the_other_one_does() -> None:
-    rolling, expanding = (years(kind).splits(2006) for kind in (10, "all"))
+    rolling, expanding = (years(train_years=n).splits(2006) for n in (10, "all"))
     assert expanding.train[0] < date(1896, 5, 26), "the Dow Jones is older"
     assert dataclasses.replace(expanding, train=rolling.train) == rolling
     assert expanding.train[1] == rolling.train[1]
@@ -71,7 +76,7 @@ def test_a_window_that_expands_begins_before_all_data_and_ends_where_the_other_o
 def test_the_test_blocks_cover_every_day_once_and_no_fold_has_one_in_another_block(
     test_years: int, train_years: Any
 ) -> None:
-    walk = years(train_years, test_years=test_years)
+    walk = years(train_years=train_years, test_years=test_years)
     folds = [walk.splits(origin) for origin in walk.origins(date(2013, 12, 31))]
     assert folds[0].test[0] == date(1996, 1, 1) and folds[-1].test[1] >= date(2013, 12, 31)
     for fold, after in pairwise(folds):
@@ -128,16 +133,14 @@ def test_another_year_of_prices_adds_a_fold(
     assert identities.left_out(load_config(WALK)) is None
 
 
+@pytest.mark.parametrize(("judged", "newest"), [(["SP500"], 2022), (["SP500", "NASDAQ"], 2018)])
 def test_the_judged_market_that_ends_first_ends_the_walk(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, judged: list[str], newest: int
 ) -> None:
-    several = {"extends": "daily/markets_1pct.yaml", "walk_forward": {**YEARS, "train_years": 10}}
+    """The NASDAQ ends in 2018."""
+    several = {"walk_forward": YEARS, "data": {"judged": judged}}
     path = extended(tmp_path, several, "daily/markets_1pct.yaml")
-    alone = identities.origins_of(load_config(path))
-    assert alone[-1] == 2022, "the NASDAQ, which ends in 2018, is only trained on"
-    both = {**several, "data": {"judged": ["SP500", "NASDAQ"]}}
-    path = extended(tmp_path, both, "daily/markets_1pct.yaml")
-    assert identities.origins_of(load_config(path))[-1] == 2018
+    assert identities.origins_of(load_config(path))[-1] == newest
 
 
 @pytest.mark.parametrize(
@@ -150,7 +153,7 @@ def test_the_judged_market_that_ends_first_ends_the_walk(
 def test_folds_outside_the_prices_are_refused(
     tmp_path: Path, change: dict[str, int], complaint: str
 ) -> None:
-    path = extended(tmp_path, {"walk_forward": {**YEARS, "train_years": 10, **change}})
+    path = extended(tmp_path, {"walk_forward": {**YEARS, **change}})
     with pytest.raises(UserError, match=re.escape(complaint)):
         identities.origins_of(load_config(path))
 
@@ -166,23 +169,20 @@ def test_folds_outside_the_prices_are_refused(
         ({"train_years": 0}, "walk_forward.train_years"),
         ({"train_years": "most"}, "walk_forward.train_years"),
         ({"first_test": "1996"}, "walk_forward.first_test: got '1996'"),
-        (
-            {"first_tests": 1996},
-            "walk_forward.first_tests: unknown key; did you mean `first_test`?",
-        ),
+        ({"first_tests": 1996}, "first_tests: unknown key; did you mean `first_test`?"),
     ],
     ids=str,
 )
 def test_a_walk_that_means_nothing_is_refused_by_its_key(
     tmp_path: Path, change: dict[str, Any], complaint: str
 ) -> None:
-    path = extended(tmp_path, {"walk_forward": {**YEARS, "train_years": 10, **change}})
+    path = extended(tmp_path, {"walk_forward": {**YEARS, **change}})
     assert complaint in refusal(path)
     assert "splits" not in refusal(path)
 
 
 def test_splits_beside_a_walk_are_refused(tmp_path: Path) -> None:
-    both = {"walk_forward": {**YEARS, "train_years": 10}, "splits": {"min_samples": 100}}
+    both = {"walk_forward": YEARS, "splits": {"min_samples": 100}}
     assert "splits: given beside walk_forward; allowed: one of them" in refusal(
         extended(tmp_path, both)
     )
@@ -207,7 +207,7 @@ def test_a_walk_takes_the_place_of_inherited_splits_and_splits_that_of_an_inheri
 
 
 def test_a_fold_asks_for_as_many_samples_as_the_walk_says(tmp_path: Path) -> None:
-    few = {**YEARS, "train_years": 10, "min_samples": 100, "min_positives": 5}
+    few = {**YEARS, "min_samples": 100, "min_positives": 5}
     config = load_config(extended(tmp_path, {"walk_forward": few}))
     splits = identities.of_fold(config, 1998).splits
     assert (splits.min_samples, splits.min_positives) == (100, 5)

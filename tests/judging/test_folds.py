@@ -36,7 +36,10 @@ BLOCKS = ("train", "validation", "test")
 ORIGINS = (2003, 2004)
 PRICES = random_prices(rows=1400)  # 2000 to 2005, and features from the end of 2000 on
 WALK = {
-    **{"first_test": 2003, "test_years": 1, "validation_years": 1, "train_years": 1},
+    "first_test": 2003,
+    "test_years": 1,
+    "validation_years": 1,
+    "train_years": 1,
     "min_samples": 100,
 }
 
