@@ -110,13 +110,12 @@ def test_the_origins_follow_from_the_registered_prices(walk: TrainingConfig) -> 
     assert "2024 is no origin yet: the prices end on 2024-06-26" in str(identities.left_out(walk))
 
 
-def registered_until(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, **days: str) -> None:
-    """The shipped manifest, with other days for the prices of a market, in a copy of configs."""
+def registered_until(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, last: str) -> None:
+    """The shipped manifest, with another last day of the S&P 500, in a copy of configs."""
     manifest = json.loads(Path("data/manifest.json").read_text())
     for entry in manifest["resources"]:
-        for name, last in days.items():
-            if entry["path"] == f"raw/{name}.parquet":
-                entry["last_date"] = last
+        if entry["path"] == "raw/SP500.parquet":
+            entry["last_date"] = last
     for folder in ("configs", "data/raw"):
         (tmp_path / folder).parent.mkdir(exist_ok=True)
         (tmp_path / folder).symlink_to(Path(folder).resolve())
@@ -127,7 +126,7 @@ def registered_until(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, **days: st
 def test_another_year_of_prices_adds_a_fold(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    registered_until(tmp_path, monkeypatch, SP500="2024-12-31")
+    registered_until(tmp_path, monkeypatch, "2024-12-31")
     found = identities.origins_of(load_config(WALK))
     assert found == list(range(1996, 2025, 2))
     assert identities.left_out(load_config(WALK)) is None
@@ -273,7 +272,7 @@ def test_the_grid_has_every_size_and_seed_of_every_fold_and_one_of_a_plain_exper
 def test_a_grid_with_a_walk_outside_its_prices_is_refused_with_the_experiment(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    registered_until(tmp_path, monkeypatch, SP500="1990-12-31")
+    registered_until(tmp_path, monkeypatch, "1990-12-31")
     with pytest.raises(UserError, match="configs/daily/sp500_walk.yaml: walk_forward.first_test"):
         load_grid(read_yaml("configs/walk.yaml"))
 
