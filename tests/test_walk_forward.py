@@ -132,13 +132,15 @@ def test_another_year_of_prices_adds_a_fold(
     assert identities.left_out(load_config(WALK)) is None
 
 
-@pytest.mark.parametrize(("judged", "newest"), [(["SP500"], 2022), (["SP500", "NASDAQ"], 2018)])
+@pytest.mark.parametrize(
+    ("judged", "newest"),
+    [({}, 2022), ({"data": {"judged": ["SP500", "NASDAQ"]}}, 2018)],
+    ids=["S&P 500", "and the NASDAQ, which ends in 2018"],
+)
 def test_the_judged_market_that_ends_first_ends_the_walk(
-    tmp_path: Path, judged: list[str], newest: int
+    tmp_path: Path, judged: dict[str, Any], newest: int
 ) -> None:
-    """The NASDAQ ends in 2018."""
-    several = {"walk_forward": YEARS, "data": {"judged": judged}}
-    path = extended(tmp_path, several, "daily/markets_1pct.yaml")
+    path = extended(tmp_path, {"walk_forward": YEARS, **judged}, "daily/markets_1pct.yaml")
     assert identities.origins_of(load_config(path))[-1] == newest
 
 
@@ -264,8 +266,7 @@ def test_the_grid_has_every_size_and_seed_of_every_fold_and_one_of_a_plain_exper
     grid = load_grid(read_yaml("configs/walk.yaml"))
     names = [run.written(own_seed=42) for run in grid.runs_of(load_config(WALK))]
     assert len(names) == len(set(names)) == 14 * len(grid.budgets) * len(grid.seeds)
-    first = [f"200k.from1996{seed}" for seed in ("", ".seed43", ".seed44")]
-    assert names[:4] == [*first, "200k.from1998"]
+    assert [names[0], names[len(grid.seeds)]] == ["200k.from1996", "200k.from1998"]
     assert len(grid.runs_of(load_config(PLAIN))) == len(grid.budgets) * len(grid.seeds)
 
 
