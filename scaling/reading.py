@@ -46,7 +46,8 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
     if not path.is_file():
         raise UserError(f"{path}: no such file{_nearby(path)}")
     try:
-        content = _parsed(path)
+        with path.open("rb") as stream:  # PyYAML decodes it, with a YAMLError for what is no text
+            content = yaml.load(stream, _UniqueKeyLoader)
     except UserError:
         raise
     except (yaml.YAMLError, ValueError, TypeError) as error:  # of a syntax, a value or a key
@@ -123,16 +124,6 @@ def inherited_from(key: str, origins: Mapping[str, Path]) -> str:
         str(file) for leaf, file in origins.items() if leaf == key or leaf.startswith(f"{key}.")
     )
     return f" ({key} stands in {' and '.join(files)})" if files else ""
-
-
-def _parsed(path: Path) -> Any:
-    # PyYAML decodes the bytes itself, and raises a YAMLError for those that are no text.
-    loader = _UniqueKeyLoader(path.read_bytes())
-    loader.name = str(path)
-    try:
-        return loader.get_single_data()
-    finally:
-        loader.dispose()
 
 
 def _nearby(path: Path) -> str:

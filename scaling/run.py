@@ -97,6 +97,14 @@ class Part(NamedTuple):
     read: Callable[[str], Any]
 
 
+def _number_after(word: str, digits: str) -> Part:
+    return Part(
+        pattern=word + digits,
+        write=lambda number: f"{word}{number}",
+        read=lambda text: int(text.removeprefix(word)),
+    )
+
+
 def _days_in_a_name(text: str) -> TrainingDays:
     draw: Draw = "blocks" if text.startswith("blocks") else "recent"
     return TrainingDays(int(text.removeprefix("blocks").removeprefix("days")), draw)
@@ -107,21 +115,9 @@ DAYS = Part(
     write=lambda days: f"{'days' if days.draw == 'recent' else days.draw}{days.train_days}",
     read=_days_in_a_name,
 )
-MARKETS = Part(
-    pattern="markets[1-9][0-9]*",
-    write=lambda number: f"markets{number}",
-    read=lambda text: int(text.removeprefix("markets")),
-)
-ORIGIN = Part(
-    pattern="from[1-9][0-9]{3}",
-    write=lambda year: f"from{year}",
-    read=lambda text: int(text.removeprefix("from")),
-)
-SEED = Part(
-    pattern="seed(?:0|[1-9][0-9]*)",
-    write=lambda seed: f"seed{seed}",
-    read=lambda text: int(text.removeprefix("seed")),
-)
+MARKETS = _number_after("markets", "[1-9][0-9]*")
+ORIGIN = _number_after("from", "[1-9][0-9]{3}")
+SEED = _number_after("seed", "(?:0|[1-9][0-9]*)")
 
 
 @dataclass(frozen=True, config=CLOSED, kw_only=True)
