@@ -76,21 +76,19 @@ def prices_of(name: str) -> pd.DataFrame:
 def test_every_window_and_every_label_is_of_one_market_alone(judged: tuple[str, ...]) -> None:
     study = load_study(asked(judged=judged), ALL)
     for name in BOTH:
-        table, close = (
-            load_features(f"data/processed/v1/{name}_features_a20.parquet"),
-            prices_of(name),
-        )
+        table = load_features(f"data/processed/v1/{name}_features_a20.parquet")
         known = study.normaliser(torch.from_numpy(table.to_numpy(np.float32, copy=True)))
-        labels = threshold_labels(close["close"].loc[table.index[0] :], 0.01, 2)
+        labels = threshold_labels(prices_of(name)["close"].loc[table.index[0] :], 0.01, 2)
         own = study.of([name])
         for block in ALL:
             days = own.samples[block]
             assert (len(days) > 0) == (block == "train" or name in judged)
             places = table.index.get_indexer(pd.DatetimeIndex(study.dates[days]))
-            windows, _ = study.dataset.batch(torch.from_numpy(days))
+            windows, targets = study.dataset.batch(torch.from_numpy(days))
             for window, place in zip(windows, places, strict=True):
                 assert torch.equal(window, known[place - 15 : place + 1])
             assert (own.labels(block) == labels[places]).all()
+            assert (targets[:, 0].numpy() == labels[places]).all()
 
 
 def test_each_market_is_split_and_purged_by_its_own_calendar() -> None:

@@ -22,29 +22,21 @@ from scaling.data.prices import check_prices, load_prices
 from scaling.errors import UserError
 from tests.conftest import random_prices
 
-ROOT = Path(__file__).parents[2]
-MANIFEST = ROOT / "data/manifest.json"
+MANIFEST = Path(__file__).parents[2] / "data/manifest.json"
 QUOTES = ["open", "high", "low", "close"]
 REGISTERED = [entry["path"] for entry in read_manifest(MANIFEST)["resources"]]
 Plant = Callable[[pd.DataFrame], pd.DataFrame]
-
-
-@pytest.fixture(scope="module")
-def spy() -> pd.DataFrame:
-    return load_prices(ROOT / "data/raw/SPY.parquet")
-
-
-@pytest.fixture(scope="module")
-def entry() -> dict:
-    found = registered_entry(ROOT / "data/raw/SPY.parquet", MANIFEST)
-    assert found is not None
-    return found
 
 
 def registered(path: str) -> tuple[pd.DataFrame, dict]:
     known = registered_entry(MANIFEST.parent / path, MANIFEST)
     assert known is not None
     return load_prices(MANIFEST.parent / path, known["calendar"]), known
+
+
+@pytest.fixture(scope="module")
+def entry() -> dict:
+    return registered("raw/SPY.parquet")[1]
 
 
 @pytest.mark.parametrize("path", REGISTERED)
@@ -219,12 +211,6 @@ def test_a_price_ten_times_too_high_is_found_at_the_ends_of_the_table_too(spy, e
     assert str(spy.index[row].date()) in summarise(unexplained(spoiled, entry))
 
 
-def test_closes_of_the_day_before_are_refused_even_earlier_when_high_and_low_stay(spy):
-    spoiled = spy.assign(close=spy["close"].shift()).iloc[1:]
-    with pytest.raises(UserError, match="high below open, close or low"):
-        check_prices(spoiled, "planted")
-
-
 def every_day(prices: pd.DataFrame) -> pd.DataFrame:
     """The same rows as those of a market that trades on weekends too."""
     days = pd.date_range("2000-01-03", periods=len(prices), name="date", unit="us")
@@ -241,12 +227,6 @@ def test_a_market_of_every_day_knows_neither_holidays_nor_ticks_but_gaps() -> No
         "gap 2000-10-29/2000-10-30: 2 day(s) in a row are missing on which a market of the "
         "calendar every_day is open"
     ]
-
-
-def test_a_volume_of_zero_is_found_and_one_that_is_left_out_is_not_missed() -> None:
-    prices = random_prices()
-    assert [f.kind for f in find_implausible(prices.assign(volume=0))] == ["volume"]
-    assert find_implausible(prices.drop(columns="volume")) == []
 
 
 # Fixings: one price a day, quoted to five or six digits, as units of one currency per another
@@ -313,12 +293,6 @@ def test_a_row_on_a_day_when_the_exchange_was_closed_is_found(spy, entry, day):
     surplus = surplus.astype({"volume": "int64"}).rename_axis(index="date")
     found = [f for f in unexplained(surplus, entry) if f.kind == "closed"]
     assert [(f.first, f.last) for f in found] == [(day, day)]
-
-
-def test_prices_declared_as_adjusted_need_not_lie_on_ticks(spy, entry):
-    spoiled = adjusted_rows(spy.copy())
-    assert {f.kind for f in unexplained(spoiled, entry)} == {"adjusted"}
-    assert unexplained(spoiled, {**entry, "adjusted": True}) == []
 
 
 # What is allowed
