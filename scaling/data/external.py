@@ -84,14 +84,5 @@ def take_in(
             "replace it, give the same command with --replace"
         )
     write_parquet(output, table)
-    first, last = (str(day)[:10] for day in (table.index[0], table.index[-1]))
-    register_features(
-        output,
-        manifest,
-        rows=len(table),
-        first_date=first,
-        last_date=last,
-        names=list(table.columns),
-        origin=origin,
-    )
+    register_features(output, manifest, table, origin)
     return table

@@ -184,32 +184,22 @@ def register(
     return _enter(Path(path), Path(manifest), said)
 
 
-def register_features(
-    path: str | Path,
-    manifest: str | Path,
-    *,
-    rows: int,
-    first_date: str,
-    last_date: str,
-    names: Sequence[str],
-    origin: str | None,
-) -> str:
-    """Register a feature table that was made elsewhere, as it is on disk now; return its MD5.
+def register_features(path: Path, manifest: Path, table: Any, origin: str | None) -> str:
+    """Register a table [days, features] that was made elsewhere, as it is on disk; return its MD5.
 
     Without an `origin` that of its former entry stays, or else the file's name stands. Raises
     `UserError` for a file outside the manifest's directory.
     """
-    former = registered_entry(path, manifest) if Path(manifest).exists() else None
+    former = registered_entry(path, manifest) or {}
+    known = former.get("sources", [{"title": path.name}])
     said = {
-        "rows": rows,
-        "first_date": first_date,
-        "last_date": last_date,
-        "schema": _schema(names),
-        "sources": [{"title": origin}],
+        "rows": len(table),
+        "first_date": str(table.index[0])[:10],
+        "last_date": str(table.index[-1])[:10],
+        "schema": _schema(table.columns),
+        "sources": known if origin is None else [{"title": origin}],
     }
-    if origin is None:
-        said["sources"] = (former or {}).get("sources", [{"title": Path(path).name}])
-    return _enter(Path(path), Path(manifest), said)
+    return _enter(path, manifest, said)
 
 
 def _schema(columns: Sequence[str]) -> dict[str, Any]:

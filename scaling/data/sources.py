@@ -68,7 +68,9 @@ def read_source(
             origin = f"Yahoo Finance through yfinance, {symbol}, unadjusted"
             return read_yahoo(symbol, start or SPY_INCEPTION, **facts), origin, None
         case ["file", path]:
-            return read_file(Path(path), layout, start, **facts), Path(path).name, None
+            raw = _read_table(Path(path), layout)
+            prices = normalise(raw, path, layout.date_format, start, **facts)
+            return prices, Path(path).name, None
         case ["ecb", path]:
             rates = read_ecb(Path(path), symbol, start, **facts)
             origin = (
@@ -77,15 +79,6 @@ def read_source(
             )
             return rates, origin, ECB_LICENCE
     raise UserError(f"--source {' '.join(source)}: allowed: yahoo, or file PATH, or ecb PATH")
-
-
-def read_file(path: Path, layout: Layout, start: str | None = None, **facts: Any) -> Frame:
-    """A user's own CSV or parquet file from the day `start` on, in the form of `normalise`.
-
-    `facts` are the volume and calendar that `normalise` is told of.
-    """
-    raw = _read_table(path, layout)
-    return normalise(raw, str(path), layout.date_format, start, **facts)
 
 
 def _read_table(path: Path, layout: Layout) -> Frame:
