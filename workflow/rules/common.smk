@@ -99,10 +99,6 @@ def code_of(entry, family=None, **parts):
     return text_of({"code": code_digest(entry, family=family), **parts})
 
 
-def family_of(wildcards):
-    return EXPERIMENTS[wildcards.experiment].family
-
-
 def shape_of(experiment, budget):
     """The shape of a budget in the experiment's family."""
     family = EXPERIMENTS[experiment].family
@@ -275,22 +271,17 @@ def figures_of_the_grid():
     }
 
 
-def existing(wildcards, suffix):
+def existing(suffix):
     """The files that exist, one for each budget. They are `params`: inputs would be built."""
-    named = [artefact(wildcards.experiment, budget, suffix) for budget in GRID.budgets]
-    return [str(path) for path in named if path.is_file()]
+
+    def files(wildcards):
+        named = [artefact(wildcards.experiment, budget, suffix) for budget in GRID.budgets]
+        return [str(path) for path in named if path.is_file()]
+
+    return files
 
 
-def sweeps_of(wildcards):
-    return existing(wildcards, "sweep.json")
-
-
-def shuffled_of(wildcards):
-    return existing(wildcards, "shuffled.json")
-
-
-def ages_of(wildcards):
-    return existing(wildcards, "age.json")
+sweeps_of, shuffled_of, ages_of = map(existing, ("sweep.json", "shuffled.json", "age.json"))
 
 
 def has_gpu():

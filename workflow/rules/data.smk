@@ -10,8 +10,6 @@ rule features:
         record="data/processed/v1/{asset}_features_{tier}.json",
     log:
         "logs/features/{asset}.{tier}.log",
-    benchmark:
-        "logs/benchmarks/features/{asset}.{tier}.tsv"
     conda:
         "../envs/scaling.yaml"
     params:
@@ -31,8 +29,6 @@ checkpoint check_manifest:
         "results/{experiment}/data.md5",
     log:
         "logs/{experiment}/check_manifest.log",
-    benchmark:
-        "logs/benchmarks/{experiment}/check_manifest.tsv"
     conda:
         "../envs/scaling.yaml"
     params:
@@ -51,8 +47,6 @@ checkpoint check_fold:
         "results/{experiment}/data.from{origin}.md5",
     log:
         "logs/{experiment}/check_fold.from{origin}.log",
-    benchmark:
-        "logs/benchmarks/{experiment}/check_fold.from{origin}.tsv"
     conda:
         "../envs/scaling.yaml"
     params:

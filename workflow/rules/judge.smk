@@ -10,8 +10,6 @@ rule evaluate:
         evaluation="results/{experiment}/{run}.eval.json",
     log:
         "logs/{experiment}/{run}.evaluate.log",
-    benchmark:
-        "logs/benchmarks/{experiment}/{run}.evaluate.tsv"
     conda:
         "../envs/scaling.yaml"
     resources:
@@ -32,8 +30,6 @@ rule baselines:
         record="results/{experiment}/{baselines}.json",
     log:
         "logs/{experiment}/{baselines}.log",
-    benchmark:
-        "logs/benchmarks/{experiment}/{baselines}.tsv"
     conda:
         "../envs/scaling.yaml"
     params:
@@ -57,8 +53,6 @@ rule shuffled_control:
         "results/{experiment}/{sample}.shuffled.json",
     log:
         "logs/{experiment}/{sample}.shuffled.log",
-    benchmark:
-        "logs/benchmarks/{experiment}/{sample}.shuffled.tsv"
     conda:
         "../envs/scaling.yaml"
     threads: workflow.cores or 1
@@ -90,8 +84,6 @@ rule age:
         "results/{experiment}/{budget}.age.json",
     log:
         "logs/{experiment}/{budget}.age.log",
-    benchmark:
-        "logs/benchmarks/{experiment}/{budget}.age.tsv"
     conda:
         "../envs/scaling.yaml"
     resources:
@@ -112,8 +104,6 @@ rule fit_law:
         "results/{experiment}/scaling_law.json",
     log:
         "logs/{experiment}/fit_law.log",
-    benchmark:
-        "logs/benchmarks/{experiment}/fit_law.tsv"
     conda:
         "../envs/scaling.yaml"
     params:
@@ -145,8 +135,6 @@ rule report:
         ),
     log:
         "logs/{experiment}/report.log",
-    benchmark:
-        "logs/benchmarks/{experiment}/report.tsv"
     conda:
         "../envs/scaling.yaml"
     params:

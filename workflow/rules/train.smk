@@ -8,8 +8,6 @@ rule find_batch_size:
         "results/{experiment}/{budget}.batch_size.json",
     log:
         "logs/{experiment}/{budget}.batch_size.log",
-    benchmark:
-        "logs/benchmarks/{experiment}/{budget}.batch_size.tsv"
     conda:
         "../envs/scaling.yaml"
     threads: workflow.cores or 1
@@ -19,7 +17,7 @@ rule find_batch_size:
         # A change of the search's own code does not make what it found wrong.
         identity=lambda wildcards: code_of(
             "training.model:build_model",
-            family_of(wildcards),
+            EXPERIMENTS[wildcards.experiment].family,
             versions=versions_of(COMPUTING_PACKAGES),
             model=configs.as_dict(shape_of(wildcards.experiment, wildcards.budget)),
             window=configs.as_dict(EXPERIMENTS[wildcards.experiment].window),
@@ -46,8 +44,6 @@ rule train:
         record="results/{experiment}/{run}.json",
     log:
         "logs/{experiment}/{run}.train.log",
-    benchmark:
-        "logs/benchmarks/{experiment}/{run}.train.tsv"
     retries: 2 if workflow.is_main_process else 0  # on a cluster the whole job is submitted again
     conda:
         "../envs/scaling.yaml"
@@ -77,8 +73,6 @@ rule sweep:
         "results/{experiment}/{sample}.sweep.json",
     log:
         "logs/{experiment}/{sample}.sweep.log",
-    benchmark:
-        "logs/benchmarks/{experiment}/{sample}.sweep.tsv"
     conda:
         "../envs/scaling.yaml"
     threads: 1
