@@ -36,30 +36,6 @@ esac
 """
 
 
-def with_conda(folder: Path, pins: str) -> subprocess.CompletedProcess[str]:
-    """Build the stamp of a miniature in `folder / "study"` with those pins and the stand-in."""
-    study = make_miniature(folder / "study")
-    (study / "constraints.txt").write_text(pins)
-    for name in ("pyproject.toml", "README.md"):
-        shutil.copy(REPOSITORY / name, study)
-    conda = folder / "bin/conda"
-    conda.parent.mkdir()
-    packages = sysconfig.get_path("purelib")
-    conda.write_text(CONDA.format(base=folder, python=sys.executable, packages=packages))
-    conda.chmod(0o755)
-    conda.with_name("activate").write_text('. "$1/bin/activate"\n')
-    # pip reads the 0 of "no build isolation" as "no isolation": setuptools is there already.
-    offline = {"PIP_NO_INDEX": "1", "PIP_NO_BUILD_ISOLATION": "0", "PIP_FIND_LINKS": ""}
-    path = os.pathsep.join([str(conda.parent), environment()["PATH"]])
-    return subprocess.run(
-        ["snakemake", STAMP, "--sdm", "conda"],
-        cwd=study,
-        env={**environment(), **offline, "PATH": path},
-        capture_output=True,
-        text=True,
-    )
-
-
 def test_the_script_is_another_one_when_a_pin_changes() -> None:
     digest = hashlib.sha256(PINS.encode()).hexdigest()
     assert f"# sha256 of constraints.txt: {digest}\n" in SCRIPT.read_text(), (
@@ -71,9 +47,26 @@ def test_the_script_is_another_one_when_a_pin_changes() -> None:
 def test_snakemake_installs_the_pins_from_its_working_directory_and_runs_the_rules_there(
     tmp_path: Path,
 ) -> None:
-    done = with_conda(tmp_path, PINS)
+    study = make_miniature(tmp_path / "study")
+    for name in ("constraints.txt", "pyproject.toml", "README.md"):
+        shutil.copy(REPOSITORY / name, study)
+    conda = tmp_path / "bin/conda"
+    conda.parent.mkdir()
+    packages = sysconfig.get_path("purelib")
+    conda.write_text(CONDA.format(base=tmp_path, python=sys.executable, packages=packages))
+    conda.chmod(0o755)
+    conda.with_name("activate").write_text('. "$1/bin/activate"\n')
+    # pip reads the 0 of "no build isolation" as "no isolation": setuptools is there already.
+    offline = {"PIP_NO_INDEX": "1", "PIP_NO_BUILD_ISOLATION": "0", "PIP_FIND_LINKS": ""}
+    path = os.pathsep.join([str(conda.parent), environment()["PATH"]])
+    done = subprocess.run(
+        ["snakemake", STAMP, "--sdm", "conda"],
+        cwd=study,
+        env={**environment(), **offline, "PATH": path},
+        capture_output=True,
+        text=True,
+    )
     assert done.returncode == 0, done.stdout + done.stderr
-    study = tmp_path / "study"
     assert (study / STAMP).is_file()
     [made] = (study / ".snakemake/conda").glob("*.env_setup_done")
     where = [made.with_suffix("") / "bin/python", "-c", "import scaling; print(scaling.__file__)"]

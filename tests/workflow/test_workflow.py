@@ -65,6 +65,19 @@ def study(trained: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(trained, tmp_path / "study"))
 
 
+@pytest.fixture
+def with_report(reported: Path, tmp_path: Path) -> Path:
+    """A copy of the one with a report."""
+    return Path(shutil.copytree(reported, tmp_path / "study"))
+
+
+@pytest.fixture
+def without_memory(with_report: Path) -> Path:
+    """The same without what Snakemake remembers of it."""
+    shutil.rmtree(with_report / ".snakemake")
+    return with_report
+
+
 def jobs(output: str) -> set[str]:
     """Jobs in Snakemake's output: rule, experiment, and budget or run."""
     parts = re.split(r"^(?:local)?(?:rule|checkpoint) (\w+):$", output, flags=re.M)
@@ -103,6 +116,13 @@ def change_one_close(study: Path) -> pd.DataFrame:
     return prices
 
 
+def refused(study: Path, *words: str) -> str:
+    """What a `snakemake` prints that does not succeed."""
+    done = run(study, "snakemake", *words, check=False)
+    assert done.returncode
+    return done.stdout + done.stderr
+
+
 def trainings(listed: set[str]) -> set[str]:
     return {job for job in listed if job.startswith("train ")}
 
@@ -124,16 +144,11 @@ def test_the_chain_goes_on_to_the_report(reported: Path) -> None:
     assert planned(reported, REPORT) == set()
 
 
-def test_another_run_does_nothing(study: Path) -> None:
+def test_another_run_does_nothing_and_touched_prices_train_nothing(study: Path) -> None:
     times = [(study / target).stat().st_mtime_ns for target in (TINY, OTHER)]
     assert planned(study) == set()
     assert made(study) == set()
-    assert times == [(study / target).stat().st_mtime_ns for target in (TINY, OTHER)]
-
-
-def test_touched_prices_train_nothing(study: Path) -> None:
     os.utime(study / PRICES)
-    times = [(study / target).stat().st_mtime_ns for target in (TINY, OTHER)]
     assert trainings(planned(study)) == set()
     assert trainings(made(study)) == set()
     assert times == [(study / target).stat().st_mtime_ns for target in (TINY, OTHER)]
@@ -155,9 +170,7 @@ def test_one_changed_price_fails_at_the_manifest_and_its_return_trains_nothing(
     registered = file_md5(study / PRICES)
     change_one_close(study).to_parquet(study / PRICES)
     altered = file_md5(study / PRICES)
-    failed = run(study, "snakemake", TINY, check=False)
-    assert failed.returncode != 0
-    shown = failed.stdout + failed.stderr
+    shown = refused(study, TINY)
     line = next(line for line in shown.splitlines() if line.startswith("error: "))
     for part in (str(PRICES), registered, altered, "git checkout", "scaling.fetch", "--replace"):
         assert part in line
@@ -221,30 +234,26 @@ CHANGES = {
 }
 
 
-def test_a_changed_definition_plans_what_depends_on_it_and_nothing_else(
-    reported: Path, tmp_path: Path
-) -> None:
-    study = Path(shutil.copytree(reported, tmp_path / "study"))
-    sources = {path: path.read_text() for path in (study / "scaling").rglob("*.py")}
+def test_a_changed_definition_plans_what_depends_on_it_and_nothing_else(with_report: Path) -> None:
+    sources = {path: path.read_text() for path in (with_report / "scaling").rglob("*.py")}
     trained = (" 6k", " 20k")
     of_each = {"train": trained, "evaluate": trained, "baselines": (" baselines",)}
     for change, listed in CHANGES.items():
         (module,) = [path for path, text in sources.items() if change[0] in text]
         module.write_text(sources[module].replace(*change))
         expected = {f"{job} daily/tiny{name}" for job in listed for name in of_each.get(job, ("",))}
-        assert planned(study, REPORT) == expected, change
+        assert planned(with_report, REPORT) == expected, change
         module.write_text(sources[module])
-    assert planned(study, REPORT) == set()
+    assert planned(with_report, REPORT) == set()
 
 
 def test_the_page_of_a_single_size_is_refused_before_anything_is_trained(study: Path) -> None:
     (study / "configs/full.yaml").write_text(
         "experiments: [daily/tiny]\nbudgets: [6k]\nseeds: [42, 43]\n"
     )
-    done = run(study, "snakemake", "--dry-run", check=False)
-    assert done.returncode != 0
-    assert "budgets: got 6k; allowed: two sizes or more" in done.stdout + done.stderr
-    assert "snakemake results/daily/threshold_1pct/2m.ckpt" in done.stdout + done.stderr
+    shown = refused(study, "--dry-run")
+    assert "budgets: got 6k; allowed: two sizes or more" in shown
+    assert "snakemake results/daily/threshold_1pct/2m.ckpt" in shown
 
 
 TWO_AXES = """
@@ -287,8 +296,8 @@ def test_a_grid_of_days_plans_a_training_and_baselines_for_each_and_trains_them(
 
     replace(study / "configs/full.yaml", "train_days: [300, all]", "train_days: [301, all]")
     assert planned(study, *files) == set()
-    failed = run(study, "snakemake", "-n", "results/daily/tiny/6k.days0300.ckpt", check=False)
-    assert "6k.days0300: no name of a run" in failed.stdout + failed.stderr
+    shown = refused(study, "-n", "results/daily/tiny/6k.days0300.ckpt")
+    assert "6k.days0300: no name of a run" in shown
 
 
 def test_a_budget_with_a_single_seed_is_planned_judged_and_reported_with_one(study: Path) -> None:
@@ -333,19 +342,11 @@ def test_a_grid_of_days_ends_in_a_page_that_answers_both_questions(study: Path) 
     assert planned(study) == set()
 
 
-def test_without_snakemakes_memory_results_that_are_asked_for_unchanged_are_up_to_date(
-    reported: Path, tmp_path: Path
-) -> None:
-    study = Path(shutil.copytree(reported, tmp_path / "study"))
-    shutil.rmtree(study / ".snakemake")
-    assert planned(study, REPORT) == set()
-
-
 def test_without_snakemakes_memory_what_is_outdated_is_made_again_and_the_plan_says_why(
-    reported: Path, tmp_path: Path
+    without_memory: Path,
 ) -> None:
-    study = Path(shutil.copytree(reported, tmp_path / "study"))
-    shutil.rmtree(study / ".snakemake")
+    study = without_memory
+    assert planned(study, REPORT) == set()
     replace(study / "scaling/judging/checks.py", "LOGIT_SPREAD = 0.05", "LOGIT_SPREAD = 0.06")
     replace(study / TINY_CONFIG, "bootstrap_samples: 200", "bootstrap_samples: 300")
     done = run(study, "snakemake", "--dry-run", REPORT)
@@ -359,10 +360,9 @@ def test_without_snakemakes_memory_what_is_outdated_is_made_again_and_the_plan_s
 
 
 def test_without_snakemakes_memory_an_old_model_never_passes_for_the_one_of_a_changed_config(
-    reported: Path, tmp_path: Path
+    without_memory: Path,
 ) -> None:
-    study = Path(shutil.copytree(reported, tmp_path / "study"))
-    shutil.rmtree(study / ".snakemake")
+    study = without_memory
     replace(study / TINY_CONFIG, "learning_rate: 0.001", "learning_rate: 0.002")
     target = "results/daily/tiny/6k.eval.json"
     assert made(study, target) == {"train daily/tiny 6k", "evaluate daily/tiny 6k"}
@@ -371,21 +371,9 @@ def test_without_snakemakes_memory_an_old_model_never_passes_for_the_one_of_a_ch
         assert found["settings"]["optimiser"]["learning_rate"] == 0.002
     assert planned(study, target) == set()
     # Its law by hand is refused as long as the other size is the old one.
-    failed = run(study, "snakemake", "--allowed-rules", "fit_law", "--force", LAW, check=False)
-    assert failed.returncode != 0
-    shown = failed.stdout + failed.stderr
+    shown = refused(study, "--allowed-rules", "fit_law", "--force", LAW)
     assert "20k.ckpt: optimiser.learning_rate is 0.001, not 0.002; train again" in shown
     assert "Traceback" not in shown
-
-
-def test_comments_and_unused_functions_in_every_module_plan_nothing(
-    reported: Path, tmp_path: Path
-) -> None:
-    study = Path(shutil.copytree(reported, tmp_path / "study"))
-    for module in (study / "scaling").rglob("*.py"):
-        with module.open("a") as stream:
-            stream.write("\n\n# A comment.\ndef unused_until_now() -> None:\n    print('run')\n")
-    assert planned(study, REPORT) == set()
 
 
 def test_what_no_weight_depends_on_retrains_nothing(study: Path) -> None:
@@ -426,9 +414,7 @@ def test_a_broken_config_is_one_line_and_exit_code_2(
 
 
 def test_a_run_named_with_the_configs_own_seed_is_refused_with_its_right_name(study: Path) -> None:
-    failed = run(study, "snakemake", "results/daily/tiny/20k.seed42.ckpt", check=False)
-    assert failed.returncode != 0
-    shown = failed.stdout + failed.stderr
+    shown = refused(study, "results/daily/tiny/20k.seed42.ckpt")
     assert "20k.seed42: seed 42 is the config's own; its run is named `20k`" in shown
 
 

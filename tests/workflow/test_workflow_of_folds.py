@@ -10,7 +10,7 @@ from scaling.judging.summary import read_summary
 from scaling.record import read_json
 from tests.conftest import MakeOnce
 from tests.miniature import REPOSITORY, make_miniature, register, run
-from tests.workflow.test_workflow import PRICES, planned, replace, trainings
+from tests.workflow.test_workflow import PRICES, planned, refused, replace, trainings
 
 CONFIG = Path("configs/daily/walk.yaml")
 RESULTS = "results/daily/walk"
@@ -96,8 +96,8 @@ def test_old_networks_are_judged_on_later_blocks_when_asked_and_are_out_of_date_
     assert planned(study, aged) == set()
     replace(study / CONFIG, "train_years: 2", "train_years: 1")
     assert "age daily/walk 6k" in planned(study, aged)
-    plain = run(study, "snakemake", "--dry-run", "results/daily/tiny/6k.age.json", check=False)
-    assert "daily/tiny does not walk forward, so its networks meet no later block" in plain.stdout
+    plain = refused(study, "--dry-run", "results/daily/tiny/6k.age.json")
+    assert "daily/tiny does not walk forward, so its networks meet no later block" in plain
 
 
 def test_the_grid_has_all_folds_by_itself_and_says_what_is_no_fold_yet(judged: Path) -> None:
@@ -112,9 +112,7 @@ def test_the_grid_has_all_folds_by_itself_and_says_what_is_no_fold_yet(judged: P
 def test_a_name_without_its_fold_is_told_which_there_are(judged: Path) -> None:
     for name in ("6k", "6k.from1998", "baselines"):
         target = f"{RESULTS}/{name}.predictions.parquet"
-        failed = run(judged, "snakemake", "--dry-run", target, check=False)
-        assert failed.returncode
-        assert "allowed: from1996, from1997" in failed.stdout + failed.stderr
+        assert "allowed: from1996, from1997" in refused(judged, "--dry-run", target)
 
 
 def stamps(*folds: str) -> list[str]:
@@ -155,8 +153,7 @@ def test_a_longer_training_block_trains_every_fold_again(study: Path) -> None:
 
 def test_a_fold_that_is_too_thin_stops_everything_before_a_training(study: Path) -> None:
     replace(study / CONFIG, "min_samples: 100", "min_samples: 252")
-    failed = run(study, "snakemake", f"{RESULTS}/20k.from1996.ckpt", check=False)
-    assert failed.returncode
+    refused(study, f"{RESULTS}/20k.from1996.ckpt")
     log = (study / "logs/daily/walk/check_manifest.log").read_text()
     assert "from1996: splits." in log and "at least 252 samples" in log
     assert not list((study / RESULTS).glob("20k.*"))
