@@ -142,17 +142,13 @@ def build(
     try:
         return TypeAdapter(schema).validate_python(content)
     except ValidationError as error:
-        complaints = (_complaint(item, schema, origins) for item in error.errors())
+        found = [_complaint(item, schema) for item in error.errors()]
+        complaints = [f"{key}: {said}{inherited_from(key, origins)}" for key, said in found]
         raise UserError(f"{path}: {' | '.join(complaints)}") from None
 
 
-def _complaint(item: ErrorDetails, schema: Any, origins: Mapping[str, Path]) -> str:
-    """One complaint of pydantic as `key: what was found, what is allowed`, and where it stands."""
-    key, said = _key_and_complaint(item, schema)
-    return f"{key}: {said}{inherited_from(key, origins)}"
-
-
-def _key_and_complaint(item: ErrorDetails, schema: Any) -> tuple[str, str]:
+def _complaint(item: ErrorDetails, schema: Any) -> tuple[str, str]:
+    """The key that pydantic complains of, and what was found and what is allowed."""
     location = tuple(part for part in item["loc"] if not str(part).startswith("function-"))
     key = ".".join(str(part) for part in location if not _is_tag(part)) or "(top level)"
     if item["type"] == "unexpected_keyword_argument":
