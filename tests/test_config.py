@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from scaling import config as configs
-from scaling import identities, sizes
+from scaling import sizes
 from scaling.config import DataConfig, TaskConfig, TrainingConfig, load_config
 from scaling.data.sources import CURRENCIES
 from scaling.errors import UserError
@@ -23,10 +23,8 @@ from scaling.names import (
     known_experiments,
     known_tiers,
     safe_name,
-    tier_named,
 )
 from scaling.reading import read_yaml
-from scaling.run import TrainingDays
 from scaling.sizes import (
     DEFAULT_FAMILY,
     PatchTSMixerShape,
@@ -92,6 +90,14 @@ MISTAKES = [
         BUDGET,
         f"{BUDGET}\ndata: {{pricess: data/raw/SPY.parquet}}",
         "data.pricess: unknown key; did you mean `prices`. allowed: prices, features, manifest",
+    ),
+    *(
+        (
+            BUDGET,
+            f"{BUDGET}\ndata: {{features: data/processed/v1/{name}.parquet}}",
+            rf"ends in a tier: {', '.join(known_tiers())} \(to",
+        )
+        for name in ("SPY_features_a21", "SPY_features", "SPY")
     ),
 ]
 
@@ -343,25 +349,6 @@ def test_a_question_is_worded_in_one_sentence(task: tuple[float, int, str], ques
     assert TaskConfig(*task).question() == question  # type: ignore[arg-type]
 
 
-def test_a_question_without_a_direction_asks_for_a_rise() -> None:
-    assert TaskConfig(threshold=0.01, horizon=1) == TaskConfig(0.01, 1, "up")
-
-
-@pytest.mark.parametrize("name", ["SPY_features_a21", "SPY_features", "SPY", "SPY_features_../x"])
-def test_a_features_file_that_names_no_tier_is_refused_with_those_there_are(
-    tmp_path: Path, name: str
-) -> None:
-    features = f"data: {{features: data/processed/v1/{name}.parquet}}"
-    message = refusal(altered(tmp_path, "param_budget: 2m", f"{features}\nparam_budget: 2m"))
-    assert ".." in name or f"ends in a tier: {', '.join(known_tiers())} (to" in message
-
-
-def test_every_module_in_the_room_of_tiers_is_a_tier_and_the_path_carries_it() -> None:
-    assert {"a20", "c14"} <= set(known_tiers())
-    for tier in known_tiers():
-        assert tier_named(Path(f"data/XYZ_features_{tier}.parquet")) == tier
-
-
 # --- an experiment that builds on another ----------------------------------------------------
 
 
@@ -577,11 +564,6 @@ def test_an_experiment_chooses_no_days_itself(tmp_path: Path, line: str) -> None
     path = tmp_path / "experiment.yaml"
     path.write_text(f"{TEXT}{line}\n")
     assert "not allowed in an experiment; put it into a grid" in refusal(path)
-
-
-def test_a_command_may_choose_days() -> None:
-    config = load_config(SHIPPED, "200k", 43, days=TrainingDays(500, "blocks"))
-    assert identities.config_of(SHIPPED, identities.name_of(config)) == config
 
 
 def test_importing_the_config_imports_no_heavy_package() -> None:
