@@ -247,13 +247,6 @@ def test_the_week_of_a_market_that_trades_every_day_ends_on_sunday(tier):
     assert not (late - pd.Timedelta(days=1)).isin(weekly.index).any()
 
 
-def test_on_good_friday_week_the_old_value_stands_until_monday(spy_features):
-    weekly = spy_features["weekly_rsi_14"]
-    assert weekly["2015-04-02"] == weekly["2015-04-01"] == weekly["2015-03-27"]
-    assert weekly["2015-04-06"] != weekly["2015-04-02"]
-    assert weekly["2015-04-10"] != weekly["2015-04-09"]  # an ordinary Friday knows its week
-
-
 def test_features_do_not_depend_on_the_unit_of_price_or_volume(prices):
     # 2**k scales floats exactly, so only a feature in dollars or shares can differ.
     scaled = prices * {"open": 8, "high": 8, "low": 8, "close": 8, "volume": 4}
@@ -380,15 +373,9 @@ def data(tmp_path: Path, prices: pd.DataFrame) -> dict[str, Path]:
 
 def enter(prices: pd.DataFrame, files: dict[str, Path], **facts: object) -> None:
     write_parquet(files["prices"], prices)
-    register(
-        files["prices"],
-        files["manifest"],
-        rows=len(prices),
-        first_date="2000-01-03",
-        last_date="2002-09-06",
-        origin="random numbers",
-        **facts,
-    )
+    days = {"first_date": "2000-01-03", "last_date": "2002-09-06"}
+    known = {"rows": len(prices), **days, "origin": "random numbers"}
+    register(files["prices"], files["manifest"], **known, **facts)
 
 
 def run_prepare(files: dict[str, Path]) -> None:

@@ -672,8 +672,6 @@ def test_prices_of_new_york_need_no_word_about_september_2001(files, capsys):
     assert read_manifest(files["manifest"])["resources"][0]["calendar"] == "XNYS"
     with pytest.raises(UserError, match="gap 2001-09-11/2001-09-14: 4 day.*calendar weekdays"):
         run(files, "--calendar", "weekdays")
-    with pytest.raises(UserError, match="calendar: got XNYX; allowed: .*XLON.*XNYS"):
-        run(files, "--calendar", "XNYX")
 
 
 def test_the_calendar_once_given_holds_for_later_fetches(files, prices, capsys):

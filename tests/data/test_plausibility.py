@@ -55,11 +55,6 @@ def test_every_allowance_of_the_manifest_explains_something_odd_in_the_prices(pa
         assert unexplained(prices, {**known, "allowed": others}) != []
 
 
-def test_the_allowed_day_of_spy_is_the_flash_crash(spy):
-    found = {(f.kind, f.first, f.last) for f in find_implausible(spy, calendar="XNYS")}
-    assert found == {("outlier", "2010-05-06", "2010-05-06")}
-
-
 @pytest.mark.parametrize("seed", range(5))
 def test_a_random_walk_in_cents_holds_nothing_implausible(seed):
     assert find_implausible(random_prices(seed=seed)) == []

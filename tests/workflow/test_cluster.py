@@ -127,15 +127,6 @@ def test_a_job_cancelled_in_mid_training_goes_on_to_the_same_weights(finished: P
     assert all(torch.equal(expected[name], found[name]) for name in expected)
 
 
-def test_a_touched_input_trains_nothing(finished: Path) -> None:
-    trained = finished / f"results/daily/tiny/{RUN}.ckpt"
-    before = trained.stat().st_mtime_ns
-    (finished / "data/raw/SPY.parquet").touch()
-    done = miniature.run(finished, *SNAKEMAKE, REPORT, forked=False)
-    assert "rule train:" not in done.stdout + done.stderr
-    assert trained.stat().st_mtime_ns == before
-
-
 SHORT_EPOCHS = 4
 TOLERANCE = 1e-6  # relative, as in test_processes: fp32 sums in another order
 
