@@ -64,6 +64,8 @@ def main(argv: list[str] | None = None) -> None:
     arguments = _parser().parse_args(argv)
     config = load_config(arguments.config)
 
+    from tqdm import tqdm
+
     from scaling.judging.evaluation import load_trained
     from scaling.judging.identity import refuse_outdated
     from scaling.judging.later_blocks import judge_later
@@ -76,7 +78,7 @@ def main(argv: list[str] | None = None) -> None:
     last = identities.judged_block(config)[1]
     later = {
         origin: judge_later(own, identities.config_of(arguments.config, own[0].run.name), last)
-        for origin, own in networks.items()
+        for origin, own in tqdm(networks.items(), desc="judging", unit="fold")
     }
     walk, days = config.walk_forward, next(iter(later.values())).dates
     assert walk is not None, "it has folds"
