@@ -32,7 +32,7 @@ SNAKEMAKE = (
 )
 REPORT = "results/daily/tiny/report.html"
 RUN = "20k"
-EPOCHS = 60  # so that there is a middle to be cancelled in
+EPOCHS = 30  # so that there is a middle to be cancelled in
 
 
 @pytest.fixture(scope="module")
