@@ -20,15 +20,15 @@ from scaling.sizes import load_model_config
 class GridConfig:
     """What `snakemake` without a target builds: all combinations of these, for each experiment.
 
-    A budget in `single_seed` has the first of the `seeds` only. Each of `train_days` is drawn in
-    each way of `draw`. There is only one way to draw `all`. Each number of `markets` is trained on
-    all days, and all markets are judged.
+    A budget in `fewer_seeds` has the first of the `seeds` only, so many as it says there. Each of
+    `train_days` is drawn in each way of `draw`. There is only one way to draw `all`. Each number of
+    `markets` is trained on all days, and all markets are judged.
     """
 
     experiments: Annotated[list[SafeName], Field(min_length=1)]
     budgets: Annotated[list[str], Field(min_length=1)]
     seeds: Annotated[list[Seed], Field(min_length=1)]
-    single_seed: list[str] = dataclasses.field(default_factory=list)
+    fewer_seeds: dict[str, Positive] = dataclasses.field(default_factory=dict)
     train_days: Annotated[list[NumberOfDays], Field(min_length=1)] = dataclasses.field(
         default_factory=lambda: [WHOLE_BLOCK]
     )
@@ -42,13 +42,19 @@ class GridConfig:
     def _consistent(self) -> "GridConfig":
         for field in dataclasses.fields(self):
             values = getattr(self, field.name)
-            if twice := [v for v in values if values.count(v) > 1]:
+            if twice := [v for v in values if [*values].count(v) > 1]:
                 raise ValueError(f"{field.name}: {twice[0]} stands twice; keep one")
-        if unknown := [budget for budget in self.single_seed if budget not in self.budgets]:
-            raise ValueError(
-                f"single_seed: got {unknown[0]}; allowed: budgets of this grid: "
-                f"{', '.join(self.budgets)}"
-            )
+        for budget, count in self.fewer_seeds.items():
+            if budget not in self.budgets:
+                raise ValueError(
+                    f"fewer_seeds: got {budget}; allowed: budgets of this grid: "
+                    f"{', '.join(self.budgets)}"
+                )
+            if count >= len(self.seeds):
+                raise ValueError(
+                    f"fewer_seeds.{budget}: got {count}; allowed: fewer than the grid's "
+                    f"{len(self.seeds)} seeds"
+                )
         if WHOLE_BLOCK not in self.train_days:
             raise ValueError(
                 f"train_days: got {', '.join(map(str, self.train_days))}; allowed: numbers of days "
@@ -80,7 +86,7 @@ class GridConfig:
             for budget in self.budgets
             for origin in origins or [None]
             for days, markets in samples
-            for seed in self.seeds[: 1 if budget in self.single_seed else None]
+            for seed in self.seeds[: self.fewer_seeds.get(budget)]
         ]
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from scaling.judging.summary import Summary, label, markdown, percent, read_summary, tables
 
-COUNTS = {2: "two seeds", 3: "three seeds", 4: "four seeds", 5: "five seeds"}
+WORDS = {1: "one", 2: "two", 3: "three", 4: "four", 5: "five"}
 README = Path("README.md").read_text()
 EXPERIMENTS = Path("docs/experiments.md").read_text()
 STUDIES = {path.stem: read_summary(path) for path in sorted(Path("docs/results").glob("*.json"))}
@@ -70,10 +70,10 @@ def figures(study: Summary) -> dict[str, str]:
 
 
 def seeds_of(seeds: dict[str, list[int]]) -> str:
-    """`three seeds each`, and `three seeds each, one at 200M` where a size has one alone."""
+    """`three seeds each`, and `three seeds each, two at 200M` where a size has fewer."""
     most = max(map(len, seeds.values()))
-    fewer = [label(budget) for budget, own in seeds.items() if len(own) < most]
-    return f"{COUNTS[most]} each" + (f", one at {' and '.join(fewer)}" if fewer else "")
+    fewer = [(label(size), len(own)) for size, own in seeds.items() if len(own) < most]
+    return ", ".join([f"{WORDS[most]} seeds each", *(f"{WORDS[n]} at {size}" for size, n in fewer)])
 
 
 def complaints(paragraph: str, study: Summary) -> list[str]:
@@ -189,10 +189,10 @@ def test_another_verdict_another_baseline_and_another_direction_are_noticed() ->
         assert complaints(ANSWER.replace(true, wrong), study)
 
 
-def test_a_size_with_a_single_seed_must_be_named() -> None:
+def test_a_size_with_fewer_seeds_must_be_named() -> None:
     assert seeds_of({"200k": [1, 2, 3], "2m": [1, 2, 3]}) == "three seeds each"
-    seeds = {"2m": [1, 2, 3], "200m": [1]}
-    assert seeds_of(seeds) == "three seeds each, one at 200M"
+    seeds = {"2m": [1, 2, 3], "20m": [1, 2], "200m": [1]}
+    assert seeds_of(seeds) == "three seeds each, two at 20M, one at 200M"
 
 
 @pytest.mark.parametrize("name", STUDIES)

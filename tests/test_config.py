@@ -240,30 +240,33 @@ def test_a_grid_of_nothing_or_of_one_thing_twice_is_refused(hole: dict[str, list
         load_grid({**GRID, **hole})
 
 
-def test_a_budget_with_a_single_seed_has_the_first_one_at_each_number_of_days() -> None:
-    grid = {**GRID, "budgets": ["2m", "20m"], "seeds": [43, 42], "train_days": [500, "all"]}
-    runs = load_grid({**grid, "single_seed": ["20m"]}).runs_of(load_config(SHIPPED))
+def test_a_budget_with_fewer_seeds_has_the_first_ones_at_each_number_of_days() -> None:
+    sizes, days = ["600k", "2m", "20m"], [500, "all"]
+    grid = {**GRID, "budgets": sizes, "seeds": [43, 42, 44], "train_days": days}
+    runs = load_grid({**grid, "fewer_seeds": {"20m": 1, "2m": 2}}).runs_of(load_config(SHIPPED))
     assert [run.written(own_seed=42) for run in runs] == [
+        *("600k.days500.seed43", "600k.days500", "600k.days500.seed44"),
+        *("600k.seed43", "600k", "600k.seed44"),
         *("2m.days500.seed43", "2m.days500", "2m.seed43", "2m"),
         *("20m.days500.seed43", "20m.seed43"),
     ]
 
 
 @pytest.mark.parametrize(
-    ("single", "complaint"),
+    ("fewer", "complaint"),
     [
-        (["20m"], "single_seed: got 20m; allowed: budgets of this grid: 2m"),
-        (["2m", "2m"], "single_seed: 2m stands twice"),
-        ("2m", "single_seed: got '2m'"),
-        ([42], "single_seed.0: got 42"),
+        ({"20m": 1}, "fewer_seeds: got 20m; allowed: budgets of this grid: 2m"),
+        ({"2m": 2}, "fewer_seeds.2m: got 2; allowed: fewer than the grid's 2 seeds"),
+        ({"2m": 0}, "fewer_seeds.2m: got 0"),
+        (["2m"], "fewer_seeds: got ['2m']"),
     ],
     ids=str,
 )
-def test_a_single_seed_of_something_else_than_a_budget_of_the_grid_is_refused(
-    single: object, complaint: str
+def test_fewer_seeds_than_one_or_as_many_as_the_grid_or_of_another_budget_are_refused(
+    fewer: object, complaint: str
 ) -> None:
     with pytest.raises(UserError, match=re.escape(complaint)) as caught:
-        load_grid({**GRID, "single_seed": single})
+        load_grid({**GRID, "seeds": [42, 43], "fewer_seeds": fewer})
     assert "\n" not in str(caught.value)
 
 

@@ -229,7 +229,7 @@ def test_a_run_of_older_code_is_refused(study: Path) -> None:
 @pytest.mark.parametrize(
     ("grid", "odd"),
     [
-        (GRID + "single_seed: [2m]\n", "2m seed 43"),
+        (GRID + "fewer_seeds: {2m: 1}\n", "2m seed 43"),
         (GRID.replace("[42, 43]", "[42, 43, 44]"), "200k seed 44, 2m seed 44, 600k seed 44"),
     ],
     ids=["more", "fewer"],

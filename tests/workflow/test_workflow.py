@@ -302,7 +302,7 @@ def test_a_grid_of_days_plans_a_training_and_baselines_for_each_and_trains_them(
 
 def test_a_budget_with_a_single_seed_is_planned_judged_and_reported_with_one(study: Path) -> None:
     with (study / "configs/full.yaml").open("a") as grid:
-        grid.write("single_seed: [20k]\n")
+        grid.write("fewer_seeds: {20k: 1}\n")
     runs = ("6k", "6k.seed43", "20k")
     assert {job for job in planned(study, REPORT) if job.startswith("evaluate")} == {
         f"evaluate daily/tiny {name}" for name in runs
@@ -317,7 +317,7 @@ def test_a_budget_with_a_single_seed_is_planned_judged_and_reported_with_one(stu
 
 def test_a_grid_that_is_given_replaces_the_default_one_whole(study: Path) -> None:
     with (study / "configs/full.yaml").open("a") as default:
-        default.write("train_days: [300, all]\nsingle_seed: [20k]\n")
+        default.write("train_days: [300, all]\nfewer_seeds: {20k: 1}\n")
     (study / "mine.yaml").write_text(
         "experiments: [daily/tiny]\nbudgets: [6k, 20k]\nseeds: [42, 43]\n"
     )

@@ -212,8 +212,8 @@ def folds_of(wildcards):
             f"{wildcards.experiment} does not walk forward, so its networks meet no later block;"
             " allowed: an experiment with walk_forward, such as daily/sp500_walk"
         )
-    single = [budget for budget in GRID.single_seed if budget == wildcards.budget]
-    grid = replace(GRID, budgets=[wildcards.budget], single_seed=single)
+    fewer = {name: seeds for name, seeds in GRID.fewer_seeds.items() if name == wildcards.budget}
+    grid = replace(GRID, budgets=[wildcards.budget], fewer_seeds=fewer)
     return [run.written(own.seed) for run in grid.runs_of(own) if run.whole]
 
 
@@ -252,11 +252,11 @@ def figures_of_the_grid():
     """
     runs = [run for name in GRID.experiments for run in GRID.runs_of(EXPERIMENTS[name])]
     several = not all(run.whole for run in runs)
-    replicated = len(GRID.seeds) > 1 and {*GRID.budgets} - {*GRID.single_seed}
+    seeds = [GRID.fewer_seeds.get(budget, len(GRID.seeds)) for budget in GRID.budgets]
     parts = {
         "runs": True,
         "train_days": several,
-        "ensembles": several and replicated,
+        "ensembles": several and max(seeds) > 1,
         "draws": len(GRID.draw) > 1,
     }
     return {
