@@ -47,7 +47,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     return args
 
 
-def fit_study(
+def fit_predictions(
     config_path: Path, predictions: list[Path], baselines: list[Path], experiments: int
 ) -> "StudyLaw":
     """The law of one study's predictions, with the files it was fitted to."""
@@ -108,7 +108,7 @@ def main(argv: list[str] | None = None) -> None:
         )
         then = "95 % intervals stand in it."
     else:
-        law = fit_study(args.config, args.predictions, args.baselines, args.experiments)
+        law = fit_predictions(args.config, args.predictions, args.baselines, args.experiments)
         for warning in law.ladder.warnings:
             print(f"warning: {warning}")
         both = [surface.sentence for surface in law.surfaces.values()]

@@ -14,7 +14,6 @@ from scaling.metrics import Array
 
 TABLE_COLUMNS = ("N", "D", "loss")
 EXPONENT_BOUNDS = (1e-3, 3.0)
-HUBER_THRESHOLD = 1e-3
 TABLE_SEED = 20200306
 # As in the replication by Besiroglu et al.: 100 resamples lie beyond each end of an interval.
 TABLE_SAMPLES = 4000
@@ -50,7 +49,7 @@ def fit_two_variable_law(
     data: Array,
     loss: Array,
     *,
-    huber: float = HUBER_THRESHOLD,
+    huber: float,
     samples: int = TABLE_SAMPLES,
 ) -> dict[str, Any]:
     """Fit the law to published ladders; all three arrays are [runs].
@@ -71,7 +70,7 @@ def fit_two_variable_law(
             "unknowns need 8 runs and 3 values of each: add runs"
         )
     if not huber > 0:
-        raise UserError(f"--huber: got {huber:g}; allowed: above 0, for example {HUBER_THRESHOLD}")
+        raise UserError(f"--huber: got {huber:g}; allowed: above 0, for example 0.001")
     best, value = best_fit(table, huber)
     counts = _resamples(table, samples, np.random.default_rng(TABLE_SEED))
     batches = [counts[i : i + BATCH] for i in range(0, samples, BATCH)]

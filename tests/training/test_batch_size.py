@@ -249,6 +249,7 @@ def probed(monkeypatch):
             "peak_bytes": 1,
             "seconds_per_step": 1.0,
             "samples_per_second": float(micro_batch),
+            "sharded": probe.sharded,
         }
 
     monkeypatch.setattr(find_batch_size, "run_probe", run_probe)
@@ -279,6 +280,7 @@ def test_two_processes_divide_the_batch_and_a_model_too_large_for_one(
     found = command(tmp_path / "2m.batch_size.json", "--processes", "2")
     assert probed == [8, 16]
     assert (found["processes"], found["sharded"]) == (2, sharded)
+    assert {tried["sharded"] for tried in found["tried"]} == {sharded}
     assert found["ceiling_bytes"] < free
 
 
