@@ -1,4 +1,4 @@
-"""Judge one trained model on validation and test: the one command that shows a network test days.
+"""Judge one trained model on validation and test.
 
     python -m scaling.evaluate --config configs/daily/threshold_1pct.yaml \\
         --checkpoint results/daily/threshold_1pct/2m.ckpt \\

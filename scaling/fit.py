@@ -80,7 +80,7 @@ def fit_predictions(
         law,
         runs=[run.as_json() for run in runs],
         inputs={str(path): file_md5(path) for path in (*predictions, *baselines)},
-        made_by=fitted_by(config),
+        made_by=fitted_by(config, experiments),
         provenance=provenance(),
     )
 
@@ -109,7 +109,8 @@ def main(argv: list[str] | None = None) -> None:
         then = "95 % intervals stand in it."
     else:
         law = fit_predictions(args.config, args.predictions, args.baselines, args.experiments)
-        for warning in law.ladder.warnings:
+        laws = (law.ladder, *law.surfaces.values())
+        for warning in dict.fromkeys(warning for one in laws for warning in one.warnings):
             print(f"warning: {warning}")
         both = [surface.sentence for surface in law.surfaces.values()]
         found = "\n".join([f"{law.ladder.parameters.verdict}: {law.ladder.sentence}", *both])

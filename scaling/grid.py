@@ -98,7 +98,14 @@ def load_grid(content: dict[str, Any], path: str | Path = "configs/full.yaml") -
             config = load_config(experiment_path(experiment), budget)
             load_model_config(budget, config.family)
         try:
-            origins_of(config)
+            paired = origins_of(config) or grid.markets or grid.draw != ["recent"]
+            several = [budget for budget, count in grid.fewer_seeds.items() if count > 1]
+            if paired and several:
+                raise UserError(
+                    f"fewer_seeds.{several[0]}: got {grid.fewer_seeds[several[0]]}; allowed: 1, "
+                    "because in a walk forward, and where a seed draws what is trained on, all "
+                    "sizes of several seeds need the same ones"
+                )
             for markets in {run.markets for run in grid.runs_of(config)}:
                 of_markets(config, markets)
         except UserError as error:

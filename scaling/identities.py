@@ -206,9 +206,10 @@ def aged_by(config: TrainingConfig) -> dict[str, Any]:
     return {"code": code_digest("age", family=config.family), "law": as_dict(config.law)}
 
 
-def fitted_by(config: TrainingConfig) -> dict[str, Any]:
-    """What a law depends on, besides its runs."""
+def fitted_by(config: TrainingConfig, experiments: int) -> dict[str, Any]:
+    """What a law depends on, besides its runs, in a grid of so many experiments."""
     return {
+        "experiments": experiments,
         "code": code_digest("fit"),
         "law": as_dict(config.law),
         "transfer": file_md5(config.law.transfer) if config.law.transfer else None,

@@ -24,7 +24,7 @@ class Enough:
 
 @dataclass(frozen=True, config=CLOSED, kw_only=True)
 class SplitConfig(Enough):
-    """Chronological blocks by their first and last day; only `evaluate` reads the test block."""
+    """Chronological blocks by their first and last day; no training reads the test block."""
 
     train: Dates
     validation: Dates
@@ -52,7 +52,7 @@ class WalkForward(Enough):
     A fold is named by its origin, the first year of its test block, and it is nothing but an
     experiment with splits of its own. The test blocks follow one another, so that every day from
     `first_test` on is a test day once. Every fold keeps the last years before its test block for
-    validation, which chooses among looks and among settings of the baselines, and recalibrates.
+    validation, which chooses the best size and the settings of the baselines, and recalibrates.
     Days whose label looks past the end of a block are purged, as in every experiment. No days are
     left out after a block (an embargo), because features look back only: what a test day sees of
     earlier days was known on that day.

@@ -270,6 +270,24 @@ def test_fewer_seeds_than_one_or_as_many_as_the_grid_or_of_another_budget_are_re
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    "paired",
+    [
+        {"experiments": ["daily/sp500_walk"]},
+        {"experiments": ["daily/currencies_05pct"], "markets": [4, 14]},
+        {"train_days": [500, "all"], "draw": ["blocks"]},
+    ],
+    ids=["walk", "markets", "blocks"],
+)
+def test_sizes_whose_seeds_count_together_are_not_given_different_ones(
+    paired: dict[str, list[object]],
+) -> None:
+    grid = {**GRID, "seeds": [42, 43, 44], **paired}
+    with pytest.raises(UserError, match=r"fewer_seeds.2m: got 2; allowed: 1, because"):
+        load_grid({**grid, "fewer_seeds": {"2m": 2}})
+    assert load_grid({**grid, "fewer_seeds": {"2m": 1}})
+
+
 def test_an_absolute_path_names_the_same_experiment() -> None:
     assert experiment_name(SHIPPED) == "daily/threshold_1pct"
     assert experiment_name(SHIPPED.resolve()) == "daily/threshold_1pct"

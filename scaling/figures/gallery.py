@@ -17,7 +17,7 @@ from scaling.law.ageing import Ageing
 from scaling.law.direction import VOLATILITY, Direction
 from scaling.law.judged_markets import Markets, markets_of
 from scaling.law.result import Law, StudyLaw
-from scaling.metrics import log_loss
+from scaling.law.runs import BASE_RATE
 
 
 @dataclass(frozen=True)
@@ -92,8 +92,7 @@ def draw(shown: Shown) -> dict[str, Figure]:
 
 def _ladder(shown: Shown) -> Figure:
     skills = {name: row.skill for name, row in shown.law.best_network.against.items()}
-    base = shown.baselines["base_rate"]
-    return plots.ladder(shown.law.ladder.cells, log_loss(base["y"], base["p"]), skills)
+    return plots.ladder(shown.law.ladder.cells, skills)
 
 
 def _reliability(shown: Shown) -> Figure:
@@ -104,7 +103,7 @@ def _reliability(shown: Shown) -> Figure:
 
 def _skill_by_year(shown: Shown) -> Figure:
     name, rival = shown.rival
-    return plots.skill_by_year({**shown.networks, name: rival}, shown.baselines["base_rate"])
+    return plots.skill_by_year({**shown.networks, name: rival}, shown.baselines[BASE_RATE])
 
 
 def _direction(shown: Shown) -> Figure:

@@ -20,6 +20,7 @@ from scaling.law import baselines
 from scaling.law.cells import Cell
 from scaling.law.power_law import ASSUMED
 from scaling.law.result import StudyLaw
+from scaling.law.runs import BASE_RATE
 from scaling.law.sentence import rounded
 from scaling.law.verdict import EQUIVALENCE
 from scaling.metrics import score
@@ -248,7 +249,7 @@ def html_page(
     two_axes = (
         {
             "surfaces": laws,
-            "points": laws[0].baselines["base_rate"].cells,
+            "points": laws[0].baselines[BASE_RATE].cells,
             "rivals": baselines_shown(laws[0]),
             "assumed": ASSUMED,
             "more": laws[0].unit,

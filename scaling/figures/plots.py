@@ -145,12 +145,11 @@ def age(sizes: Sequence[Ageing]) -> Figure:
 
 
 @rc_context(STYLE)
-def ladder(sizes: Sequence[Cell], base_loss: float, baselines: Mapping[str, float]) -> Figure:
+def ladder(sizes: Sequence[Cell], baselines: Mapping[str, float]) -> Figure:
     """Skill in per cent against counted parameters: means, 95 % intervals, seeds, baselines.
 
     A size with one seed has a hollow marker, and the line leaves it out, as the law does. `sizes`
-    are the ladder's cells, `base_loss` the base rate's test log-loss in nats, `baselines` maps
-    names to test skill (a fraction).
+    are the ladder's cells, `baselines` maps names to test skill (a fraction).
     """
     figure, axes = new_axes((7.2, 4.2))
     lines = {name: 100 * value for name, value in baselines.items()}
@@ -160,7 +159,7 @@ def ladder(sizes: Sequence[Cell], base_loss: float, baselines: Mapping[str, floa
     axes.set_xscale("log")
     axes.set_ylim(everything.min() - margin, everything.max() + margin)
     for size in sizes:
-        seeds = 100 * (1 - np.array(size.seed_log_losses) / base_loss)
+        seeds = 100 * (1 - np.array(size.seed_log_losses) * (1 - size.skill) / size.log_loss)
         if len(seeds) > 1:
             x = np.full(len(seeds), size.parameters)
             axes.plot(x, seeds, "_", color=COLOURS[0], ms=11, mew=1.2)

@@ -18,6 +18,7 @@ from scaling.figures.plots import colour, marker, new_axes, spread
 from scaling.figures.svg import COLOURS, GREY, INK, STYLE
 from scaling.law.cells import BaselineCell, Cell, Ensemble
 from scaling.law.result import Law
+from scaling.law.runs import BASE_RATE
 from scaling.law.sentence import DRAWN
 
 WIDTH = 4.6
@@ -37,7 +38,7 @@ class Curve(NamedTuple):
 
 def baselines_shown(law: Law) -> list[str]:
     """The baselines with a line of their own: all but the constant, which learns nothing more."""
-    return [name for name in law.baselines if name != "base_rate"]
+    return [name for name in law.baselines if name != BASE_RATE]
 
 
 @rc_context(STYLE)

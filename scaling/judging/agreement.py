@@ -22,7 +22,7 @@ from scaling.law.direction import Direction
 from scaling.law.earnings import Earnings
 from scaling.law.judge import fit_study
 from scaling.law.result import StudyLaw
-from scaling.law.runs import words_of
+from scaling.law.runs import BASE_RATE, words_of
 from scaling.law.table import read_tables
 from scaling.metrics import Recalibration, score
 from scaling.run import BASELINES, Run, RunName, Values
@@ -106,7 +106,7 @@ def _base_rates(study: StudyFiles, rates: Rates) -> Iterator[tuple[str, float, f
                 yield file, rate, model[block]["base_rate"]
     for made in study.ladder.baselines:
         rows = _rows_of(study.baseline_predictions, name_in(made))
-        for p in rows.loc[rows["model"] == "base_rate", "p"].unique():
+        for p in rows.loc[rows["model"] == BASE_RATE, "p"].unique():
             yield f"{made['run']}.predictions.parquet", rates[name_in(made).origin], p
 
 

@@ -28,6 +28,7 @@ from scaling.judging.volatility import (
     over_markets,
     recent_rate,
 )
+from scaling.law.runs import BASE_RATE
 from scaling.metrics import Array, log_loss
 from scaling.run import RunName
 
@@ -82,7 +83,7 @@ def fit_baselines(study: Study, task: TaskConfig) -> Fitted:
     x, y = last_rows(study, study.samples["train"]), study.labels("train")
     rate = _base_rate(study)
     fits: Fits = {
-        "base_rate": lambda: [Baseline(lambda _, r: np.full(len(r), rate), {"base_rate": rate})],
+        BASE_RATE: lambda: [Baseline(lambda _, r: np.full(len(r), rate), {"base_rate": rate})],
         **_fits_of_volatility(study, task),
         "logistic_regression": lambda: [_logistic(last_rows, x, y, c) for c in PENALTIES],
         "random_forest": lambda: [_forest(x, y, leaf) for leaf in LEAF_SIZES],

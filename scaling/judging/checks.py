@@ -24,7 +24,7 @@ from scaling.data.prices import daily_ranges, prices_of
 from scaling.errors import UserError
 from scaling.law.bootstrap import Settings
 from scaling.law.effects import estimate_effects
-from scaling.metrics import Array, log_loss
+from scaling.metrics import Array, log_loss, logits_of
 from scaling.names import EXTERNAL, tier_named
 from scaling.run import Run
 from scaling.sizes import BUDGET_TOLERANCE, budget_parameters
@@ -136,8 +136,7 @@ def no_gross_drift(table: Sequence[dict[str, Any]]) -> Check:
 
 def predictions_vary(p: npt.ArrayLike) -> Check:
     """The logits of `p` [n] vary from day to day; a constant means the class prior was learnt."""
-    clipped = np.clip(np.asarray(p, float), 1e-12, 1 - 1e-12)
-    spread = float(np.std(np.log(clipped / (1 - clipped))))
+    spread = float(np.std(logits_of(p)))
     return check(
         "predictions vary",
         spread >= SMALLEST_LOGIT_SPREAD,

@@ -158,7 +158,7 @@ class Forecast:
                 "not be checked"
             )
         for row in self.rows():
-            seen = " (the network was trained or chosen on this day)"
+            seen = " (a day of training or validation)"
             lines.append(
                 f"{row['asset'] + ', ' if 'asset' in row else ''}"
                 f"at the close of {row['close_of']}, for {row['about']}: "

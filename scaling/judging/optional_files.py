@@ -62,7 +62,7 @@ def _refuse_another_studys(
     again = f"make it again: snakemake --force results/{study.law.experiment}/{path.name}"
     runs = [Run.of(record, path) for record in study.records if record["budget"] == budget]
     if kind == "ageing":  # of the very networks that the study has of a size
-        if found := outdated(path, runs, made["made_by"]):
+        if found := outdated(path, runs, made.get("made_by")):
             raise UserError(f"{path}: {found}; {again}")
         return
     may_differ = (*MAY_DIFFER, *(OF_A_SWEEP if kind == "sweep" else ()))

@@ -22,6 +22,7 @@ from scaling.law.cells import Score
 from scaling.law.effects import Effect
 from scaling.law.judged_markets import Markets, markets_of
 from scaling.law.result import Law, StudyLaw, law_from, read_law
+from scaling.law.runs import BASE_RATE
 from scaling.names import experiment_path
 from scaling.record import read_json
 from scaling.run import BASELINES, WHOLE_BLOCK, Run, RunName
@@ -57,11 +58,15 @@ class Summary:
 
 def read_summary(path: Path) -> Summary:
     """Read a published summary. Raises `UserError` for one of other code."""
-    from pydantic import TypeAdapter
+    from pydantic import TypeAdapter, ValidationError
 
     content = read_json(path)
-    markets = TypeAdapter(Markets | None).validate_python(content.get("markets"))
-    return Summary(**{**content, "law": law_from(content["law"], path), "markets": markets})
+    try:
+        markets = TypeAdapter(Markets | None).validate_python(content.get("markets"))
+        return Summary(**{**content, "law": law_from(content["law"], path), "markets": markets})
+    except (KeyError, TypeError, ValidationError) as error:
+        found = f"{path}: no summary of a study, or one of other code ({error})"
+        raise UserError(f"{found}; publish it again") from None
 
 
 def summarise(grid: GridConfig, path: Path, results: Path) -> Summary:
@@ -225,7 +230,7 @@ def _ladder_table(summary: Summary) -> Iterator[Row]:
             f"{fmean(run['test_auc'] for run in runs):.3f}",
         ]
     for name, scores in summary.baselines.items():
-        if name != "base_rate":
+        if name != BASE_RATE:
             shown = [percent(scores[key]) for key in ("validation_skill", "test_skill")]
             yield [name.replace("_", " "), "", "", "", *shown, f"{scores['test_auc']:.3f}"]
 

@@ -130,7 +130,7 @@ def _effect(
     ones = np.ones((1, len(cells)))
     rest = np.broadcast_to(minus, used.shape)[None, used]
     (effect,) = estimate_effects(cells, ones, settings, minus=rest).effects
-    return effect if every.shape[1] > 1 else effect.of_days_alone
+    return effect if every.shape[1] > 1 else effect.without_known_seeds
 
 
 def _on_block(

@@ -122,7 +122,7 @@ def line(
     turning_point = find_turning_point(
         contrasts, positions, loss, covariance, replicated=replicated
     )
-    slope = slope if replicated else slope.of_days_alone
+    slope = slope if replicated else slope.without_known_seeds
     return Line(slope, contrasts, turning_point, found.block_length)
 
 
@@ -153,7 +153,6 @@ def judge_axis(
             whole.slope,
             delta,
             len(table.dates),
-            max(len(seeds) for seeds in table.seeds),
             replicated=replicated,
         ),
         contrasts=contrasts,

@@ -16,6 +16,7 @@ import pandas as pd
 
 from scaling.config import TaskConfig
 from scaling.law.bootstrap import BOOTSTRAP_SEED, block_length, day_weights
+from scaling.law.runs import BASE_RATE
 from scaling.metrics import Array, log_losses, logits_of, weighted_aucs
 
 VOLATILITY = "garch"
@@ -131,8 +132,8 @@ class Direction:
             f"{100 * self.volatility_skill:.1f} %, {size} alone {100 * added.skill_alone:.1f} %, "
             f"and both together {100 * added.skill_together:.1f} %, so the network {more} to it "
             f"({added.gain.value:+.4f} nats a day, 95 % interval {low:+.4f} to {high:+.4f}). "
-            f"Direction: on the {self.large_moves} days of a large move, {self.asked_moves} of "
-            f"them {self.asked}, {size} ranks {self.asked} above {opposite} with an AUC of "
+            f"Direction: of {self.large_moves} large moves {self.asked_moves} are {self.asked}; "
+            f"{size} ranks {self.asked} above {opposite} with an AUC of "
             f"{ranking.auc.value:.3f}, volatility alone with "
             f"{ranking.auc.value - ranking.minus_volatility.value:.3f}; it "
             f"{knows[ranking.minus_volatility.interval95[0] > 0]} more of the direction."
@@ -152,22 +153,26 @@ def measure_direction(
     if why_not := _one_direction(forecasts, outcomes, task):
         return NotMeasured(why_not)
     y = outcomes["y"].to_numpy()
-    of_base_rate = log_losses(y, test.p["base_rate"]).mean()
+    dates, which = np.unique(test.p.index.get_level_values("date"), return_inverse=True)
+    counts = np.bincount(which)
+
+    def by_day(rows: Array) -> Array:
+        return np.asarray(np.bincount(which, rows) / counts)
+
+    of_base_rate = by_day(log_losses(y, test.p[BASE_RATE])).mean()
 
     def skill(p: Array) -> float:
-        return 1 - float(log_losses(y, p).mean() / of_base_rate)
+        return 1 - float(by_day(log_losses(y, p)).mean() / of_base_rate)
 
     alone = {name: _together(before, test, [name]) for name in (VOLATILITY, *forecasts.sizes)}
     both = {size: _together(before, test, [VOLATILITY, size]) for size in forecasts.sizes}
     losses = {name: log_losses(y, p) for name, p in both.items()}
     gains = {name: log_losses(y, alone[VOLATILITY]) - loss for name, loss in losses.items()}
-    dates, which = np.unique(test.p.index.get_level_values("date"), return_inverse=True)
-    counts = np.bincount(which)
-    by_day = np.stack([np.bincount(which, gain) / counts for gain in gains.values()])
-    block = block_length(by_day, task.horizon)
+    daily = np.stack([by_day(gain) for gain in gains.values()])
+    block = block_length(daily, task.horizon)
     drawn = day_weights(len(dates), block, samples, BOOTSTRAP_SEED)
     large = (outcomes["rises"] != outcomes["falls"]).to_numpy()
-    models = test.p.columns.drop("base_rate")
+    models = test.p.columns.drop(BASE_RATE)
     rankings = _rankings(y[large], test.p.loc[large, models], drawn[:, which[large]])
     return Direction(
         days=len(dates),
@@ -182,7 +187,7 @@ def measure_direction(
                 skill_together=skill(both[size]),
                 gain=_estimate(float(gain.mean()), drawn @ gain),
             )
-            for size, gain in zip(forecasts.sizes, by_day, strict=True)
+            for size, gain in zip(forecasts.sizes, daily, strict=True)
         },
         block_length=block,
     )

@@ -49,8 +49,8 @@ class Components:
     """Degrees of freedom of the days, whose blocks count."""
     seed_degrees: float
     """Those of the seeds, of all cells and folds together; MANY where no seed varies."""
-    per_cell: int
-    """Seeds of a cell."""
+    per_cell: float
+    """Seeds of a cell; of unequal numbers the mean, weighted by what each adds to the variance."""
     by_fold: bool = False
     """Whether more days are more folds, each with networks of its own."""
 
@@ -101,7 +101,7 @@ class Effect:
     folds_interval90: Interval | None = None
 
     @property
-    def of_days_alone(self) -> "Effect":
+    def without_known_seeds(self) -> "Effect":
         """The same, with the variance of the seeds said to be unknown."""
         return replace(self, seed_variance=None)
 
@@ -183,7 +183,8 @@ def estimate_effects(
         draws = draws - minus @ days.T
     day_variance = (daily @ days.T).var(axis=1, ddof=1)
     day_degrees = max(n_days / block - 1, 1.0)
-    seed_degrees = np.array([[max(len(loss) - 1, 1)] for loss in losses[: 1 if together else None]])
+    counts = np.array([len(loss) for loss in losses[: 1 if together else None]])
+    seed_degrees = np.maximum(counts - 1, 1)[:, None]
     apart = None if together else _spread(losses, folds)
     groups = [daily[:, own].mean(axis=1) for own in groups_of_folds(folds)]
     found = []
@@ -198,13 +199,14 @@ def estimate_effects(
         of_groups = np.array([group[row] for group in groups])
         effect = _effect(float(daily[row].mean()), draws[row], *variances, degrees, of_groups)
         of_both = float(share @ both)
+        varying = by_cell.sum(axis=1) if by_cell.any() else None
         components = Components(
             days=max(variances[0] - of_both, 0.0),
             seeds=max(variances[1] - of_both, 0.0),
             both=of_both,
             day_degrees=day_degrees,
             seed_degrees=_degrees_of_freedom(0.0, MANY, by_cell, seed_degrees),
-            per_cell=max(map(len, losses)),
+            per_cell=float(np.average(counts, weights=varying)),
             by_fold=bool(settings.folds),
         )
         found.append(replace(effect, components=components))
@@ -248,7 +250,8 @@ def effect_on_measure(
 
     `values` holds [seeds, folds] for each cell and `resampled` [seeds, folds, samples], the measure
     computed again on each draw of the test days, in blocks of `block`. A fold counts as its days
-    do. The intervals are those of `estimate_effects`, in the units of the measure.
+    do. The intervals are those of `estimate_effects`, in the units of the measure, but the seeds of
+    each cell always count for themselves.
     """
     n_days = folds[-1].stop
     days = np.array([fold.stop - fold.start for fold in folds])

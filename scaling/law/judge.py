@@ -109,7 +109,7 @@ def _auc_slope(tables: Tables, plain: AxisLaw, settings: Settings) -> Effect | N
         plain.block_length,
         settings.seed + 1,
     )
-    return effect if plain.slope.seed_variance is not None else effect.of_days_alone
+    return effect if plain.slope.seed_variance is not None else effect.without_known_seeds
 
 
 def _aucs(p: Array, days: TestDays, folds: Sequence[slice], drawn: Array) -> Array:
@@ -127,8 +127,8 @@ def fit_law(table: Table, settings: Settings) -> Law:
 
     Every axis with several points is judged. In a ladder, the sizes with one seed have no part in
     that: `points` of its axis names the others. If fewer than FEWEST_SIZES have several, or if a
-    cell of a surface has one seed, all are judged, no interval holds the spread between seeds, and
-    every verdict is "inconclusive".
+    cell of a surface has one seed, all are judged, the intervals lack what is unknown of its seeds,
+    and every verdict is "inconclusive".
     """
     delta, days = _delta(table, settings), _judged_days(table)
     judged, replicated = _replicated_part(table)
@@ -209,4 +209,4 @@ def _interaction(table: Table, settings: Settings, replicated: bool) -> Effect:
     first, second = (slope_weights(axis.positions) for axis in table.axes.values())
     weights = np.outer(first, second).reshape(1, -1)
     effect = estimate_effects(table.losses, weights, settings).effects[0]
-    return effect if replicated else effect.of_days_alone
+    return effect if replicated else effect.without_known_seeds

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from scaling.law.prediction_rows import BASE_RATE
+from scaling.law.runs import BASE_RATE
 from scaling.metrics import log_losses
 
 

@@ -7,11 +7,11 @@ import numpy as np
 import pandas as pd
 
 from scaling.errors import UserError
+from scaling.law.runs import BASE_RATE
 
 NETWORKS = ("budget", "parameters", "seed", "date", "y", "p")
 BASELINES = ("model", "date", "y", "p")
 ALSO_CALLED = {"label": "y", "probability": "p"}
-BASE_RATE = "base_rate"
 
 Checked = tuple[pd.Series, pd.Series]
 

@@ -45,7 +45,7 @@ def ways_to_see(
         )
     names = [Run.of({"identity": made}, study.experiment).name for made in study.runs]
     runs = [name for name in names if name.whole and name.budget in sizes.points]
-    needed = sensitivity(sizes.slope, effect, days, parts.per_cell, replicated=True)
+    needed = sensitivity(sizes.slope, effect, days, replicated=True)
     seeds_alone, days_alone = (
         float(parts.smallest_detectable(*times)) for times in ((MOST_TIMES, 1), (1, MOST_TIMES))
     )
@@ -55,10 +55,7 @@ def ways_to_see(
     if needed.days_needed:
         more_days = _days(study, parts, needed.days_needed / days, spare_years, paid)
     if seeds := needed.seeds_needed:
-        times = seeds / parts.per_cell
-        costs = None if paid is None else paid * (times - 1)
-        does = f"{seeds} instead of {parts.per_cell} of each size"
-        more_seeds = Way(does, float(parts.smallest_detectable(1, times)), costs)
+        more_seeds = _seeds(study, parts, seeds, runs, price)
     further = _sizes(effect, study, parts, bigger, runs, price)
     return {
         "more test days": more_days,
@@ -84,6 +81,26 @@ def _days(
     return Way(does, float(parts.smallest_detectable(needed / had, 1)), costs)
 
 
+def _seeds(
+    study: StudyLaw, parts: Components, seeds: int, runs: Sequence[RunName], price: Price
+) -> Way:
+    """So many seeds of each size, whatever it has now."""
+    had = _seeds_of(study)
+    does = f"{seeds} instead of {' or '.join(map(str, sorted({*had.values()})))} of each size"
+    costs = 0.0
+    for budget, count in had.items():
+        paid = price([name for name in runs if name.budget == budget])
+        costs += math.nan if paid is None else paid * (seeds / count - 1)
+    known = None if math.isnan(costs) else costs
+    return Way(does, float(parts.smallest_detectable(1, seeds / parts.per_cell)), known)
+
+
+def _seeds_of(study: StudyLaw) -> dict[str, int]:
+    """How many each size has that the slope is over."""
+    points = study.ladder.parameters.points
+    return {c.budget: len(c.seeds) for c in study.ladder.cells if c.budget in points}
+
+
 def _sizes(
     effect: float,
     study: StudyLaw,
@@ -100,9 +117,10 @@ def _sizes(
     points, does = study.ladder.parameters.points, "no size is larger"
     counted = {cell.budget: cell.parameters for cell in study.ladder.cells}
     ladder = np.array([counted[budget] for budget in points], float)
+    seeds = np.array([_seeds_of(study)[budget] for budget in points])
     for budget in bigger:
         then = slope_weights(np.array([*ladder[:-1], budget_parameters(budget)]))
-        less = float((then**2).sum() / (slope_weights(ladder) ** 2).sum())
+        less = float((then**2 / seeds).sum() / (slope_weights(ladder) ** 2 / seeds).sum())
         apart = replace(parts, seeds=parts.seeds * less, both=parts.both * less)
         reached = float(apart.smallest_detectable(1, 1))
         if reached <= effect:

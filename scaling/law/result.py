@@ -148,7 +148,7 @@ def law_from(content: Mapping[str, Any], path: str | Path = "") -> StudyLaw:
         where = ".".join(map(str, first["loc"]))
         raise UserError(
             f"{path}: not the law of a study, or one of other code ({where}: {first['msg']}); make "
-            "one: snakemake --force results/daily/threshold_1pct/scaling_law.json"
+            f"it again: snakemake --force {path}"
         ) from None
 
 

@@ -17,6 +17,7 @@ NETWORK_COLUMNS = ("budget", "parameters", "seed", "date", "split", "y", "p")
 BASELINE_COLUMNS = ("model", "date", "split", "y", "p")
 DRAWS = get_args(Draw)
 MARKETS = "markets"
+BASE_RATE = "base_rate"  # the baseline that every study has
 # Two runs whose probabilities differ by less on every day are one run. Another device changes the
 # probabilities of the same weights by 1e-6, another seed by 1e-2.
 SAME_FORECAST = 1e-5
@@ -383,5 +384,5 @@ def _base_rates(rivals: Sequence[tuple[ModelId, pd.DataFrame]]) -> dict[Sample, 
     return {
         run.train_days.sample: float(rows[["origin", "p"]].drop_duplicates()["p"].mean())
         for run, rows in rivals
-        if run.name == "base_rate"
+        if run.name == BASE_RATE
     }

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from scaling.law.axis import AtPoint, AxisLaw
 from scaling.law.baselines import BestNetwork
 from scaling.law.bootstrap import Settings
-from scaling.law.effects import DUST, Effect
+from scaling.law.effects import DUST, LEVEL, Effect
 from scaling.law.result import JudgedDays, Law
 
 FEW_BLOCKS = 30
@@ -103,7 +103,7 @@ def warnings(law: Law, days: JudgedDays, delta: float, settings: Settings) -> li
     experiments = settings.experiments
     for axis in law.axes.values():
         p = min(1.0, experiments * axis.slope.p_value)
-        if axis.verdict in ("improves", "inverse scaling") and p >= 0.05:
+        if axis.verdict in ("improves", "inverse scaling") and p >= LEVEL:
             found.append(
                 f"this is one of {experiments} experiments of a grid, and the verdict is about "
                 f"this one alone: adjusted for all of them the p-value of its slope is {p:.2g}"
@@ -278,12 +278,10 @@ def _crossing(law: Law, name: str) -> str:
     axis = law.axes[name]
     if not axis.crosses:
         return ""
-    apart = [each for each in axis.at_each if each.p_holm < 0.05]
+    apart = [each for each in axis.at_each if each.p_holm < LEVEL]
     helps, hurts = (
-        " and ".join(
-            _where(law, name, each) for each in apart if (each.slope.estimate < 0) is falling
-        )
-        for falling in (True, False)
+        " and ".join(_where(law, name, each) for each in apart if each.slope.side == side)
+        for side in (-1, 1)
     )
     return f"{WORDS[name].more} helps {helps} and hurts {hurts}"
 

@@ -9,10 +9,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from scaling.law.effects import LEVEL
 from scaling.law.power_law import FittedLaw, whitened_contrasts
 from scaling.metrics import Array
-
-LEVEL = 0.05
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ import pandas as pd
 
 from scaling.errors import UserError
 from scaling.law.runs import (
+    BASE_RATE,
     DRAWS,
     MARKETS,
     Model,
@@ -204,7 +205,7 @@ def _table(runs: Runs, models: Sequence[Model], draw: str, counted: dict[Sample,
         dates=runs.days.dates,
         y=runs.y,
         base_rate=_base_rate(runs, _most_days(runs)),
-        base=_baselines(runs, _most_days(runs))["base_rate"],
+        base=_baselines(runs, _most_days(runs))[BASE_RATE],
         folds=runs.days.folds,
     )
 

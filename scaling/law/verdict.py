@@ -68,12 +68,12 @@ def contrast_rows(
 def verdict(
     slope: Effect, delta: float, *, equivalent: bool, replicated: bool, one_direction: bool
 ) -> str:
-    """One of four words. Both intervals must agree, and without replicates there is no claim.
+    """One of four words. All intervals must agree, and without replicates there is no claim.
 
-    `delta` is in nats per decade. "improves" needs a 95 % interval of the slope below 0, "inverse
-    scaling" one above 0, and neither is said unless the loss goes in `one_direction`, because over
-    a turning point a slope is no finding. "equivalent to no effect" is EQUIVALENCE: pairs of
-    one-sided tests at 5 % (Schuirmann 1987), which must all succeed and therefore need no
+    `delta` is in nats per decade. "improves" needs all 95 % intervals of the slope below 0,
+    "inverse scaling" all above 0, and neither is said unless the loss goes in `one_direction`,
+    because over a turning point a slope is no finding. "equivalent to no effect" is EQUIVALENCE:
+    pairs of one-sided tests at 5 % (Schuirmann 1987), which must all succeed and therefore need no
     adjustment; `equivalent` says that those of the differences did. All else is "inconclusive".
     """
     if not replicated:
@@ -103,9 +103,7 @@ class Sensitivity:
     seeds_needed_note: str
 
 
-def sensitivity(
-    slope: Effect, delta: float, test_days: int, seeds: int, *, replicated: bool
-) -> Sensitivity:
+def sensitivity(slope: Effect, delta: float, test_days: int, *, replicated: bool) -> Sensitivity:
     """What a study with this slope's error could have seen; `delta` is in nats per decade.
 
     The target is the delta set in advance, never the estimate: power computed at the estimate only
@@ -116,7 +114,8 @@ def sensitivity(
     assert parts is not None, "every slope that is estimated here has them"
     tried = np.geomspace(1, MOST_TIMES, 2000)
     more_days = _first(test_days, tried, parts.smallest_detectable(tried, 1) <= delta)
-    tried = np.arange(seeds, MOST_TIMES * seeds + 1) / seeds
+    seeds = round(parts.per_cell, 6)
+    tried = np.arange(math.ceil(seeds), MOST_TIMES * seeds + 1) / seeds
     more_seeds = _first(seeds, tried, parts.smallest_detectable(1, tried) <= delta)
     seeds_note = f"{MOST_TIMES} times as many are not enough: the days hide delta"
     if not replicated:
@@ -132,6 +131,6 @@ def sensitivity(
     )
 
 
-def _first(count: int, times: Array, enough: npt.NDArray[np.bool_]) -> int | None:
+def _first(count: float, times: Array, enough: npt.NDArray[np.bool_]) -> int | None:
     """The first of so many times `count` that is enough, rounded up; None if none is."""
     return math.ceil(round(count * times[enough.argmax()], 6)) if enough.any() else None

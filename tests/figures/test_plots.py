@@ -45,7 +45,7 @@ def test_the_sweep_figure_has_a_point_a_recipe_and_marks_the_own_and_the_best_on
 
 def test_names_of_baselines_with_nearly_equal_skill_do_not_cover_each_other(made: Path) -> None:
     law = read_law(made / "scaling_law.json")
-    figure = plots.ladder(law.ladder.cells, 0.4, {"forest": 0.100, "boosting": 0.101, "rate": 0.0})
+    figure = plots.ladder(law.ladder.cells, {"forest": 0.100, "boosting": 0.101, "rate": 0.0})
     (axes,) = figure.axes
     heights = sorted(text.get_position()[1] for text in axes.texts)
     assert min(b - a for a, b in zip(heights, heights[1:], strict=False)) > 0.07
@@ -54,7 +54,7 @@ def test_names_of_baselines_with_nearly_equal_skill_do_not_cover_each_other(made
 def test_a_size_with_one_seed_is_hollow_named_so_and_not_on_the_line(made: Path) -> None:
     *smaller, largest = read_law(made / "scaling_law.json").ladder.cells
     one = replace(largest, seeds=[42], seed_log_losses=largest.seed_log_losses[:1])
-    (axes,) = plots.ladder([*smaller, one], 0.4, {"rate": 0.0}).axes
+    (axes,) = plots.ladder([*smaller, one], {"rate": 0.0}).axes
     (line, _, _), (point, _, (bar,)) = axes.containers
     assert list(line.get_xdata()) == [size.parameters for size in smaller]
     assert list(point.get_xdata()) == [largest.parameters]

@@ -150,6 +150,18 @@ def test_days_are_resampled_and_a_market_given_twice_changes_no_interval() -> No
     assert np.allclose(two.additions["2m"].gain.interval95, one.additions["2m"].gain.interval95)
 
 
+def test_a_day_counts_once_for_a_skill_however_many_markets_are_open_on_it() -> None:
+    days = market(drifting=0.5)
+    once = forecasts(days, days.chance(days.sigma, days.drift))
+    names = [*once.p.index.names]
+    calm = once.outcomes.query("split == 'test' and y == 0").index
+    more = (part.loc[calm].rename({"": "copy"}, level="asset") for part in once[:2])
+    both = (pd.concat(parts).sort_index(level=names) for parts in zip(once[:2], more, strict=True))
+    one, two = measured(once), measured(Forecasts(*both, once.sizes))
+    assert two.volatility_skill == pytest.approx(one.volatility_skill)
+    assert two.additions["2m"].skill_together == pytest.approx(one.additions["2m"].skill_together)
+
+
 def test_the_weights_chosen_on_validation_count_and_seeds_are_averaged() -> None:
     days = market(drifting=0.5)
     base = rows(days, np.full(DAYS, 0.16), model="garch")

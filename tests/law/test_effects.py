@@ -130,6 +130,15 @@ def test_the_variance_of_a_slope_is_split_into_days_seeds_and_what_is_of_both():
     assert np.mean([c.days for c in found]) < 0.3 * of_one * 0.07**2 / days
 
 
+def test_of_unequal_numbers_of_seeds_more_for_all_leave_what_the_seeds_themselves_tell():
+    *smaller, largest = world(1, parameters=FIVE, day=0.0, both=0.0, seed=0.004)
+    weights = slope_weights(FIVE)
+    found = estimate_effects([*smaller, largest[:2]], weights[None], SETTINGS).effects[0].components
+    spread = [loss.mean(axis=1).var(ddof=1) for loss in (*smaller, largest[:2])]
+    assert found.seeds * found.per_cell / 8 == pytest.approx((weights**2 * spread).sum() / 8)
+    assert 2 < found.per_cell < 3
+
+
 def test_what_a_larger_study_would_see_is_what_it_does_see():
     """Four times the days and twice the seeds, foretold from the small study and then made."""
     noise = {"day": 0.03, "seed": 0.004, "both": 0.07}

@@ -67,6 +67,7 @@ def test_the_command_adjusts_for_the_experiments_of_the_grid_and_refuses_fewer_t
     fit.main([*command(*files), "--experiments", "7"])
     result = json.loads(files[-1].read_text())
     assert result["ladder"]["best_network"]["comparisons"] == 14
+    assert result["made_by"]["experiments"] == 7
     with pytest.raises(UserError, match="--experiments: got 0"):
         fit.main([*command(*files), "--experiments", "0"])
 
@@ -121,5 +122,6 @@ def test_the_command_gives_a_study_of_two_axes_a_law_for_each_draw(files, capsys
     for draw, law in result["surfaces"].items():
         assert law["draw"] == draw
         assert law["sentence"] in printed
+        assert all(f"warning: {warning}" in printed for warning in law["warnings"])
         assert len(law["cells"]) == 9
         assert list(law["baselines"]) == ["base_rate", "logistic_regression"]

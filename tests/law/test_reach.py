@@ -77,6 +77,17 @@ def test_more_seeds_are_as_many_as_it_takes_and_each_is_paid_at_every_size_and_f
     assert way.seconds == pytest.approx((count - 2) * 14 * (10 + 60))
 
 
+def test_a_size_with_fewer_seeds_needs_more_of_them_and_that_is_paid() -> None:
+    study = law()
+    smaller, larger = study.ladder.cells
+    less = replace(larger, seeds=[42])
+    study = replace(study, ladder=replace(study.ladder, cells=[smaller, less]))
+    way = ways_to_see(0.002, study, ["20m"], 100.0, price)["more seeds"]
+    count = int(way.does.split()[0])
+    assert way.does == f"{count} instead of 1 or 2 of each size"
+    assert way.seconds == pytest.approx(14 * 2 * (10 * (count / 2 - 1) + 60 * (count - 1)))
+
+
 def test_more_days_of_a_walk_are_whole_folds_with_networks_of_their_own() -> None:
     way = ways(0.002)["more test days"]
     count = int(way.does.split()[0])

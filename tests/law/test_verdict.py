@@ -149,7 +149,7 @@ def test_twice_the_days_are_asked_for_when_the_days_variance_is_twice_what_delta
     allowed = (0.006 / 2.8016) ** 2
 
     def needed(slope, replicated=True):
-        return sensitivity(slope, 0.006, 1000, 3, replicated=replicated)
+        return sensitivity(slope, 0.006, 1000, replicated=replicated)
 
     needs = needed(precisely(0.0, day_variance=2 * allowed))
     assert needs.days_needed == pytest.approx(2000, abs=8)

@@ -91,6 +91,11 @@ def text_of(made):
     return json.dumps(made, sort_keys=True)
 
 
+def experiments_with(wildcards):
+    """How many experiments the grid has, with that of the target; verdicts are adjusted for them."""
+    return len({*GRID.experiments, wildcards.experiment})
+
+
 def code_of(entry, family=None, **parts):
     """The code that a rule's results depend on, for `params`, and the settings that do.
 
@@ -112,7 +117,7 @@ def shape_of(experiment, budget):
 
 
 def name_of(experiment, text):
-    """The run of that name: its budget, its training days and its seed."""
+    """The run of that name."""
     return RunName.read(text, EXPERIMENTS[experiment].seed)
 
 
@@ -174,7 +179,7 @@ ARTEFACTS = {
     "fit_law": lambda w, own: (
         "scaling_law.json",
         [asked(w.experiment, run.written(own.seed)) for run in GRID.runs_of(own)],
-        identities.fitted_by(own),
+        identities.fitted_by(own, experiments_with(w)),
     ),
 }
 

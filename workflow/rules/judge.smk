@@ -107,8 +107,10 @@ rule fit_law:
     conda:
         "../envs/scaling.yaml"
     params:
-        identity=lambda wildcards: text_of(identities.fitted_by(EXPERIMENTS[wildcards.experiment])),
-        experiments=lambda wildcards: len({*GRID.experiments, wildcards.experiment}),
+        identity=lambda wildcards: text_of(
+            identities.fitted_by(EXPERIMENTS[wildcards.experiment], experiments_with(wildcards))
+        ),
+        experiments=experiments_with,
     shell:
         "exec python -m scaling.fit --config configs/{wildcards.experiment:q}.yaml"
         " --predictions {input.predictions:q} --baselines {input.baselines:q}"
