@@ -128,6 +128,7 @@ def test_a_table_that_was_altered_or_is_not_registered_is_refused(own: Path) -> 
         check_data.main(stamp)
 
 
+@pytest.mark.slow
 def test_search_and_plan_count_the_channels_and_days_of_the_table(study: Path) -> None:
     take_in(mine())
     table = write_config(data={"features": str(TABLE)})

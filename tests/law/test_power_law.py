@@ -67,6 +67,7 @@ def test_sizes_that_do_not_identify_an_exponent_are_told_why(loss, options, reas
 # --- two axes
 
 
+@pytest.mark.slow
 def test_planted_exponents_come_back_within_their_profile_intervals():
     inside = []
     for number in range(20):

@@ -92,6 +92,7 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return directory
 
 
+@pytest.mark.slow
 def test_a_training_of_patchtsmixer_that_is_cut_off_in_an_epoch_ends_with_the_same_bits(
     study: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
