@@ -85,7 +85,8 @@ def write_artefacts(folder: Path, budgets: Sequence[str], seeds: Sequence[int]) 
             runs.append(run)
         baselines = identities.baselines_run(config, EXPERIMENT).as_json()
     write_json(made / "baselines.json", {"identity": baselines})
-    write_json(made / "scaling_law.json", {"runs": runs, "made_by": identities.fitted_by(config)})
+    made_by = identities.fitted_by(config, experiments=1)
+    write_json(made / "scaling_law.json", {"runs": runs, "made_by": made_by})
 
 
 def snakemake(folder: Path, *options: str) -> Took:

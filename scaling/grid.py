@@ -99,15 +99,15 @@ def load_grid(content: dict[str, Any], path: str | Path = "configs/full.yaml") -
             load_model_config(budget, config.family)
         try:
             paired = origins_of(config) or grid.markets or grid.draw != ["recent"]
-            several = [budget for budget, count in grid.fewer_seeds.items() if count > 1]
-            if paired and several:
-                raise UserError(
-                    f"fewer_seeds.{several[0]}: got {grid.fewer_seeds[several[0]]}; allowed: 1, "
-                    "because in a walk forward, and where a seed draws what is trained on, all "
-                    "sizes of several seeds need the same ones"
-                )
             for markets in {run.markets for run in grid.runs_of(config)}:
                 of_markets(config, markets)
         except UserError as error:
             raise UserError(f"{experiment_path(experiment)}: {error}") from None
+        counts = {grid.fewer_seeds.get(budget, len(grid.seeds)) for budget in grid.budgets} - {1}
+        if paired and len(counts) > 1:
+            raise UserError(
+                f"{path}: fewer_seeds: got {grid.fewer_seeds} of {len(grid.seeds)} seeds; allowed: "
+                "1 for a size, or one number for all others, because in a walk forward, and where "
+                "a seed draws what is trained on, all sizes of several seeds need the same ones"
+            )
     return grid

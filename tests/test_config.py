@@ -282,10 +282,11 @@ def test_fewer_seeds_than_one_or_as_many_as_the_grid_or_of_another_budget_are_re
 def test_sizes_whose_seeds_count_together_are_not_given_different_ones(
     paired: dict[str, list[object]],
 ) -> None:
-    grid = {**GRID, "seeds": [42, 43, 44], **paired}
-    with pytest.raises(UserError, match=r"fewer_seeds.2m: got 2; allowed: 1, because"):
+    grid = {**GRID, "budgets": ["200k", "2m"], "seeds": [42, 43, 44], **paired}
+    with pytest.raises(UserError, match=r"full.yaml: fewer_seeds: got .* allowed: 1 for a size"):
         load_grid({**grid, "fewer_seeds": {"2m": 2}})
     assert load_grid({**grid, "fewer_seeds": {"2m": 1}})
+    assert load_grid({**grid, "fewer_seeds": {"200k": 2, "2m": 2}})
 
 
 def test_an_absolute_path_names_the_same_experiment() -> None:

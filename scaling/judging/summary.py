@@ -63,8 +63,8 @@ def read_summary(path: Path) -> Summary:
     content = read_json(path)
     try:
         markets = TypeAdapter(Markets | None).validate_python(content.get("markets"))
-        return Summary(**{**content, "law": law_from(content["law"], path), "markets": markets})
-    except (KeyError, TypeError, ValidationError) as error:
+        return Summary(**{**content, "law": law_from(content["law"]), "markets": markets})
+    except (KeyError, TypeError, ValidationError, UserError) as error:
         found = f"{path}: no summary of a study, or one of other code ({error})"
         raise UserError(f"{found}; publish it again") from None
 
@@ -87,6 +87,11 @@ def summarise(grid: GridConfig, path: Path, results: Path) -> Summary:
         [Run.of(record, record["run"]) for record in study.records], experiment_path(experiment)
     )
     require_agreement(study)
+    if (count := study.law.settings.experiments) != 1:
+        raise UserError(
+            f"{folder}/scaling_law.json: was adjusted for {count} experiments, and {path} has one; "
+            f"fit the law again: snakemake --configfile {path}"
+        )
     made = sorted(
         zip(study.records, study.evaluations, strict=True),
         key=lambda files: runs.index(name_in(files[0])),

@@ -84,13 +84,14 @@ def _days(
 def _seeds(
     study: StudyLaw, parts: Components, seeds: int, runs: Sequence[RunName], price: Price
 ) -> Way:
-    """So many seeds of each size, whatever it has now."""
+    """So many seeds of each size that has fewer."""
     had = _seeds_of(study)
-    does = f"{seeds} instead of {' or '.join(map(str, sorted({*had.values()})))} of each size"
+    fewer = sorted({count for count in had.values() if count < seeds})
+    does = f"{seeds} instead of {' or '.join(map(str, fewer))} of each size"
     costs = 0.0
     for budget, count in had.items():
         paid = price([name for name in runs if name.budget == budget])
-        costs += math.nan if paid is None else paid * (seeds / count - 1)
+        costs += math.nan if paid is None else paid * max(seeds / count - 1, 0)
     known = None if math.isnan(costs) else costs
     return Way(does, float(parts.smallest_detectable(1, seeds / parts.per_cell)), known)
 

@@ -137,8 +137,8 @@ class StudyLaw:
         return self.ladder.best_network
 
 
-def law_from(content: Mapping[str, Any], path: str | Path = "") -> StudyLaw:
-    """The law in parsed JSON. Raises `UserError` for anything else, with what makes it again."""
+def law_from(content: Mapping[str, Any]) -> StudyLaw:
+    """The law in parsed JSON. Raises `UserError` for anything else."""
     from pydantic import TypeAdapter, ValidationError
 
     try:
@@ -147,14 +147,17 @@ def law_from(content: Mapping[str, Any], path: str | Path = "") -> StudyLaw:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
         raise UserError(
-            f"{path}: not the law of a study, or one of other code ({where}: {first['msg']}); make "
-            f"it again: snakemake --force {path}"
+            f"not the law of a study, or one of other code ({where}: {first['msg']})"
         ) from None
 
 
 def read_law(path: str | Path) -> StudyLaw:
-    """Read a `scaling_law.json`; see `law_from`."""
-    return law_from(read_json(path), path)
+    """Read a `scaling_law.json`. Raises `UserError` for anything else, with what makes it again."""
+    content = read_json(path)
+    try:
+        return law_from(content)
+    except UserError as error:
+        raise UserError(f"{path}: {error}; make it again: snakemake --force {path}") from None
 
 
 def read_laws(paths: list[Path]) -> dict[str, StudyLaw]:

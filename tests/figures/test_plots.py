@@ -58,6 +58,9 @@ def test_a_size_with_one_seed_is_hollow_named_so_and_not_on_the_line(made: Path)
     (line, _, _), (point, _, (bar,)) = axes.containers
     assert list(line.get_xdata()) == [size.parameters for size in smaller]
     assert list(point.get_xdata()) == [largest.parameters]
+    dashes = [line for line in axes.lines if line.get_marker() == "_" and line.get_ms() == 11]
+    for drawn, size in zip(dashes, smaller, strict=True):
+        assert drawn.get_ydata().mean() == pytest.approx(100 * size.skill)
     assert (line.get_markerfacecolor(), point.get_markerfacecolor()) == (svg.COLOURS[0], "none")
     assert bar.get_segments()[0][:, 1] == pytest.approx([100 * e for e in one.skill_interval95])
     labels = [label.get_text() for label in axes.get_xticklabels()]

@@ -8,7 +8,7 @@ import pytest
 
 from scaling.errors import UserError
 from scaling.law.judge import fit_study
-from scaling.law.result import as_json, law_from
+from scaling.law.result import as_json, law_from, read_law
 from scaling.law.table import read_tables
 from tests.law.worlds import BASE_RATE, FIVE, SETTINGS, fitted, study, study_of_days, world
 
@@ -28,11 +28,12 @@ def test_a_law_that_is_written_is_read_back_as_it_was(draws):
         assert law_from(json.loads(json.dumps(as_json(law), allow_nan=False))) == law
 
 
-def test_what_is_not_a_law_is_refused_with_the_key_that_is_wrong():
+def test_what_is_not_a_law_is_refused_with_the_key_that_is_wrong(tmp_path):
     law = as_json(fit_study(read_tables(*study()), SETTINGS))
     law["ladder"]["axes"]["parameters"]["slope"]["p_value"] = "small"
+    (tmp_path / "law.json").write_text(json.dumps(law))
     with pytest.raises(UserError, match="law.json: not the law .*p_value.*make it again: snakem"):
-        law_from(law, "law.json")
+        read_law(tmp_path / "law.json")
 
 
 def test_contrasts_are_paired_by_day_and_adjusted_over_all_pairs():

@@ -78,13 +78,15 @@ def test_more_seeds_are_as_many_as_it_takes_and_each_is_paid_at_every_size_and_f
 
 
 def test_a_size_with_fewer_seeds_needs_more_of_them_and_that_is_paid() -> None:
-    study = law()
+    parts = replace(PARTS, per_cell=1.4)
+    study = law(parts)
     smaller, larger = study.ladder.cells
     less = replace(larger, seeds=[42])
     study = replace(study, ladder=replace(study.ladder, cells=[smaller, less]))
     way = ways_to_see(0.002, study, ["20m"], 100.0, price)["more seeds"]
     count = int(way.does.split()[0])
     assert way.does == f"{count} instead of 1 or 2 of each size"
+    assert way.reaches == seen(parts, seeds=count / 1.4)
     assert way.seconds == pytest.approx(14 * 2 * (10 * (count / 2 - 1) + 60 * (count - 1)))
 
 

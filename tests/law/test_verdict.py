@@ -1,5 +1,7 @@
 """What may be claimed of a slope, and what a study could have seen."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy.stats import t
@@ -158,4 +160,6 @@ def test_twice_the_days_are_asked_for_when_the_days_variance_is_twice_what_delta
     needs = needed(slope)
     assert (needs.days_needed, needs.seeds_needed) == (None, 7)
     assert "spread between seeds" in needs.days_needed_note
+    uneven = replace(slope, components=replace(slope.components, per_cell=2.2))
+    assert needed(uneven).seeds_needed == 5
     assert needed(slope, replicated=False).seeds_needed_note == "unknown: too few replicates"
