@@ -206,7 +206,7 @@ def estimate_effects(
             both=of_both,
             day_degrees=day_degrees,
             seed_degrees=_degrees_of_freedom(0.0, MANY, by_cell, seed_degrees),
-            per_cell=float(np.average(counts, weights=varying)),
+            per_cell=round(float(np.average(counts, weights=varying)), 9),
             by_fold=bool(settings.folds),
         )
         found.append(replace(effect, components=components))

@@ -114,7 +114,7 @@ def sensitivity(slope: Effect, delta: float, test_days: int, *, replicated: bool
     assert parts is not None, "every slope that is estimated here has them"
     tried = np.geomspace(1, MOST_TIMES, 2000)
     more_days = _first(test_days, tried, parts.smallest_detectable(tried, 1) <= delta)
-    seeds = round(parts.per_cell, 6)
+    seeds = parts.per_cell
     tried = np.arange(math.ceil(seeds), MOST_TIMES * seeds + 1) / seeds
     more_seeds = _first(seeds, tried, parts.smallest_detectable(1, tried) <= delta)
     seeds_note = f"{MOST_TIMES} times as many are not enough: the days hide delta"
