@@ -60,6 +60,8 @@ def figures(study: Summary) -> dict[str, str]:
         found["smallest effect"] = (
             f"An effect of {smallest:.4f} would have been seen in four of five such studies"
         )
+        if apart := sum(not contrast.equivalent for contrast in law.contrasts):
+            found["pairs"] = f"{WORDS[apart]} pairs of sizes may still differ by what matters"
     for name, row in study.law.best_network.against.items():
         if row.verdict == "loses to it":
             words = name.replace("_", " ")

@@ -248,6 +248,20 @@ def test_a_law_of_numbers_of_days_that_the_grid_does_not_ask_for_is_refused(stud
     refused(study, "do not name the same runs: 2m seed 42 on 500 recent training days; fit")
 
 
+def test_a_law_that_was_adjusted_for_another_grid_is_refused(study: Path) -> None:
+    law = study / "results" / EXPERIMENT / "scaling_law.json"
+    change(law, settings=read_json(law)["settings"] | {"experiments": 7})
+    refused(study, "was adjusted for 7 experiments")
+
+
+@pytest.mark.parametrize("hole", [{"law": {}}, {"unknown": 1}], ids=["law", "key"])
+def test_what_is_no_summary_says_so_and_what_to_do(study: Path, hole: dict[str, object]) -> None:
+    published(study)
+    change(study / "planted.json", **hole)
+    with pytest.raises(UserError, match="planted.json: no summary of a study.*publish it again"):
+        read_summary(study / "planted.json")
+
+
 def test_a_training_whose_end_is_not_recorded_is_refused(study: Path) -> None:
     (study / "results" / EXPERIMENT / "2m.metrics.jsonl").unlink()
     refused(study, "does not say when the training ended")

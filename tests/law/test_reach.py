@@ -14,7 +14,8 @@ import pytest
 from scaling import identities, plan
 from scaling.config import load_config
 from scaling.errors import UserError
-from scaling.law.effects import Components
+from scaling.judging.summary import read_summary
+from scaling.law.effects import Components, slope_weights
 from scaling.law.reach import Way, ways_to_see
 from scaling.law.result import StudyLaw, as_json, law_from
 from scaling.names import experiment_path
@@ -134,6 +135,26 @@ def test_a_size_twice_as_far_away_halves_the_error_of_seeds_and_leaves_that_of_d
     assert way.does == "20m instead of 2m"
     assert way.reaches == pytest.approx(seen(apart))
     assert way.seconds == pytest.approx(14 * 2 * 600)
+
+
+def test_a_size_further_away_counts_the_seeds_that_each_size_has() -> None:
+    cells = read_summary(Path("docs/results/walk.json")).law.ladder.cells
+    *smaller, largest = cells
+    study = law()
+    sizes = replace(study.ladder.parameters, points=[cell.budget for cell in cells])
+    cells = [*smaller, replace(largest, seeds=[42])]
+    study = replace(study, ladder=replace(study.ladder, cells=cells, axes={"parameters": sizes}))
+    way = ways_to_see(0.1, study, ["200m"], 100.0, price)["sizes further apart"]
+    counted = [cell.parameters for cell in cells]
+    now, then = (
+        (slope_weights(np.array([*counted[:-1], end])) ** 2 / [2, 2, 1]).sum()
+        for end in (counted[-1], 2e8)
+    )
+    less = then / now
+    assert way.does == "200m instead of 20m"
+    assert way.reaches == pytest.approx(
+        seen(replace(PARTS, seeds=PARTS.seeds * less, both=PARTS.both * less))
+    )
 
 
 def test_no_size_is_far_enough_away_where_a_day_favours_size() -> None:
